@@ -1,0 +1,24 @@
+"""Fit a straight line to millions of points at the speed of memory.
+
+>>> import fastfit as ff
+>>> fit = ff.fit_line([0.0, 1.0, 2.0], [1.0, 3.0, 5.0])
+>>> round(fit.slope, 12), round(fit.intercept, 12)
+(2.0, 1.0)
+"""
+
+from fastfit.fit import fit_line
+from fastfit.losses import SquaredError
+from fastfit.result import ConvergenceWarning, History, Iterate, LineFit, Status
+from fastfit.solvers.gradient_descent import GradientDescent
+
+__all__ = [
+    "ConvergenceWarning",
+    "GradientDescent",
+    "History",
+    "Iterate",
+    "LineFit",
+    "SquaredError",
+    "Status",
+    "fit_line",
+]
+__version__ = "0.1.0"

@@ -1,0 +1,233 @@
+"""The passes compiled by Numba, and blocks spread over threads.
+
+Both drivers call the same block loop on the same blocks and add the block sums in the same order, so the result
+is the same to the last bit with any number of threads. That makes it safe to take the serial driver wherever a
+parallel region could abort the process: beside another region, in a forked child, or under the ``workqueue``
+layer while other Python threads exist.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from numba.extending import overload
+from numba.np.ufunc import parallel as numba_threads
+
+from fastfit.kernels import flags, reference
+from fastfit.kernels.cache import DiskCache
+from fastfit.kernels.passes import BLOCK, block_sums, difference, point
+from fastfit.kernels.reference import Pass
+
+# Below four blocks (32,768 points) handing work to threads costs more than it saves.
+PARALLEL_BLOCKS = 4
+
+
+@overload(difference, jit_options=flags.POINT)
+def _difference(a: Any, b: Any) -> Any:
+    return difference
+
+
+@overload(point, jit_options=flags.POINT)
+def _point(loss: Any, residual: Any) -> Any:
+    return loss.instance_class.point
+
+
+@overload(block_sums, jit_options=flags.BLOCK_SUMS)
+def _block_sums(what: Any, loss: Any, x: Any, y: Any, center: Any, line: Any) -> Any:
+    return what.instance_class.block
+
+
+@numba.njit(**flags.TOTAL)  # type: ignore[untyped-decorator]
+def _add_up(rows: Any) -> Any:
+    """Return the sum of the rows, in order, with Neumaier's compensation."""
+    total = np.zeros(rows.shape[1])
+    lost = np.zeros(rows.shape[1])
+    for b in range(rows.shape[0]):
+        for k in range(rows.shape[1]):
+            term = rows[b, k]
+            raised = total[k] + term
+            if abs(total[k]) >= abs(term):
+                lost[k] += (total[k] - raised) + term
+            else:
+                lost[k] += (term - raised) + total[k]
+            total[k] = raised
+    for k in range(rows.shape[1]):
+        # Infinity and NaN stand as they are: their compensation is NaN.
+        if np.isfinite(total[k]):
+            total[k] += lost[k]
+    return total
+
+
+def _serial(what: Any, loss: Any, x: Any, y: Any, center: Any, line: Any, rows: Any) -> Any:
+    for b in range(rows.shape[0]):
+        block = slice(b * BLOCK, min((b + 1) * BLOCK, x.size))
+        sums = block_sums(what, loss, x[block], y[block], center, line)
+        for k in range(len(sums)):
+            rows[b, k] = sums[k]
+    return _add_up(rows)
+
+
+def _parallel(what: Any, loss: Any, x: Any, y: Any, center: Any, line: Any, rows: Any) -> Any:
+    for b in numba.prange(rows.shape[0]):
+        block = slice(b * BLOCK, min((b + 1) * BLOCK, x.size))
+        sums = block_sums(what, loss, x[block], y[block], center, line)
+        for k in range(len(sums)):
+            rows[b, k] = sums[k]
+    return _add_up(rows)
+
+
+def _compile(function: Callable[..., Any], options: dict[str, Any], *, cached: bool) -> Any:
+    compiled = numba.njit(**options)(function)
+    if cached and not numba.config.DISABLE_JIT:
+        compiled._cache = DiskCache(function.__name__.strip("_"))
+    return compiled
+
+
+_SOURCES = {True: (_parallel, flags.PARALLEL_DRIVER), False: (_serial, flags.DRIVER)}
+_DRIVERS = {parallel: _compile(*source, cached=True) for parallel, source in _SOURCES.items()}
+_checked: dict[tuple[Any, ...], Any] = {}
+
+_region = threading.Lock()
+_home = os.getpid()
+_layer: str | None = None
+
+
+def run(
+    what: Pass,
+    loss: Any,
+    x: Any,
+    y: Any,
+    center: tuple[float, float],
+    line: tuple[float, ...],
+    n_threads: int | None = None,
+) -> Pass:
+    """Return the sums of one pass over all points.
+
+    Parameters
+    ----------
+    what : LossGradient, LossGradientCurvature or ProductSums
+        What to sum: any instance of the pass.
+    loss : Loss or None
+        The loss, for a pass that has one.
+    x, y : ndarray, shape (n,)
+        The points, float64 or float32, contiguous or strided.
+    center : (float, float)
+        Subtracted from ``x`` and ``y``.
+    line : (float, float) or ()
+        Slope and level of the line, for a pass that has one.
+    n_threads : int or None
+        At most this many threads; None leaves it to Numba (``NUMBA_NUM_THREADS``, by default all
+        processors). The result does not depend on it.
+
+    Returns
+    -------
+    Pass
+        The sums, of the type of ``what``.
+    """
+    n_blocks = -(-x.size // BLOCK)
+    arguments = (what, loss, x, y, center, line, np.empty((n_blocks, len(what))))
+    if n_blocks >= PARALLEL_BLOCKS and n_threads != 1 and _region.acquire(blocking=False):
+        try:
+            if _threads_are_safe():
+                with _at_most(n_threads):
+                    return type(what)._make(_driver(True, *arguments)(*arguments).tolist())
+        finally:
+            _region.release()
+    return type(what)._make(_driver(False, *arguments)(*arguments).tolist())
+
+
+def _driver(parallel: bool, what: Any, loss: Any, x: Any, y: Any, *_: Any) -> Any:
+    """Return the driver for arguments of these types, checked once against the reference."""
+    key = (parallel, type(what), type(loss), *_kind(x), *_kind(y))
+    driver = _checked.get(key)
+    if driver is None:
+        driver = _DRIVERS[parallel]
+        if not _agrees(driver, what, loss, x, y):
+            driver = _compile(*_SOURCES[parallel], cached=False)
+            if not _agrees(driver, what, loss, x, y):
+                raise RuntimeError(
+                    "the compiled kernels disagree with NumPy on this machine; pass backend='numpy', "
+                    f"and please report this (Numba {numba.__version__}, NumPy {np.__version__})"
+                )
+        _checked[key] = driver
+    return driver
+
+
+def _agrees(driver: Any, what: Pass, loss: Any, x: Any, y: Any) -> bool:
+    """Whether a compiled driver gives the reference's sums on a few points like these.
+
+    Sixty-seven points: enough for the vectorised part of a loop, its remainder, and no more.
+    """
+    count = np.arange(67)
+    sample_x, sample_y = _like(x, count), _like(y, count + (count % 3 == 0))
+    arguments = (what, loss, sample_x, sample_y, (0.25, -0.5), (0.75, 0.125))
+    expected = reference.run(*arguments)
+    got = driver(*arguments, np.empty((1, len(what))))
+    # Both sum 67 numbers of order 1,000 in float64; wrong code is not wrong in the tenth digit.
+    return bool(np.allclose(got, expected, rtol=1e-10, atol=1e-10))
+
+
+def _kind(values: Any) -> tuple[str, bool, bool]:
+    """Return what tells arrays apart for the compiler: type, contiguous or not, writeable or not."""
+    return values.dtype.char, values.flags.c_contiguous, values.flags.writeable
+
+
+def _like(values: Any, content: Any) -> Any:
+    """Return content as an array that the compiler cannot tell from values."""
+    table = np.empty((content.size, 1 if values.flags.c_contiguous else 2), dtype=values.dtype)
+    column = table[:, 0]
+    column[:] = content
+    column.flags.writeable = values.flags.writeable
+    return column
+
+
+@contextlib.contextmanager
+def _at_most(n_threads: int | None) -> Any:
+    """Limit Numba to so many threads, in this Python thread, for a while."""
+    before = numba.get_num_threads()
+    if n_threads is None or n_threads >= before:
+        yield
+        return
+    numba.set_num_threads(n_threads)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
+
+
+def _threads_are_safe() -> bool:
+    """Whether a parallel region may be entered here and now, the lock on regions being held."""
+    global _layer
+    if os.getpid() != _home:
+        return False  # GNU OpenMP ends a forked child that enters a region
+    if _layer is None:
+        _layer = _launch_threads()
+    if _layer == "workqueue":
+        # It aborts the process when two Python threads enter it, ours or not.
+        return threading.active_count() == 1
+    return _layer != "none"
+
+
+def _launch_threads() -> str:
+    """Start Numba's threads and return the name of their layer, "none" if there is none to use."""
+    if numba_threads._is_initialized and _threads_were_lost_in_a_fork():
+        return "none"
+    try:
+        numba.get_num_threads()
+        return str(numba.threading_layer())
+    except Exception:
+        return "none"
+
+
+def _threads_were_lost_in_a_fork() -> bool:
+    """Whether Numba's threads were started by a parent of this process, before it was forked off."""
+    try:
+        return numba.config.NUMBA_NUM_THREADS > 1 and len(os.listdir("/proc/self/task")) == 1
+    except OSError:  # not Linux: no GNU OpenMP, and fork is not the default
+        return False

@@ -1,0 +1,1 @@
+"""How to go downhill. Solvers see points through ``moments()`` and ``evaluate()`` alone."""

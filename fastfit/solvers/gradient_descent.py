@@ -1,0 +1,207 @@
+"""Gradient descent: step against the gradient of the mean loss until it vanishes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fastfit.coordinates import Axes
+from fastfit.losses import Loss
+from fastfit.moments import Moments
+from fastfit.points.base import Evaluation, Points
+from fastfit.result import History, Iterate, Status
+from fastfit.solvers.base import Solution
+from fastfit.validation import finite_number, positive_integer
+
+Callback = Callable[[Iterate], Any]
+
+_EPSILON = 2.0**-52
+
+
+@dataclass(frozen=True)
+class GradientDescent:
+    """Gradient descent with a fixed step on the mean loss.
+
+    Parameters
+    ----------
+    init : (float, float), "random" or None
+        The slope and intercept to start from. None starts at (0, 0) on the axes of the descent: with
+        ``standardize`` that is the horizontal line through the mean of y. "random" draws both from
+        the standard normal distribution on those axes.
+    learning_rate : float or "auto"
+        What the gradient is multiplied by in a step. "auto" takes 1 over the largest curvature at the start.
+    standardize : bool
+        Descend on axes on which the points have mean 0 and standard deviation 1; the points are not copied.
+        There a learning rate below 1 is stable for every data set. False descends in the caller's
+        coordinates, in which the number of steps depends on units and offsets.
+    max_iter : int
+        The largest number of steps.
+    tol : float
+        Converged means that no component of the gradient exceeds ``2 * tol`` on standardised axes (whatever the
+        axes of the descent). For least squares that bounds the error of the slope by ``tol`` times
+        the ratio of the standard deviations of y and x. Units and offsets do not matter. 0 runs to ``max_iter``.
+    record_every : int or None
+        Record every so many states, and the last, in ``LineFit.history``.
+    callback : callable or None
+        Called with an ``Iterate`` after every step. If it returns True or raises StopIteration, the fit ends.
+    rng : None, int or numpy.random.Generator
+        For ``init="random"``, as in ``numpy.random.default_rng``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option is not what it must be; the message names it.
+
+    Examples
+    --------
+    >>> import fastfit as ff
+    >>> descent = ff.GradientDescent(init=(-2.0, 1.0), learning_rate=0.5, standardize=False)
+    >>> ff.fit_line([-1.0, 0.0, 1.0], [0.0, 1.0, 2.0], solver=descent).converged
+    True
+    """
+
+    init: Sequence[float] | str | None = None
+    learning_rate: float | str = "auto"
+    standardize: bool = True
+    max_iter: int = 10_000
+    tol: float = 1e-10
+    record_every: int | None = None
+    callback: Callback | None = field(default=None, repr=False)
+    rng: int | np.random.Generator | None = None
+
+    def __post_init__(self) -> None:
+        if self.init is not None and not (isinstance(self.init, str) and self.init == "random"):
+            _pair(self.init)
+        if not (isinstance(self.learning_rate, str) and self.learning_rate == "auto"):
+            must_be = "'auto' or a finite number above 0"
+            finite_number(self.learning_rate, "learning_rate", must_be, above=0.0)
+        if not isinstance(self.standardize, (bool, np.bool_)):
+            raise TypeError(f"standardize must be True or False; got {self.standardize!r}")
+        positive_integer(self.max_iter, "max_iter")
+        finite_number(self.tol, "tol", "a finite number of at least 0", above=-math.ulp(0.0))
+        if self.record_every is not None:
+            positive_integer(self.record_every, "record_every")
+        if self.callback is not None and not callable(self.callback):
+            raise TypeError(f"callback must be callable or None; got {self.callback!r}")
+
+    def solve(self, points: Points, loss: Loss) -> Solution:
+        """Return the line of least loss, or the best found, with the status that says which."""
+        moments = points.moments()
+        raw, standard = Axes.raw(moments.frame), moments.standard_axes
+        axes = standard if self.standardize else raw
+        p, q = self._start(axes, raw)
+
+        def evaluate(*, curvature: bool = False) -> Evaluation:
+            return points.evaluate(loss, *axes.line_to_frame(p, q), curvature=curvature)
+
+        automatic = self.learning_rate == "auto"
+        here = evaluate(curvature=automatic)
+        if not math.isfinite(here.loss + here.grad_slope + here.grad_level):
+            raise ValueError(
+                "the loss of the first line overflows float64: rescale x and y, or start closer (init)"
+            )
+        step = 1.0 / _steepest(axes, here) if automatic else float(self.learning_rate)
+        best, best_line = here, (p, q)
+        recorded: list[Iterate] = []
+        n_iter = 0
+        while True:
+            status = self._check(here, best, moments, axes.line_to_frame(p, q), standard)
+            if here.loss < best.loss:
+                best, best_line = here, (p, q)
+            state: Iterate | None = None
+            if self.record_every and n_iter % self.record_every == 0:
+                state = _iterate(n_iter, raw, axes.line_to_frame(p, q), here)
+                recorded.append(state)
+            if self.callback and n_iter > 0:
+                state = state or _iterate(n_iter, raw, axes.line_to_frame(p, q), here)
+                if _asks_to_stop(self.callback, state):
+                    status = status or Status.STOPPED
+            if status is None and n_iter == self.max_iter:
+                status = Status.MAX_ITER
+            if status is not None:
+                break
+            along, across = axes.gradient_from_frame(here.grad_slope, here.grad_level)
+            before = (p, q)
+            p, q = p - step * along, q - step * across
+            if (p, q) == before and self.tol > 0:
+                status = Status.STALLED
+                break
+            here = evaluate()
+            n_iter += 1
+
+        if self.record_every and recorded[-1].iteration != n_iter:
+            recorded.append(_iterate(n_iter, raw, axes.line_to_frame(p, q), here))
+        message = status.value
+        if status is Status.DIVERGED:
+            (p, q), here = best_line, best
+            limit = 2.0 / _steepest(axes, evaluate(curvature=True))
+            message += f" The largest stable learning rate for these data is {limit:.6g}."
+        history = History.of(recorded) if self.record_every else None
+        line = axes.line_to_frame(p, q)
+        return Solution(*line, here.loss, n_iter, status, message, history)
+
+    def _start(self, axes: Axes, raw: Axes) -> tuple[float, float]:
+        if self.init is None:
+            return 0.0, 0.0
+        if isinstance(self.init, str):
+            p, q = np.random.default_rng(self.rng).standard_normal(2).tolist()
+            return p, q
+        return axes.line_from_frame(*raw.line_to_frame(*_pair(self.init)))
+
+    def _check(
+        self,
+        here: Evaluation,
+        best: Evaluation,
+        moments: Moments,
+        line: tuple[float, float],
+        standard: Axes,
+    ) -> Status | None:
+        """Return how the descent ends here, or None if it goes on."""
+        # With a stable step the loss never rises, but for rounding: of the residuals, by a few ulp of the terms
+        # they are the difference of.
+        rounding = 8.0 * _EPSILON * _size_of_terms(moments, *line)
+        if not here.loss <= 2.0 * best.loss + rounding * rounding:
+            return Status.DIVERGED
+        gradient = standard.gradient_from_frame(here.grad_slope, here.grad_level)
+        if self.tol > 0 and max(map(abs, gradient)) <= 2.0 * self.tol:
+            return Status.CONVERGED
+        return None
+
+
+def _pair(init: Any) -> tuple[float, float]:
+    must_be = "a pair of finite numbers (slope, intercept), 'random' or None"
+    if isinstance(init, str) or not hasattr(init, "__len__"):
+        raise TypeError(f"init must be {must_be}; got {init!r}")
+    if len(init) != 2:
+        raise ValueError(f"init must be {must_be}; got {init!r}")
+    slope, intercept = (finite_number(value, "init", must_be) for value in init)
+    return slope, intercept
+
+
+def _steepest(axes: Axes, evaluation: Evaluation) -> float:
+    """Return the largest curvature of the mean loss on the axes."""
+    assert evaluation.curvature is not None
+    return axes.curvature_from_frame(evaluation.curvature).largest_eigenvalue
+
+
+def _size_of_terms(moments: Moments, slope: float, level: float) -> float:
+    """Return the size of the numbers that residuals are made of, in the frame."""
+    v = math.sqrt(moments.vv) + abs(moments.v_mean)
+    u = math.sqrt(moments.uu) + abs(moments.u_mean)
+    return v + abs(slope) * u + abs(level)
+
+
+def _iterate(n_iter: int, raw: Axes, line: tuple[float, float], here: Evaluation) -> Iterate:
+    gradient = raw.gradient_from_frame(here.grad_slope, here.grad_level)
+    return Iterate(n_iter, *raw.line_from_frame(*line), *gradient, raw.loss_from_frame(here.loss))
+
+
+def _asks_to_stop(callback: Callback, state: Iterate) -> bool:
+    try:
+        return bool(callback(state))
+    except StopIteration:
+        return True
