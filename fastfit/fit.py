@@ -16,7 +16,7 @@ from fastfit.result import ConvergenceWarning, LineFit, Status
 from fastfit.solvers.base import Solution, Solver
 from fastfit.solvers.gradient_descent import GradientDescent
 
-SOLVERS: dict[str, type[Solver]] = {"auto": GradientDescent, "gradient_descent": GradientDescent}
+SOLVERS = {"auto": GradientDescent, "gradient_descent": GradientDescent}
 BACKENDS = ("numba", "numpy")
 NAN_POLICIES = ("raise", "omit", "propagate")
 

@@ -1,0 +1,204 @@
+"""The command line: ``fastfit fit`` and ``fastfit demo``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from fastfit import __version__, worked_example
+from fastfit.fit import SOLVERS, fit_line
+from fastfit.points.files import FileError, read_columns
+from fastfit.result import ConvergenceWarning, Iterate, LineFit
+from fastfit.solvers.gradient_descent import Callback
+
+app = typer.Typer(
+    help="Fit a straight line to millions of points.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Backend(str, Enum):
+    """What computes the passes."""
+
+    NUMBA = "numba"
+    NUMPY = "numpy"
+
+
+class SolverName(str, Enum):
+    """How to go downhill."""
+
+    AUTO = "auto"
+    GRADIENT_DESCENT = "gradient_descent"
+
+
+def _fail(error: Exception) -> NoReturn:
+    message = " ".join(str(error).split())
+    typer.echo(f"fastfit: error: {message}", err=True)
+    raise typer.Exit(2)
+
+
+@contextmanager
+def _errors_in_one_line() -> Iterator[None]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the message is printed with the fit
+            yield
+    except (ValueError, TypeError, ImportError, OSError) as error:
+        _fail(error)
+
+
+@contextmanager
+def _progress(max_iter: int) -> Iterator[Callback | None]:
+    """Show the steps of a descent on a terminal, and nothing in a pipe."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("reading the points", total=max_iter)
+
+        def show(state: Iterate) -> None:
+            text = f"iteration {state.iteration:,} of at most {max_iter:,}, loss {state.loss:.6g}"
+            progress.update(task, completed=state.iteration, description=text)
+
+        yield show
+
+
+def _pair(text: str | None) -> tuple[float, float] | str | None:
+    if text is None or text == "random":
+        return text
+    try:
+        slope, intercept = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(
+            f"--init must be SLOPE,INTERCEPT (such as --init=-2,1) or random; got {text!r}"
+        ) from None
+    return slope, intercept
+
+
+def _rate(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text  # "auto", or an error that the solver words
+
+
+@app.command()
+def fit(
+    file: Annotated[
+        Path, typer.Argument(help="Parquet, CSV (.csv, .csv.gz) or .npy file.", metavar="FILE")
+    ],
+    x: Annotated[str | None, typer.Option(help="Column of x (of a .npy table, its number from 0).")] = None,
+    y: Annotated[str | None, typer.Option(help="Column of y.")] = None,
+    solver: Annotated[SolverName, typer.Option(help="How to go downhill.")] = SolverName.AUTO,
+    init: Annotated[
+        str | None, typer.Option(help="Line to start from: SLOPE,INTERCEPT or random.", metavar="PAIR")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of --init random.")] = None,
+    learning_rate: Annotated[
+        str, typer.Option(help="Step length, or auto.", metavar="NUMBER|auto")
+    ] = "auto",
+    standardize: Annotated[
+        bool, typer.Option(help="Descend on axes with mean 0 and standard deviation 1.")
+    ] = True,
+    max_iter: Annotated[int, typer.Option(help="Largest number of steps.")] = 10_000,
+    tol: Annotated[float, typer.Option(help="Unit-free bound on the gradient.")] = 1e-10,
+    record_every: Annotated[
+        int | None, typer.Option(help="Print every so many states, and the last.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Largest number of threads.")] = None,
+    backend: Annotated[Backend, typer.Option(help="What computes the passes.")] = Backend.NUMBA,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write a picture to this file.", metavar="OUT.png")
+    ] = None,
+) -> None:
+    """Fit a line to two columns of a file. Rows with a missing value are left out, and counted."""
+    with _errors_in_one_line():
+        x_values, y_values = read_columns(file, x, y)
+        with _progress(max_iter) as callback:
+            descent = SOLVERS[solver.value](
+                init=_pair(init),
+                learning_rate=_rate(learning_rate),
+                standardize=standardize,
+                max_iter=max_iter,
+                tol=tol,
+                record_every=record_every,
+                callback=callback,
+                rng=seed,
+            )
+            result = fit_line(
+                x_values,
+                y_values,
+                solver=descent,
+                nan_policy="omit",
+                n_threads=threads,
+                backend=backend.value,
+            )
+        if plot is not None:
+            from fastfit.plotting import save
+
+            axes = result.plot()
+            axes.set(xlabel=x or "x", ylabel=y or "y", title=f"{file.name}: {result.n_points:,} rows")
+            save(axes, str(plot))
+    _print(result, as_json=as_json)
+
+
+@app.command()
+def demo(
+    backend: Annotated[Backend, typer.Option(help="What computes the passes.")] = Backend.NUMBA,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write a picture to this file.", metavar="OUT.png")
+    ] = None,
+) -> None:
+    """Run the worked example: 4,750 steps of gradient descent on twenty points, every 250th printed."""
+    with _errors_in_one_line():
+        result = worked_example.run(backend.value)
+        if plot is not None:
+            import numpy as np
+
+            from fastfit.plotting import draw_descent, save
+
+            save(draw_descent(result, np.array(worked_example.X), np.array(worked_example.Y)), str(plot))
+    if as_json:
+        _print(result, as_json=True)
+    else:
+        typer.echo(str(result.history))
+
+
+def _print(result: LineFit, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(result.to_dict(), allow_nan=False))
+        return
+    if result.history is not None:
+        typer.echo(f"{result.history}\n")
+    typer.echo(result.summary())
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"fastfit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Fit a straight line to millions of points."""

@@ -1,0 +1,98 @@
+"""Pictures of a fit and of a descent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from fastfit.result import History, LineFit
+
+# More points than this overlap to a blot; their density is drawn instead.
+_MOST_DOTS = 3000
+_LINE = "#d1495b"
+_DOTS = "#00798c"
+
+
+def draw_fit(fit: LineFit, x: NDArray[Any], y: NDArray[Any], ax: Axes | None = None) -> Axes:
+    """Draw points, line and path of a fit; see ``LineFit.plot``."""
+    if ax is None:
+        ax = _figure(7.0, 4.6).add_subplot()
+    _draw_points(ax, x, y)
+    span = np.array([x.min(), x.max()], dtype=np.float64)
+    if fit.history is not None:
+        _draw_path(ax, fit.history, span)
+    sign = "-" if fit.intercept < 0 else "+"
+    label = f"y = {fit.slope:.4g} x {sign} {abs(fit.intercept):.4g}"
+    ax.plot(span, fit.predict(span), color=_LINE, linewidth=2.2, label=label)
+    ax.set(xlabel="x", ylabel="y", title=f"{fit.n_points:,} points")
+    ax.legend(loc="upper left")
+    return ax
+
+
+def draw_descent(fit: LineFit, x: NDArray[Any], y: NDArray[Any]) -> Figure:
+    """Draw a recorded descent: the points and the lines fading in, and beside them the loss.
+
+    Raises
+    ------
+    ValueError
+        If the fit has no history.
+    """
+    if fit.history is None:
+        raise ValueError("fit must have a history to draw; fit with record_every")
+    figure = _figure(10.0, 4.2)
+    left, right = figure.subplots(1, 2)
+    draw_fit(fit, x, y, left)
+    left.set_title("the line, from first to last")
+    history = fit.history
+    right.semilogy(history.iteration, history.loss, "o-", color=_LINE, markersize=4)
+    right.set(xlabel="iteration", ylabel="mean loss", title="the loss")
+    right.grid(alpha=0.3)
+    return figure
+
+
+def save(figure_or_axes: Any, path: str) -> None:
+    """Write a picture to a file of the type that its name ends in."""
+    figure_or_axes.get_figure().savefig(path, dpi=130)
+
+
+def _figure(width: float, height: float) -> Figure:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("drawing needs matplotlib: pip install 'fastfit[plot]'") from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _draw_points(ax: Axes, x: NDArray[Any], y: NDArray[Any]) -> None:
+    if x.size <= _MOST_DOTS:
+        ax.plot(x, y, "o", color=_DOTS, markersize=5, alpha=0.8, markeredgewidth=0, zorder=3)
+        return
+    from matplotlib import colormaps
+    from matplotlib.colors import LinearSegmentedColormap
+
+    counts, x_edges, y_edges = np.histogram2d(x, y, bins=(160, 120))
+    shown = np.ma.masked_equal(counts.T, 0.0)
+    # The palest fifth of the colours would not stand out from the paper.
+    colours = LinearSegmentedColormap.from_list("density", colormaps["GnBu"](np.linspace(0.2, 1, 256)))
+    mesh = ax.pcolormesh(x_edges, y_edges, shown, norm="log", cmap=colours, rasterized=True)
+    ax.margins(0.03)
+    ax.get_figure().colorbar(mesh, ax=ax, label="points", pad=0.02)
+
+
+def _draw_path(ax: Axes, history: History, span: NDArray[np.float64]) -> None:
+    """Draw the recorded lines, at most forty of them, fading in from first to last."""
+    chosen = np.unique(np.linspace(0, len(history) - 1, 40).round().astype(int))
+    for order, row in enumerate(chosen):
+        ax.plot(
+            span,
+            history.slope[row] * span + history.intercept[row],
+            color=_LINE,
+            linewidth=1.0,
+            alpha=0.2 + 0.6 * order / len(chosen),
+        )

@@ -1,0 +1,147 @@
+"""Columns of a file: Parquet, CSV (plain or gzipped) and ``.npy``, read into memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import polars as pl
+
+FORMATS = (".parquet", ".csv", ".csv.gz", ".npy")
+
+
+class FileError(ValueError):
+    """A file that cannot be read as asked; the message names file and column."""
+
+
+def read_columns(
+    path: str | Path, x: str | None = None, y: str | None = None
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return two columns of a file; a missing value is NaN.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file whose name ends in ``.parquet``, ``.csv``, ``.csv.gz`` or ``.npy``.
+    x, y : str, optional
+        Names of the columns; of a ``.npy`` table without names, their numbers from 0. May be left out
+        where the file has just two.
+
+    Raises
+    ------
+    FileError
+        If the file is missing, empty, damaged or of another format, has no such column, or holds something
+        else than numbers there.
+    ImportError
+        If Polars is missing, which reads Parquet and CSV: ``pip install 'fastfit[cli]'``.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise FileError(f"{path} is a folder; give a file")
+    if not path.exists():
+        raise FileError(f"{path} does not exist")
+    if path.stat().st_size == 0:
+        raise FileError(f"{path} is empty")
+    name = path.name.lower()
+    if name.endswith(".npy"):
+        return _read_npy(path, x, y)
+    if name.endswith(".parquet"):
+        return _read_table(path, x, y, parquet=True)
+    if name.endswith((".csv", ".csv.gz")):
+        return _read_table(path, x, y, parquet=False)
+    raise FileError(f"{path} is of no known format; its name must end in {', '.join(FORMATS)}")
+
+
+def _chosen(path: Path, names: list[str], x: str | None, y: str | None) -> tuple[str, str]:
+    """Return the names of the two columns to read, or raise with a list of those there are."""
+    there = "; it has " + (", ".join(names) if names else "none")
+    for asked in (x, y):
+        if asked is not None and asked not in names:
+            raise FileError(f"{path} has no column {asked!r}{there}")
+    if x is not None and y is not None:
+        return x, y
+    if len(names) != 2:
+        raise FileError(f"{path} does not have just two columns, so x and y must be named{there}")
+    if x is None and y is None:
+        return names[0], names[1]
+    given = x if x is not None else y
+    other = names[1] if given == names[0] else names[0]
+    return (given, other) if x is not None else (other, given)  # type: ignore[return-value]
+
+
+def _read_npy(path: Path, x: str | None, y: str | None) -> tuple[NDArray[Any], NDArray[Any]]:
+    try:
+        table = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise FileError(f"{path} is no readable .npy file: {_one_line(error)}") from error
+    if table.dtype.names is None and (table.ndim != 2 or table.dtype.kind not in "biuf"):
+        raise FileError(
+            f"{path} must hold a table of numbers with rows and columns; "
+            f"got shape {table.shape} of {table.dtype}"
+        )
+    if table.dtype.names is None:
+        names = [str(number) for number in range(table.shape[1])]
+        chosen: tuple[Any, ...] = tuple(map(int, _chosen(path, names, x, y)))
+        columns = [table[:, number] for number in chosen]
+    else:
+        chosen = _chosen(path, list(table.dtype.names), x, y)
+        columns = [table[name] for name in chosen]
+    for name, column in zip(chosen, columns, strict=True):
+        if column.dtype.kind not in "biuf":
+            raise FileError(f"{path}: column {name!r} holds no numbers but {column.dtype}")
+    return columns[0], columns[1]
+
+
+def _read_table(
+    path: Path, x: str | None, y: str | None, *, parquet: bool
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    try:
+        import polars as pl
+    except ImportError as error:
+        raise ImportError(
+            "reading Parquet and CSV needs Polars: pip install 'fastfit[cli]'"
+        ) from error
+    try:
+        # A CSV column is typed by all of its values: text in the last row makes it a text column.
+        lazy = pl.scan_parquet(path) if parquet else pl.scan_csv(path, infer_schema_length=None)
+        chosen = _chosen(path, lazy.collect_schema().names(), x, y)
+        table = lazy.select(*dict.fromkeys(chosen)).collect()
+    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
+        raise FileError(f"{path} cannot be read: {_one_line(error)}") from error
+    columns = [_numbers(path, table[name]) for name in chosen]
+    if not table.height:
+        raise FileError(f"{path} has columns but no rows")
+    return columns[0], columns[1]
+
+
+def _numbers(path: Path, column: pl.Series) -> NDArray[Any]:
+    """Return a column as an array, its missing values as NaN, or raise if it holds something else."""
+    import polars as pl
+
+    if column.dtype == pl.String:
+        for row, value in enumerate(column):
+            if value is not None and not _is_number(value):
+                raise FileError(
+                    f"{path}: column {column.name!r} holds text: {value!r} in data row {row + 1:,}"
+                )
+    if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
+        raise FileError(f"{path}: column {column.name!r} holds no numbers but {column.dtype}")
+    if column.null_count() or column.dtype.is_decimal() or column.dtype == pl.Null:
+        column = column.cast(pl.Float64).fill_null(float("nan"))
+    return column.to_numpy()
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _one_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+import numba
+import numpy as np
+import pytest
+
+mpl.use("Agg")
+
+DATA = Path(__file__).parent / "data"
+
+# The suite runs once more with the compiler off, where a pass takes a microsecond a point.
+COMPILED = not numba.config.DISABLE_JIT
+needs_compiler = pytest.mark.skipif(not COMPILED, reason="is about compiled code")
+
+Script = Callable[..., str]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not COMPILED:  # NumPy's scalars warn of an overflow that compiled arithmetic lets pass
+        for item in items:
+            item.add_marker(pytest.mark.filterwarnings("ignore::RuntimeWarning"))
+
+
+@pytest.fixture(params=["numba", "numpy"])
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20261122)
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of compiled kernels for the subprocesses of one run."""
+    return tmp_path_factory.mktemp("numba-cache")
+
+
+@pytest.fixture
+def run_script(shared_cache: Path) -> Script:
+    """Run Python code in a process of its own, and return what it prints."""
+
+    def run(code: str, **environment: str) -> str:
+        result = start_script(code, NUMBA_CACHE_DIR=str(shared_cache), **environment)
+        out, err = result.communicate(timeout=240)
+        assert result.returncode == 0, f"exit code {result.returncode}\n{out}\n{err}"
+        return out
+
+    return run
+
+
+def start_script(code: str, **environment: str) -> subprocess.Popen[str]:
+    root = str(Path(__file__).parent.parent)
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        # A safe path: the package is the one that PYTHONPATH names, not that of the working directory.
+        env={**os.environ, "PYTHONPATH": root, "PYTHONSAFEPATH": "1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )

@@ -1,0 +1,195 @@
+"""Compiled code on disk: damage costs time, never a wrong number or an exception."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+
+from fastfit.kernels import parallel
+from fastfit.kernels.passes import LossGradient
+from fastfit.losses import SquaredError
+from tests.conftest import needs_compiler, start_script
+
+pytestmark = needs_compiler
+
+# Four kernels: one and several blocks, float64 and float32.
+FITS = """
+import numpy as np
+import fastfit as ff
+x = np.arange(60_000.0) % 1000
+y = 2 * x + x % 7
+for n in (1000, 60_000):
+    fit = ff.fit_line(x[:n], y[:n])
+    print(fit.slope.hex(), fit.intercept.hex(), fit.loss.hex())
+fit = ff.fit_line(x[:1000].astype("f"), y[:1000].astype("f"))
+print(fit.slope.hex())
+"""
+
+
+def run(cache: Path, code: str = FITS, **environment: str) -> str:
+    return finish(start_script(code, NUMBA_CACHE_DIR=str(cache), **environment))
+
+
+def finish(process: Any) -> str:
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert err == ""
+    return str(out)
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("filled")
+    return folder, run(folder)
+
+
+@pytest.fixture
+def cache(filled: tuple[Path, str], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(filled[0], tmp_path / "cache"))
+
+
+def files(folder: Path) -> list[Path]:
+    found = sorted(folder.rglob("*.nbc"))
+    assert len(found) >= 4
+    return found
+
+
+def test_a_second_process_compiles_nothing(filled: tuple[Path, str], cache: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in files(cache)}
+    code = FITS + (
+        "from fastfit.kernels import parallel\n"
+        "print(sum(sum(d.stats.cache_misses.values()) for d in parallel._DRIVERS.values()))"
+    )
+    assert run(cache, code) == filled[1] + "0\n"
+    assert {path: path.stat().st_mtime_ns for path in files(cache)} == before
+
+
+def test_truncated(filled: tuple[Path, str], cache: Path) -> None:
+    for path, keep in zip(files(cache), itertools.cycle([0, -1, 33, 10, 32, 1000]), strict=False):
+        path.write_bytes(path.read_bytes()[:keep])
+    assert run(cache) == filled[1]
+    # The damaged files were written anew, but for the run-dependent names in them.
+    sizes = [[path.stat().st_size for path in files(folder)] for folder in (cache, filled[0])]
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.01)
+
+
+def test_swapped(filled: tuple[Path, str], cache: Path) -> None:
+    paths = files(cache)
+    contents = [path.read_bytes() for path in paths]
+    for path, content in zip(paths, contents[1:] + contents[:1], strict=True):
+        path.write_bytes(content)
+    assert run(cache) == filled[1]
+
+
+def test_a_flipped_bit(filled: tuple[Path, str], cache: Path) -> None:
+    for number, path in enumerate(files(cache)):
+        content = bytearray(path.read_bytes())
+        content[number * 4001 % len(content)] ^= 16
+        path.write_bytes(bytes(content))
+    assert run(cache) == filled[1]
+
+
+def test_folders_in_place_of_files(filled: tuple[Path, str], cache: Path) -> None:
+    for path in files(cache):
+        path.unlink()
+        path.mkdir()
+    assert run(cache) == filled[1]
+
+
+def test_a_change_in_any_source_of_a_kernel_is_seen(tmp_path: Path) -> None:
+    package = Path(parallel.__file__).parent.parent
+    shutil.copytree(package, tmp_path / "fastfit", ignore=shutil.ignore_patterns("__pycache__"))
+    cache = tmp_path / "cache"
+    before = run(cache, PYTHONPATH=str(tmp_path))
+    losses = tmp_path / "fastfit" / "losses.py"
+    source = losses.read_text()
+    changed = source.replace(
+        "residual * residual, 2.0 * residual, 2.0",
+        "4.0 * residual * residual, 8.0 * residual, 8.0",
+    )
+    assert changed != source
+    losses.write_text(changed)
+    after = run(cache, PYTHONPATH=str(tmp_path))
+    for old, new in itertools.islice(
+        zip(before.splitlines(), after.splitlines(), strict=True), 2
+    ):
+        slope, intercept, loss = map(float.fromhex, old.split())
+        # Four times the loss has the same minimum.
+        assert list(map(float.fromhex, new.split())) == pytest.approx(
+            [slope, intercept, 4.0 * loss], rel=1e-12
+        )
+
+
+def test_many_cold_processes_at_once(filled: tuple[Path, str], tmp_path: Path) -> None:
+    processes = [start_script(FITS, NUMBA_CACHE_DIR=str(tmp_path / "new")) for _ in range(5)]
+    assert {finish(process) for process in processes} == {filled[1]}
+    assert run(tmp_path / "new") == filled[1]
+    leftovers = [path for path in (tmp_path / "new").rglob("*") if path.suffix not in (".nbc", "")]
+    assert leftovers == []
+
+
+def test_no_writable_place_at_all(filled: tuple[Path, str], tmp_path: Path) -> None:
+    """A file where the cache folder should be: not even root can write there."""
+    (tmp_path / "file").write_text("")
+    assert run(tmp_path / "file") == filled[1]
+
+
+def test_read_only_installation_without_a_home(filled: tuple[Path, str], tmp_path: Path) -> None:
+    package = Path(parallel.__file__).parent.parent
+    shutil.copytree(package, tmp_path / "fastfit", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "fastfit" / "kernels" / "__pycache__").write_text("not a folder")
+    nowhere = {"HOME": "/dev/null/home", "XDG_CACHE_HOME": "/dev/null/cache"}
+    process = start_script(
+        FITS, PYTHONPATH=str(tmp_path), PYTHONDONTWRITEBYTECODE="1", NUMBA_CACHE_DIR="", **nowhere
+    )
+    assert finish(process) == filled[1]
+
+
+def test_a_prefilled_installation_that_became_read_only(
+    filled: tuple[Path, str], tmp_path: Path
+) -> None:
+    """As in a container image: compiled while it was built, read-only ever since."""
+    package = Path(parallel.__file__).parent.parent
+    shutil.copytree(package, tmp_path / "fastfit", ignore=shutil.ignore_patterns("__pycache__"))
+    environment = {
+        "PYTHONPATH": str(tmp_path),
+        "NUMBA_CACHE_DIR": "",
+        "HOME": "/dev/null/home",
+        "XDG_CACHE_HOME": "/dev/null/cache",
+    }
+    assert finish(start_script(FITS, **environment)) == filled[1]
+    stored = files(tmp_path / "fastfit" / "kernels" / "__pycache__")
+    for path in stored:
+        os.utime(path, (0, 0))
+        path.chmod(0o444)
+    started = time.time()
+    assert finish(start_script(FITS, **environment)) == filled[1]
+    assert all(path.stat().st_mtime < started - 1 for path in stored)  # loaded, not written again
+
+
+def test_code_that_computes_something_else_is_compiled_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever slips past the digest: a kernel is checked against the reference before it is trusted."""
+
+    @numba.njit  # type: ignore[untyped-decorator]
+    def wrong(what: Any, loss: Any, x: Any, y: Any, center: Any, line: Any, rows: Any) -> Any:
+        return np.ones(rows.shape[1])
+
+    x = np.arange(100.0)
+    arguments = (LossGradient(), SquaredError(), x, 2 * x, (0.0, 0.0), (1.0, 0.0))
+    expected = parallel.run(*arguments)
+    monkeypatch.setattr(parallel, "_checked", {})
+    monkeypatch.setitem(parallel._DRIVERS, False, wrong)
+    assert parallel.run(*arguments) == expected
+    # And where a fresh compilation is no better, an error says so.
+    monkeypatch.setattr(parallel, "_checked", {})
+    monkeypatch.setattr(parallel, "_compile", lambda *_, **__: wrong)
+    with pytest.raises(RuntimeError, match="disagree with NumPy"):
+        parallel.run(*arguments)

@@ -1,0 +1,203 @@
+"""No thread layer, concurrent caller, fork or pool ends the process or changes a bit. Each in a process of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import Script, needs_compiler
+
+pytestmark = needs_compiler
+
+PREPARE = """
+import os, sys, threading
+import numba, numpy as np
+import fastfit as ff
+from fastfit.kernels import parallel
+rng = np.random.default_rng(0)
+x = rng.normal(size=400_000)
+y = 3 * x + rng.normal(size=x.size)
+def answer(**options):
+    fit = ff.fit_line(x, y, **options)
+    return fit.slope.hex(), fit.intercept.hex(), fit.loss.hex()
+"""
+
+LAYERS = ["omp", "workqueue", "default"]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_many_python_threads_at_once(run_script: Script, layer: str) -> None:
+    out = run_script(
+        PREPARE
+        + """
+expected = answer(n_threads=1)
+assert answer() == expected
+found = []
+def work():
+    for _ in range(15):
+        found.append(answer())
+threads = [threading.Thread(target=work) for _ in range(8)]
+for t in threads: t.start()
+for t in threads: t.join()
+assert set(found) == {expected} and len(found) == 120, set(found)
+print("fine")
+""",
+        NUMBA_THREADING_LAYER=layer,
+        NUMBA_NUM_THREADS="4",
+    )
+    assert out == "fine\n"
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_beside_a_parallel_region_of_the_caller(run_script: Script, layer: str) -> None:
+    """The workqueue layer aborts when two Python threads enter it, whoever they belong to."""
+    out = run_script(
+        PREPARE
+        + """
+@numba.njit(parallel=True, nogil=True)
+def theirs(values):
+    total = 0.0
+    for i in numba.prange(values.size):
+        total += values[i]
+    return total
+expected = answer(n_threads=1)
+theirs(x)
+stop = False
+def loop():
+    while not stop:
+        theirs(x)
+thread = threading.Thread(target=loop)
+thread.start()
+found = {answer() for _ in range(50)}
+stop = True
+thread.join()
+assert found == {expected}, found
+print("fine")
+""",
+        NUMBA_THREADING_LAYER=layer,
+        NUMBA_NUM_THREADS="4",
+    )
+    assert out == "fine\n"
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_after_fork(run_script: Script, layer: str) -> None:
+    out = run_script(
+        PREPARE
+        + """
+expected = answer()
+child = os.fork()
+if child == 0:
+    os._exit(0 if answer() == expected and answer(n_threads=2) == expected else 3)
+_, status = os.waitpid(child, 0)
+assert status == 0, status
+assert answer() == expected
+print("fine")
+""",
+        NUMBA_THREADING_LAYER=layer,
+        NUMBA_NUM_THREADS="4",
+    )
+    assert out == "fine\n"
+
+
+def test_first_import_in_a_child_of_a_process_with_numba_threads(run_script: Script) -> None:
+    out = run_script(
+        """
+import os, numba, numpy as np
+@numba.njit(parallel=True)
+def theirs(values):
+    total = 0.0
+    for i in numba.prange(values.size):
+        total += values[i]
+    return total
+theirs(np.ones(100_000))
+child = os.fork()
+if child == 0:
+    import fastfit as ff
+    x = np.arange(100_000.0)
+    os._exit(0 if abs(ff.fit_line(x, 2 * x + 1).slope - 2) < 1e-12 else 3)
+_, status = os.waitpid(child, 0)
+assert status == 0, status
+print("fine")
+""",
+        NUMBA_THREADING_LAYER="omp",
+        NUMBA_NUM_THREADS="4",
+    )
+    assert out == "fine\n"
+
+
+def test_fork_while_another_thread_is_in_a_region(run_script: Script) -> None:
+    out = run_script(
+        PREPARE
+        + """
+expected = answer()
+stop = False
+def loop():
+    while not stop:
+        answer()
+thread = threading.Thread(target=loop)
+thread.start()
+for _ in range(5):
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if answer() == expected else 3)
+    _, status = os.waitpid(child, 0)
+    assert status == 0, status
+stop = True
+thread.join()
+print("fine")
+"""
+    )
+    assert out == "fine\n"
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn", "forkserver"])
+def test_process_pool(run_script: Script, start: str, shared_cache: object) -> None:
+    out = run_script(
+        """
+import multiprocessing, sys
+import numpy as np
+import fastfit as ff
+from concurrent.futures import ProcessPoolExecutor
+x = np.random.default_rng(0).normal(size=200_000)
+y = 3 * x + 1
+if __name__ == "__main__":
+    expected = ff.fit_line(x, y)
+    context = multiprocessing.get_context(sys.argv[1] if len(sys.argv) > 1 else START)
+    with ProcessPoolExecutor(2, mp_context=context) as pool:
+        fits = list(pool.map(ff.fit_line, [x] * 4, [y] * 4))
+    assert {fit.slope for fit in fits} == {expected.slope}
+    print("fine")
+""".replace("START", repr(start))
+    )
+    assert out == "fine\n"
+
+
+@pytest.mark.parametrize("layer", ["tbb", "no-such-layer"])
+def test_a_thread_layer_that_cannot_be_loaded(run_script: Script, layer: str) -> None:
+    out = run_script(
+        PREPARE
+        + """
+assert answer() == answer(n_threads=1)
+print(parallel._layer)
+""",
+        NUMBA_THREADING_LAYER=layer,
+    )
+    assert out in ("none\n", "tbb\n")  # tbb may be there after all
+
+
+def test_one_thread_only(run_script: Script) -> None:
+    out = run_script(PREPARE + "assert answer() == answer(n_threads=1); print('fine')", NUMBA_NUM_THREADS="1")
+    assert out == "fine\n"
+
+
+def test_the_caller_s_thread_count_is_left_as_it_was(run_script: Script) -> None:
+    out = run_script(
+        PREPARE
+        + """
+numba.set_num_threads(3)
+answer(n_threads=2)
+print(numba.get_num_threads())
+""",
+        NUMBA_NUM_THREADS="4",
+    )
+    assert out == "3\n"
