@@ -58,8 +58,13 @@ class Axes(NamedTuple):
 
     def line_to_frame(self, p: float, q: float) -> tuple[float, float]:
         """Return slope and level in the frame of the line ``p, q`` on these axes."""
+        slope, level = self.step_to_frame(p, q)
+        return slope, self.v_origin + level
+
+    def step_to_frame(self, p: float, q: float) -> tuple[float, float]:
+        """Return the change of slope and level in the frame when the line changes by ``p, q``."""
         slope = p * self.v_unit / self.u_unit
-        return slope, self.v_origin + self.v_unit * q - slope * self.u_origin
+        return slope, self.v_unit * q - slope * self.u_origin
 
     def line_from_frame(self, slope: float, level: float) -> tuple[float, float]:
         """Return the line on these axes that is ``slope, level`` in the frame."""

@@ -93,64 +93,62 @@ class GradientDescent:
         moments = points.moments()
         raw, standard = Axes.raw(moments.frame), moments.standard_axes
         axes = standard if self.standardize else raw
-        p, q = self._start(axes, raw)
-
-        def evaluate(*, curvature: bool = False) -> Evaluation:
-            return points.evaluate(loss, *axes.line_to_frame(p, q), curvature=curvature)
-
+        # The line is kept in the frame, where an offset of y or x costs no digits, and stepped along the axes.
+        line = self._start(axes, raw)
         automatic = self.learning_rate == "auto"
-        here = evaluate(curvature=automatic)
+        here = points.evaluate(loss, *line, curvature=automatic)
         if not math.isfinite(here.loss + here.grad_slope + here.grad_level):
             raise ValueError(
-                "the loss of the first line overflows float64: rescale x and y, or start closer (init)"
+                "the loss of the first line overflows float64: "
+                "start closer to the points (init), or rescale x and y"
             )
         step = 1.0 / _steepest(axes, here) if automatic else float(self.learning_rate)
-        best, best_line = here, (p, q)
+        best, best_line = here, line
         recorded: list[Iterate] = []
         n_iter = 0
         while True:
-            status = self._check(here, best, moments, axes.line_to_frame(p, q), standard)
+            status = self._check(here, best, moments, line, standard)
             if here.loss < best.loss:
-                best, best_line = here, (p, q)
-            state: Iterate | None = None
-            if self.record_every and n_iter % self.record_every == 0:
-                state = _iterate(n_iter, raw, axes.line_to_frame(p, q), here)
-                recorded.append(state)
-            if self.callback and n_iter > 0:
-                state = state or _iterate(n_iter, raw, axes.line_to_frame(p, q), here)
-                if _asks_to_stop(self.callback, state):
+                best, best_line = here, line
+            recording = self.record_every is not None and n_iter % self.record_every == 0
+            if recording or (self.callback and n_iter > 0):
+                state = _iterate(n_iter, raw, line, here)
+                if recording:
+                    recorded.append(state)
+                if self.callback and n_iter > 0 and _asks_to_stop(self.callback, state):
                     status = status or Status.STOPPED
             if status is None and n_iter == self.max_iter:
                 status = Status.MAX_ITER
             if status is not None:
                 break
             along, across = axes.gradient_from_frame(here.grad_slope, here.grad_level)
-            before = (p, q)
-            p, q = p - step * along, q - step * across
-            if (p, q) == before and self.tol > 0:
+            change = axes.step_to_frame(-step * along, -step * across)
+            moved = (line[0] + change[0], line[1] + change[1])
+            if moved == line and self.tol > 0:
                 status = Status.STALLED
                 break
-            here = evaluate()
+            line = moved
+            here = points.evaluate(loss, *line)
             n_iter += 1
 
-        if self.record_every and recorded[-1].iteration != n_iter:
-            recorded.append(_iterate(n_iter, raw, axes.line_to_frame(p, q), here))
+        if recorded and recorded[-1].iteration != n_iter:
+            recorded.append(_iterate(n_iter, raw, line, here))
         message = status.value
         if status is Status.DIVERGED:
-            (p, q), here = best_line, best
-            limit = 2.0 / _steepest(axes, evaluate(curvature=True))
+            line, here = best_line, best
+            limit = 2.0 / _steepest(axes, points.evaluate(loss, *line, curvature=True))
             message += f" The largest stable learning rate for these data is {limit:.6g}."
-        history = History.of(recorded) if self.record_every else None
-        line = axes.line_to_frame(p, q)
+        history = History.of(recorded) if recorded else None
         return Solution(*line, here.loss, n_iter, status, message, history)
 
     def _start(self, axes: Axes, raw: Axes) -> tuple[float, float]:
+        """Return the first line, in the frame."""
         if self.init is None:
-            return 0.0, 0.0
+            return axes.line_to_frame(0.0, 0.0)
         if isinstance(self.init, str):
             p, q = np.random.default_rng(self.rng).standard_normal(2).tolist()
-            return p, q
-        return axes.line_from_frame(*raw.line_to_frame(*_pair(self.init)))
+            return axes.line_to_frame(p, q)
+        return raw.line_to_frame(*_pair(self.init))
 
     def _check(
         self,

@@ -1,0 +1,298 @@
+"""The descent: where it starts, how it steps, and every way it ends."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+import fastfit as ff
+from fastfit import GradientDescent, Status
+from tests import oracle
+from tests.conftest import COMPILED, DATA
+
+
+@pytest.fixture
+def cloud(rng: np.random.Generator) -> tuple[Any, Any]:
+    x = rng.normal(3.0, 2.0, size=500)
+    return x, 0.7 * x - 2.0 + rng.normal(size=500)
+
+
+def test_default_descent_on_the_flights(backend: Any) -> None:
+    pl = pytest.importorskip("polars")
+    if backend == "numba" and not COMPILED:
+        pytest.skip("a third of a million points in the interpreter")
+    table = pl.read_parquet(DATA / "flights.parquet").select("distance", "air_time").drop_nulls()
+    fit = ff.fit_line(table["distance"], table["air_time"], solver="gradient_descent", backend=backend)
+    assert fit.n_points == 327_346
+    assert fit.n_iter <= 10
+    # Exact rational arithmetic over the complete rows.
+    assert fit.slope == pytest.approx(0.12611932467386064, rel=1e-13)
+    assert fit.intercept == pytest.approx(18.466578127760407, rel=1e-12)
+    assert fit.loss == pytest.approx(163.37750574461657, rel=1e-13)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    x=st.lists(st.floats(-1e3, 1e3), min_size=3, max_size=30, unique=True),
+    slope=st.floats(-10, 10),
+    seed=st.integers(0, 1000),
+    offset=st.sampled_from([0.0, 1e6, -1e12]),
+)
+def test_default_descent_finds_the_exact_line(x: list[float], slope: float, seed: int, offset: float) -> None:
+    values = np.array(x) + offset
+    assume(np.ptp(values) > 1e-3)
+    y = slope * (values - offset) + np.random.default_rng(seed).normal(size=values.size)
+    exact = oracle.least_squares(values, y)
+    fit = ff.fit_line(values, y)
+    # tol bounds the error of the slope by 1e-10 of the ratio of the spreads.
+    assert abs(fit.slope - exact.slope) <= 1e-9 * np.std(y) / np.std(values)
+    assert fit.loss == pytest.approx(exact.loss, rel=1e-9, abs=1e-18 * np.var(y))
+    assert fit.converged
+
+
+@pytest.mark.parametrize("learning_rate", ["auto", 0.05, 0.4])
+@pytest.mark.parametrize("standardize", [True, False])
+def test_rescaling_and_shifting_do_not_change_the_number_of_steps(
+    cloud: tuple[Any, Any], learning_rate: Any, standardize: bool
+) -> None:
+    """In raw coordinates the descent itself depends on x; there, y alone is changed, and the start with it."""
+    x, y = cloud
+    counts = set()
+    for x_scale, x_shift in [(1.0, 0.0), (1e6, 0.0), (1e-9, 0.0), (1.0, 1e6), (1e3, -1e9)]:
+        for y_scale, y_shift in [(1.0, 0.0), (1e5, 0.0), (1e-7, 0.0), (1.0, 1e6), (1e-3, 1e4)]:
+            if not standardize and (x_scale, x_shift) != (1.0, 0.0):
+                continue
+            solver = GradientDescent(
+                learning_rate=learning_rate if standardize else "auto",
+                standardize=standardize,
+                init=None if standardize else (0.0, y_shift),
+                max_iter=100_000,
+            )
+            fit = ff.fit_line(x_scale * x + x_shift, y_scale * y + y_shift, solver=solver)
+            assert fit.converged
+            counts.add(fit.n_iter)
+    assert len(counts) == 1, counts
+
+
+def test_automatic_step_never_lets_the_loss_rise(cloud: tuple[Any, Any]) -> None:
+    x, y = cloud
+    for standardize in (True, False):
+        solver = GradientDescent(standardize=standardize, record_every=1, max_iter=3000, tol=1e-12)
+        history = ff.fit_line(x, y, solver=solver).history
+        assert history is not None
+        # Near the minimum the loss is flat, and rounding shows: a few ulp.
+        assert (np.diff(history.loss) <= 1e-14 * history.loss[1:]).all()
+
+
+def test_gradient_in_history_is_the_derivative_of_its_loss(cloud: tuple[Any, Any]) -> None:
+    x, y = cloud
+    solver = GradientDescent(learning_rate=0.2, record_every=1)
+    history = ff.fit_line(x, y, solver=solver).history
+    assert history is not None
+    for a, b, grad_a, grad_b, loss in list(
+        zip(
+            history.slope,
+            history.intercept,
+            history.grad_slope,
+            history.grad_intercept,
+            history.loss,
+            strict=True,
+        )
+    )[:5]:
+        residual = y - (a * x + b)
+        assert loss == pytest.approx(np.mean(residual**2), rel=1e-12)
+        assert grad_a == pytest.approx(np.mean(-2 * residual * x), rel=1e-10)
+        assert grad_b == pytest.approx(np.mean(-2 * residual), rel=1e-10, abs=1e-10)
+
+
+def test_init_none_is_zero_on_the_axes_of_the_descent(cloud: tuple[Any, Any]) -> None:
+    x, y = cloud
+    standard = ff.fit_line(x, y, solver=GradientDescent(record_every=1)).history
+    raw = ff.fit_line(x, y, solver=GradientDescent(record_every=1, standardize=False)).history
+    assert standard is not None
+    assert raw is not None
+    assert (standard.slope[0], standard.intercept[0]) == (0.0, pytest.approx(y.mean()))
+    assert (raw.slope[0], raw.intercept[0]) == (0.0, pytest.approx(0.0, abs=1e-15))
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.parametrize("init", [(-2.0, 1.0), [3, 4], np.array([0.5, -0.5])])
+def test_init_is_in_the_callers_coordinates(cloud: tuple[Any, Any], standardize: bool, init: Any) -> None:
+    solver = GradientDescent(init=init, standardize=standardize, record_every=1)
+    history = ff.fit_line(*cloud, solver=solver).history
+    assert history is not None
+    assert (history.slope[0], history.intercept[0]) == pytest.approx(tuple(init), rel=1e-13)
+
+
+def test_random_init_follows_its_rng(cloud: tuple[Any, Any]) -> None:
+    def start(rng: Any) -> Any:
+        solver = GradientDescent(init="random", rng=rng, standardize=False, record_every=1)
+        history = ff.fit_line(*cloud, solver=solver).history
+        assert history is not None
+        return history.slope[0], history.intercept[0]
+
+    expected = np.random.default_rng(3).standard_normal(2)
+    assert start(3) == pytest.approx(tuple(expected), rel=1e-13)
+    assert start(np.random.default_rng(3)) == start(3)
+    assert start(4) != start(3)
+    assert start(None) != start(None)
+
+
+def test_converged(cloud: tuple[Any, Any]) -> None:
+    fit = ff.fit_line(*cloud)
+    assert (fit.status, fit.converged, fit.n_iter, fit.n_passes) == (Status.CONVERGED, True, 1, 3)
+
+
+def test_max_iter(cloud: tuple[Any, Any]) -> None:
+    with pytest.warns(ff.ConvergenceWarning, match="max_iter") as caught:
+        fit = ff.fit_line(*cloud, solver=GradientDescent(learning_rate=0.001, max_iter=7))
+    assert len(caught) == 1
+    assert caught[0].filename == __file__  # the caller's line, not one of ours
+    assert (fit.status, fit.converged, fit.n_iter) == (Status.MAX_ITER, False, 7)
+    assert fit.message == Status.MAX_ITER.value == str(caught[0].message)
+
+
+def test_tol_zero_runs_to_max_iter(cloud: tuple[Any, Any]) -> None:
+    with pytest.warns(ff.ConvergenceWarning):
+        fit = ff.fit_line(*cloud, solver=GradientDescent(tol=0, max_iter=57))
+    assert fit.n_iter == 57
+    assert fit.slope == pytest.approx(ff.fit_line(*cloud).slope, rel=1e-14)
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.parametrize("excess", [1.001, 1.5, 1e3, 1e200])
+def test_a_descent_that_grows_is_stopped(cloud: tuple[Any, Any], standardize: bool, excess: float) -> None:
+    x, y = cloud
+    if standardize:
+        largest = 1.0
+    else:
+        matrix = [[np.mean(2 * x * x), np.mean(2 * x)], [np.mean(2 * x), 2.0]]
+        largest = 2.0 / np.linalg.eigvalsh(matrix)[-1]
+    solver = GradientDescent(
+        learning_rate=excess * largest, standardize=standardize, record_every=1, init=(5.0, 5.0)
+    )
+    with pytest.warns(ff.ConvergenceWarning, match="largest stable learning rate"):
+        fit = ff.fit_line(x, y, solver=solver)
+    assert fit.status is Status.DIVERGED
+    assert not fit.converged
+    named = re.search(r"largest stable learning rate for these data is (\S+)\.$", fit.message)
+    assert named is not None
+    assert float(named[1]) == pytest.approx(largest, rel=1e-5)  # it prints six digits
+    assert fit.n_iter < (6000 if excess == 1.001 else 60)
+    assert fit.history is not None
+    assert fit.loss == pytest.approx(np.nanmin(fit.history.loss), rel=1e-12)
+    assert math.isfinite(fit.slope + fit.intercept)
+    # And what the message advises works.
+    lower = GradientDescent(
+        learning_rate=0.98 * float(named[1]), standardize=standardize, max_iter=100_000
+    )
+    assert ff.fit_line(x, y, solver=lower).converged
+
+
+def test_a_stable_descent_on_a_perfect_line_is_not_taken_for_a_diverging_one() -> None:
+    """The loss falls to nothing but rounding, and rounding rises and falls."""
+    x = np.linspace(0.1, 0.9, 50)
+    with pytest.warns(ff.ConvergenceWarning, match="max_iter"):
+        fit = ff.fit_line(x, 3 * x + 2, solver=GradientDescent(tol=0, max_iter=300))
+    assert fit.status is Status.MAX_ITER
+    assert fit.slope == pytest.approx(3.0, rel=1e-14)
+
+
+def test_stalled(cloud: tuple[Any, Any]) -> None:
+    with pytest.warns(ff.ConvergenceWarning, match="Stalled"):
+        fit = ff.fit_line(*cloud, solver=GradientDescent(init=(5.0, 5.0), learning_rate=1e-30))
+    assert fit.status is Status.STALLED
+    assert fit.n_iter == 0
+
+
+def test_callback_sees_every_state_and_may_stop(cloud: tuple[Any, Any]) -> None:
+    seen: list[ff.Iterate] = []
+
+    def until_five(state: ff.Iterate) -> bool:
+        seen.append(state)
+        return state.iteration == 5
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # who stops a fit needs no warning that it stopped
+        fit = ff.fit_line(*cloud, solver=GradientDescent(learning_rate=0.1, callback=until_five))
+    assert fit.status is Status.STOPPED
+    assert not fit.converged
+    assert [state.iteration for state in seen] == [1, 2, 3, 4, 5]
+    assert (fit.slope, fit.intercept, fit.loss) == pytest.approx(
+        (seen[-1].slope, seen[-1].intercept, seen[-1].loss), rel=1e-14
+    )
+
+
+def test_callback_may_stop_by_an_exception_and_other_exceptions_pass(cloud: tuple[Any, Any]) -> None:
+    def stop(state: ff.Iterate) -> None:
+        raise StopIteration
+
+    def fail(state: ff.Iterate) -> None:
+        raise KeyError("mine")
+
+    assert ff.fit_line(*cloud, solver=GradientDescent(callback=stop)).n_iter == 1
+    with pytest.raises(KeyError, match="mine"):
+        ff.fit_line(*cloud, solver=GradientDescent(callback=fail))
+
+
+@pytest.mark.parametrize(("every", "expected"), [(1, 13), (5, 4), (6, 3), (100, 2)])
+def test_record_every_and_the_last(cloud: tuple[Any, Any], every: int, expected: int) -> None:
+    with pytest.warns(ff.ConvergenceWarning):
+        fit = ff.fit_line(
+            *cloud, solver=GradientDescent(learning_rate=0.01, max_iter=12, record_every=every)
+        )
+    history = fit.history
+    assert history is not None
+    assert len(history) == expected
+    assert {getattr(history, name).shape for name in ff.Iterate._fields} == {(expected,)}
+    assert history.iteration[0] == 0
+    assert history.iteration[-1] == 12
+    last = history.slope[-1], history.intercept[-1], history.loss[-1]
+    assert last == pytest.approx((fit.slope, fit.intercept, fit.loss), rel=1e-14)
+    assert (history.iteration[1:-1] % every == 0).all()
+
+
+def test_no_history_unless_asked(cloud: tuple[Any, Any]) -> None:
+    assert ff.fit_line(*cloud).history is None
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"init": (1.0, 2.0, 3.0)}, ValueError, r"init must be a pair .* got \(1.0, 2.0, 3.0\)"),
+        ({"init": "zero"}, TypeError, "init must be a pair .* got 'zero'"),
+        ({"init": 3.0}, TypeError, "init must be a pair .* got 3.0"),
+        ({"init": (math.nan, 0.0)}, ValueError, "init must be a pair of finite numbers"),
+        ({"init": ("a", 0.0)}, TypeError, "init must be a pair of finite numbers"),
+        ({"learning_rate": 0.0}, ValueError, "learning_rate must be 'auto' or a .* above 0; got 0.0"),
+        ({"learning_rate": -1}, ValueError, "learning_rate must be .* got -1"),
+        ({"learning_rate": math.inf}, ValueError, "learning_rate must be .* got inf"),
+        ({"learning_rate": "fast"}, TypeError, "learning_rate must be .* got str 'fast'"),
+        ({"learning_rate": True}, TypeError, "learning_rate must be .* got bool True"),
+        ({"standardize": "no"}, TypeError, "standardize must be True or False; got 'no'"),
+        ({"max_iter": 0}, ValueError, "max_iter must be an integer of at least 1; got 0"),
+        ({"max_iter": 2.5}, TypeError, "max_iter must be an integer of at least 1; got float 2.5"),
+        ({"tol": -1e-9}, ValueError, "tol must be a finite number of at least 0; got -1e-09"),
+        ({"tol": math.nan}, ValueError, "tol must be .* got nan"),
+        ({"tol": None}, TypeError, "tol must be .* got NoneType None"),
+        ({"record_every": 0}, ValueError, "record_every must be an integer of at least 1; got 0"),
+        ({"callback": 3}, TypeError, "callback must be callable or None; got 3"),
+    ],
+)
+def test_options_are_checked_when_they_are_given(
+    options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        GradientDescent(**options)
+
+
+def test_an_overflowing_start_is_an_error(cloud: tuple[Any, Any]) -> None:
+    with pytest.raises(ValueError, match="the loss of the first line overflows .*init"):
+        ff.fit_line(*cloud, solver=GradientDescent(init=(1e200, 0.0)))

@@ -1,0 +1,158 @@
+"""Points in memory: moments, evaluations, frames and what they cost."""
+
+from __future__ import annotations
+
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastfit.coordinates import Axes, Curvature
+from fastfit.losses import SquaredError
+from fastfit.points.arrays import ArrayPoints
+from tests import oracle
+from tests.conftest import COMPILED
+
+
+def make(x: Any, y: Any, backend: str = "numba", **options: Any) -> ArrayPoints:
+    return ArrayPoints(np.asarray(x, dtype=float), np.asarray(y, dtype=float), backend=backend, **options)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e9, -1.7e18])
+def test_moments_against_exact_arithmetic(backend: str, offset: float, rng: np.random.Generator) -> None:
+    x = offset + 1e4 * rng.random(2000)
+    y = 3.0 + rng.normal(size=2000)
+    moments = make(x, y, backend).moments()
+    xs, ys = ([oracle.Fraction(value) for value in values] for values in (x, y))
+    x_mean, y_mean = sum(xs) / 2000, sum(ys) / 2000
+    exact = {
+        "uu": sum((a - x_mean) ** 2 for a in xs) / 2000,
+        "uv": sum((a - x_mean) * (b - y_mean) for a, b in zip(xs, ys, strict=True)) / 2000,
+        "vv": sum((b - y_mean) ** 2 for b in ys) / 2000,
+    }
+    scale = float(exact["uu"] * exact["vv"]) ** 0.5
+    for name, value in exact.items():
+        allowed = {"uu": 1e-14, "vv": 1e-14, "uv": 1e-14 * scale / abs(float(value))}[name]
+        assert oracle.relative_error(getattr(moments, name), float(value)) < allowed, name
+    mean = oracle.Fraction(moments.frame.x_center) + oracle.Fraction(moments.u_mean)
+    assert abs(float(mean - x_mean)) < 1e-11  # of numbers that spread over 10,000
+
+
+def test_clean_points_are_read_once_for_moments(backend: str) -> None:
+    points = make(np.arange(100.0), np.arange(100.0) ** 2, backend)
+    assert points.n_passes == 0
+    first = points.moments()
+    assert points.n_passes == 1
+    assert points.moments() is first
+    assert points.n_passes == 1
+    points.evaluate(SquaredError(), 1.0, 2.0)
+    assert points.n_passes == 2
+
+
+def test_evaluation_is_the_mean(backend: str, rng: np.random.Generator) -> None:
+    x, y = rng.normal(size=(2, 1000))
+    points = make(x, y, backend)
+    frame = points.moments().frame
+    got = points.evaluate(SquaredError(), 0.5, 0.25, curvature=True)
+    exact = oracle.squared_error_sums(x, y, (frame.x_center, frame.y_center), (0.5, 0.25))
+    assert got.curvature is not None
+    flat = [got.loss, got.grad_slope, got.grad_level, *got.curvature]
+    assert flat == pytest.approx([float(total / 1000) for total in exact], rel=1e-12)
+    assert points.evaluate(SquaredError(), 0.5, 0.25).curvature is None
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        pytest.param((0, 1e12), id="one far point, first"),
+        pytest.param((-1, 1e12), id="one far point, last"),
+        pytest.param((slice(None, None, 20), 1e8), id="far points just where the sample looks"),
+        pytest.param((slice(1, None, 2), -1e8), id="two clusters"),
+    ],
+)
+def test_a_misleading_sample_is_mended(backend: str, hidden: Any, rng: np.random.Generator) -> None:
+    x = rng.normal(size=20_000 if COMPILED else 4_000)
+    x[hidden[0]] += hidden[1]
+    y = 2 * x + 1
+    moments = make(x, y, backend).moments()
+    spread = np.longdouble(x) - np.longdouble(x).mean()
+    expected = float((spread * spread).mean())
+    # At most a million variances between center and mean: six of sixteen digits.
+    assert oracle.relative_error(moments.uu, expected) < 1e-9
+
+
+@pytest.mark.parametrize("factor", [1e-320, 1e-305, 1e-200, 1e-160, 1e160, 1e200, 1.5e308])
+def test_extreme_sizes_are_scaled_by_a_power_of_two(backend: str, factor: float) -> None:
+    x = factor * np.array([0.25, 0.5, 1.0])
+    points = make(x, [1.0, 2.0, 5.0], backend)
+    moments = points.moments()
+    assert moments.is_finite
+    assert 1e-100 < moments.uu < 1e100
+    assert np.frexp(moments.frame.x_scale)[0] == 0.5
+    np.testing.assert_array_equal(points.x, x)
+
+
+def test_opposite_extremes(backend: str) -> None:
+    moments = make([-1.7e308, 1.7e308, 0.0], [1.0, 3.0, 2.0], backend).moments()
+    assert moments.is_finite
+    slope = moments.uv / moments.uu * moments.frame.x_scale
+    assert slope == pytest.approx(1 / 1.7e308, rel=1e-15)
+
+
+def test_axes_there_and_back() -> None:
+    axes = Axes(u_origin=3.0, u_unit=0.5, v_origin=-7.0, v_unit=4.0)
+    assert axes.line_from_frame(*axes.line_to_frame(1.25, -2.5)) == pytest.approx((1.25, -2.5))
+
+
+def test_derivatives_on_axes_are_those_of_the_loss_on_axes() -> None:
+    """The chain rule, by differences: a change of axes and a change of the line commute."""
+    points = make([0.0, 1.0, 3.0, 4.0], [1.0, 0.0, 2.0, 5.0])
+    points.moments()
+    axes = Axes(u_origin=3.0, u_unit=0.5, v_origin=-7.0, v_unit=4.0)
+    step = 1e-3
+
+    def loss(p: float, q: float) -> float:
+        return axes.loss_from_frame(points.evaluate(SquaredError(), *axes.line_to_frame(p, q)).loss)
+
+    here = points.evaluate(SquaredError(), *axes.line_to_frame(0.5, 0.75), curvature=True)
+    along, across = axes.gradient_from_frame(here.grad_slope, here.grad_level)
+    assert along == pytest.approx((loss(0.5 + step, 0.75) - loss(0.5 - step, 0.75)) / (2 * step))
+    assert across == pytest.approx((loss(0.5, 0.75 + step) - loss(0.5, 0.75 - step)) / (2 * step))
+    assert here.curvature is not None
+    curvature = axes.curvature_from_frame(here.curvature)
+    middle = loss(0.5, 0.75)
+    steep = (loss(0.5 + step, 0.75) - 2 * middle + loss(0.5 - step, 0.75)) / step**2
+    assert curvature.slope_slope == pytest.approx(steep, rel=1e-6)
+    level = (loss(0.5, 0.75 + step) - 2 * middle + loss(0.5, 0.75 - step)) / step**2
+    assert curvature.level_level == pytest.approx(level, rel=1e-6)
+    cross = (
+        loss(0.5 + step, 0.75 + step)
+        - loss(0.5 + step, 0.75 - step)
+        - loss(0.5 - step, 0.75 + step)
+        + loss(0.5 - step, 0.75 - step)
+    ) / (4 * step**2)
+    assert curvature.slope_level == pytest.approx(cross, rel=1e-6)
+
+
+def test_largest_eigenvalue() -> None:
+    curvature = Curvature(3.0, 1.5, 2.0)
+    matrix = [[3.0, 1.5], [1.5, 2.0]]
+    assert curvature.largest_eigenvalue == pytest.approx(np.linalg.eigvalsh(matrix)[-1], rel=1e-15)
+
+
+def test_no_copy_is_made_of_clean_arrays(tmp_path: Any) -> None:
+    n = 2_000_000 if COMPILED else 20_000
+    x = np.arange(n, dtype=float)
+    np.save(tmp_path / "y.npy", 2 * x + 1)
+    y = np.load(tmp_path / "y.npy", mmap_mode="r")
+    points = ArrayPoints(x, y)
+    points.evaluate(SquaredError(), 2.0, 0.0)  # compile
+    points.moments()
+    tracemalloc.start()
+    points = ArrayPoints(x, y)
+    points.moments()
+    points.evaluate(SquaredError(), 2.0, 0.0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < x.nbytes / 10 + 100_000
