@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -17,7 +16,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from fastfit import __version__, worked_example
 from fastfit.fit import SOLVERS, fit_line
-from fastfit.points.files import FileError, read_columns
+from fastfit.points.files import read_columns
 from fastfit.result import ConvergenceWarning, Iterate, LineFit
 from fastfit.solvers.gradient_descent import Callback
 
@@ -29,14 +28,14 @@ app = typer.Typer(
 )
 
 
-class Backend(str, Enum):
+class Backend(StrEnum):
     """What computes the passes."""
 
     NUMBA = "numba"
     NUMPY = "numpy"
 
 
-class SolverName(str, Enum):
+class SolverName(StrEnum):
     """How to go downhill."""
 
     AUTO = "auto"
@@ -53,7 +52,9 @@ def _fail(error: Exception) -> NoReturn:
 def _errors_in_one_line() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # the message is printed with the fit
+            warnings.simplefilter(
+                "ignore", ConvergenceWarning
+            )  # the message is printed with the fit
             yield
     except (ValueError, TypeError, ImportError, OSError) as error:
         _fail(error)
@@ -101,11 +102,14 @@ def fit(
     file: Annotated[
         Path, typer.Argument(help="Parquet, CSV (.csv, .csv.gz) or .npy file.", metavar="FILE")
     ],
-    x: Annotated[str | None, typer.Option(help="Column of x (of a .npy table, its number from 0).")] = None,
+    x: Annotated[
+        str | None, typer.Option(help="Column of x (of a .npy table, its number from 0).")
+    ] = None,
     y: Annotated[str | None, typer.Option(help="Column of y.")] = None,
     solver: Annotated[SolverName, typer.Option(help="How to go downhill.")] = SolverName.AUTO,
     init: Annotated[
-        str | None, typer.Option(help="Line to start from: SLOPE,INTERCEPT or random.", metavar="PAIR")
+        str | None,
+        typer.Option(help="Line to start from: SLOPE,INTERCEPT or random.", metavar="PAIR"),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of --init random.")] = None,
     learning_rate: Annotated[
@@ -152,7 +156,9 @@ def fit(
             from fastfit.plotting import save
 
             axes = result.plot()
-            axes.set(xlabel=x or "x", ylabel=y or "y", title=f"{file.name}: {result.n_points:,} rows")
+            axes.set(
+                xlabel=x or "x", ylabel=y or "y", title=f"{file.name}: {result.n_points:,} rows"
+            )
             save(axes, str(plot))
     _print(result, as_json=as_json)
 
@@ -173,7 +179,10 @@ def demo(
 
             from fastfit.plotting import draw_descent, save
 
-            save(draw_descent(result, np.array(worked_example.X), np.array(worked_example.Y)), str(plot))
+            save(
+                draw_descent(result, np.array(worked_example.X), np.array(worked_example.Y)),
+                str(plot),
+            )
     if as_json:
         _print(result, as_json=True)
     else:

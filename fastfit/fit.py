@@ -89,7 +89,9 @@ def fit_line(
 
     from fastfit.points.arrays import ArrayPoints
 
-    points = ArrayPoints(clean_x, clean_y, nan_policy=nan_policy, n_threads=n_threads, backend=backend)
+    points = ArrayPoints(
+        clean_x, clean_y, nan_policy=nan_policy, n_threads=n_threads, backend=backend
+    )
     moments = points.moments()
     if moments.is_finite:
         solution = chosen_solver.solve(points, chosen_loss)

@@ -79,10 +79,13 @@ def _draw_points(ax: Axes, x: NDArray[Any], y: NDArray[Any]) -> None:
     counts, x_edges, y_edges = np.histogram2d(x, y, bins=(160, 120))
     shown = np.ma.masked_equal(counts.T, 0.0)
     # The palest fifth of the colours would not stand out from the paper.
-    colours = LinearSegmentedColormap.from_list("density", colormaps["GnBu"](np.linspace(0.2, 1, 256)))
+    colours = LinearSegmentedColormap.from_list(
+        "density", colormaps["GnBu"](np.linspace(0.2, 1, 256))
+    )
     mesh = ax.pcolormesh(x_edges, y_edges, shown, norm="log", cmap=colours, rasterized=True)
     ax.margins(0.03)
-    ax.get_figure().colorbar(mesh, ax=ax, label="points", pad=0.02)
+    figure: Any = ax.get_figure()
+    figure.colorbar(mesh, ax=ax, label="points", pad=0.02)
 
 
 def _draw_path(ax: Axes, history: History, span: NDArray[np.float64]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -199,7 +199,9 @@ class LineFit:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain numbers, strings and lists, ready for JSON."""
-        history = self.history and {name: getattr(self.history, name).tolist() for name in Iterate._fields}
+        history = self.history and {
+            name: getattr(self.history, name).tolist() for name in Iterate._fields
+        }
         own = {name: value for name, value in vars(self).items() if not name.startswith("_")}
         return {**own, "status": self.status.name, "converged": self.converged, "history": history}
 
@@ -225,5 +227,7 @@ class LineFit:
         from fastfit.plotting import draw_fit
 
         if self._data is None:
-            raise ValueError("this fit has no points to draw: they are not kept when a fit is pickled")
+            raise ValueError(
+                "this fit has no points to draw: they are not kept when a fit is pickled"
+            )
         return draw_fit(self, *self._data, ax)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -23,7 +24,9 @@ def lookup(value: Any, known: Mapping[str, type[T]], name: str) -> T:
         return known[value]()
     methods = [method for method in vars(next(iter(known.values()))) if not method.startswith("_")]
     if isinstance(value, type) or not any(callable(getattr(value, m, None)) for m in methods):
-        raise TypeError(f"{name} must be {one_of(known)} or such an object; got {_what_came(value)}")
+        raise TypeError(
+            f"{name} must be {one_of(known)} or such an object; got {_what_came(value)}"
+        )
     result: T = value
     return result
 
@@ -81,24 +84,30 @@ def _what_came(value: Any) -> str:
 
 
 def _mask(values: Any) -> NDArray[np.bool_] | None:
-    if isinstance(values, np.ma.MaskedArray):
-        return np.ma.getmaskarray(values).reshape(-1)
+    masked_arrays = sys.modules.get(
+        "numpy.ma"
+    )  # 30 ms to import; who has a masked array has done it
+    if masked_arrays is not None and isinstance(values, masked_arrays.MaskedArray):
+        mask: NDArray[np.bool_] = masked_arrays.getmaskarray(values).reshape(-1)
+        return mask
     return None
 
 
 def _column(values: Any, name: str) -> Column:
     array = _as_array(values, name)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers; got {_kind(array)}")
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
         raise ValueError(
             f"{name} must be one-dimensional, or a single column; got an array of shape {array.shape}"
         )
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must hold real numbers; got {_kind(array)}")
     if array.dtype.char not in "df" or not array.dtype.isnative or not array.flags.aligned:
         exact_in_float32 = array.dtype.itemsize <= 2 or array.dtype.char == "f"
-        with np.errstate(over="ignore"):  # longdouble beyond float64 turns to infinity, which is looked for
+        with np.errstate(
+            over="ignore"
+        ):  # longdouble beyond float64 turns to infinity, which is looked for
             array = array.astype(np.float32 if exact_in_float32 else np.float64)
     view = array.view(np.ndarray)
     view.flags.writeable = False
@@ -160,7 +169,7 @@ def finite_number(value: Any, name: str, must_be: str, *, above: float = -math.i
 def positive_integer(value: Any, name: str) -> int:
     """Return value as an int, or raise if it is no integer above zero."""
     if isinstance(value, numbers.Integral) and not isinstance(value, (bool, np.bool_)):
-        if value >= 1:
+        if int(value) >= 1:
             return int(value)
         raise ValueError(f"{name} must be an integer of at least 1; got {value!r}")
     raise TypeError(f"{name} must be an integer of at least 1; got {_what_came(value)}")

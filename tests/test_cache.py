@@ -118,9 +118,7 @@ def test_a_change_in_any_source_of_a_kernel_is_seen(tmp_path: Path) -> None:
     assert changed != source
     losses.write_text(changed)
     after = run(cache, PYTHONPATH=str(tmp_path))
-    for old, new in itertools.islice(
-        zip(before.splitlines(), after.splitlines(), strict=True), 2
-    ):
+    for old, new in itertools.islice(zip(before.splitlines(), after.splitlines(), strict=True), 2):
         slope, intercept, loss = map(float.fromhex, old.split())
         # Four times the loss has the same minimum.
         assert list(map(float.fromhex, new.split())) == pytest.approx(
@@ -175,10 +173,12 @@ def test_a_prefilled_installation_that_became_read_only(
     assert all(path.stat().st_mtime < started - 1 for path in stored)  # loaded, not written again
 
 
-def test_code_that_computes_something_else_is_compiled_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_that_computes_something_else_is_compiled_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Whatever slips past the digest: a kernel is checked against the reference before it is trusted."""
 
-    @numba.njit  # type: ignore[untyped-decorator]
+    @numba.njit
     def wrong(what: Any, loss: Any, x: Any, y: Any, center: Any, line: Any, rows: Any) -> Any:
         return np.ones(rows.shape[1])
 

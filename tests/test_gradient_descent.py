@@ -29,7 +29,9 @@ def test_default_descent_on_the_flights(backend: Any) -> None:
     if backend == "numba" and not COMPILED:
         pytest.skip("a third of a million points in the interpreter")
     table = pl.read_parquet(DATA / "flights.parquet").select("distance", "air_time").drop_nulls()
-    fit = ff.fit_line(table["distance"], table["air_time"], solver="gradient_descent", backend=backend)
+    fit = ff.fit_line(
+        table["distance"], table["air_time"], solver="gradient_descent", backend=backend
+    )
     assert fit.n_points == 327_346
     assert fit.n_iter <= 10
     # Exact rational arithmetic over the complete rows.
@@ -45,7 +47,9 @@ def test_default_descent_on_the_flights(backend: Any) -> None:
     seed=st.integers(0, 1000),
     offset=st.sampled_from([0.0, 1e6, -1e12]),
 )
-def test_default_descent_finds_the_exact_line(x: list[float], slope: float, seed: int, offset: float) -> None:
+def test_default_descent_finds_the_exact_line(
+    x: list[float], slope: float, seed: int, offset: float
+) -> None:
     values = np.array(x) + offset
     assume(np.ptp(values) > 1e-3)
     y = slope * (values - offset) + np.random.default_rng(seed).normal(size=values.size)
@@ -53,7 +57,7 @@ def test_default_descent_finds_the_exact_line(x: list[float], slope: float, seed
     fit = ff.fit_line(values, y)
     # tol bounds the error of the slope by 1e-10 of the ratio of the spreads.
     assert abs(fit.slope - exact.slope) <= 1e-9 * np.std(y) / np.std(values)
-    assert fit.loss == pytest.approx(exact.loss, rel=1e-9, abs=1e-18 * np.var(y))
+    assert fit.loss == pytest.approx(exact.loss, rel=1e-9, abs=1e-18 * float(np.var(y)))
     assert fit.converged
 
 
@@ -124,7 +128,9 @@ def test_init_none_is_zero_on_the_axes_of_the_descent(cloud: tuple[Any, Any]) ->
 
 @pytest.mark.parametrize("standardize", [True, False])
 @pytest.mark.parametrize("init", [(-2.0, 1.0), [3, 4], np.array([0.5, -0.5])])
-def test_init_is_in_the_callers_coordinates(cloud: tuple[Any, Any], standardize: bool, init: Any) -> None:
+def test_init_is_in_the_callers_coordinates(
+    cloud: tuple[Any, Any], standardize: bool, init: Any
+) -> None:
     solver = GradientDescent(init=init, standardize=standardize, record_every=1)
     history = ff.fit_line(*cloud, solver=solver).history
     assert history is not None
@@ -168,7 +174,9 @@ def test_tol_zero_runs_to_max_iter(cloud: tuple[Any, Any]) -> None:
 
 @pytest.mark.parametrize("standardize", [True, False])
 @pytest.mark.parametrize("excess", [1.001, 1.5, 1e3, 1e200])
-def test_a_descent_that_grows_is_stopped(cloud: tuple[Any, Any], standardize: bool, excess: float) -> None:
+def test_a_descent_that_grows_is_stopped(
+    cloud: tuple[Any, Any], standardize: bool, excess: float
+) -> None:
     x, y = cloud
     if standardize:
         largest = 1.0
@@ -230,7 +238,9 @@ def test_callback_sees_every_state_and_may_stop(cloud: tuple[Any, Any]) -> None:
     )
 
 
-def test_callback_may_stop_by_an_exception_and_other_exceptions_pass(cloud: tuple[Any, Any]) -> None:
+def test_callback_may_stop_by_an_exception_and_other_exceptions_pass(
+    cloud: tuple[Any, Any],
+) -> None:
     def stop(state: ff.Iterate) -> None:
         raise StopIteration
 
@@ -271,7 +281,11 @@ def test_no_history_unless_asked(cloud: tuple[Any, Any]) -> None:
         ({"init": 3.0}, TypeError, "init must be a pair .* got 3.0"),
         ({"init": (math.nan, 0.0)}, ValueError, "init must be a pair of finite numbers"),
         ({"init": ("a", 0.0)}, TypeError, "init must be a pair of finite numbers"),
-        ({"learning_rate": 0.0}, ValueError, "learning_rate must be 'auto' or a .* above 0; got 0.0"),
+        (
+            {"learning_rate": 0.0},
+            ValueError,
+            "learning_rate must be 'auto' or a .* above 0; got 0.0",
+        ),
         ({"learning_rate": -1}, ValueError, "learning_rate must be .* got -1"),
         ({"learning_rate": math.inf}, ValueError, "learning_rate must be .* got inf"),
         ({"learning_rate": "fast"}, TypeError, "learning_rate must be .* got str 'fast'"),

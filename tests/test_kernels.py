@@ -111,7 +111,9 @@ def test_loss_equals_the_squared_residual_to_leading_order(loss: str, residual: 
     chosen = LOSSES[loss]()
     small = residual * 1e-9
     value, first, second = chosen.point(chosen, small)
-    assert value == pytest.approx(small * small, rel=1e-6)  # a residual of 1e-3 may bend a loss so much
+    assert value == pytest.approx(
+        small * small, rel=1e-6
+    )  # a residual of 1e-3 may bend a loss so much
     assert first == pytest.approx(2 * small, rel=1e-6)
     assert second == pytest.approx(2.0, rel=1e-6)
 
@@ -119,8 +121,10 @@ def test_loss_equals_the_squared_residual_to_leading_order(loss: str, residual: 
 def test_both_passes_have_the_same_loss_and_gradient() -> None:
     x, y = arrays(BLOCK + 7, np.float64, "contiguous", 3.0)
     rest = (SquaredError(), x, y, (3.0, 3.0), LINE)
-    short, long = (parallel.run(what, *rest) for what in (LossGradient(), LossGradientCurvature()))
-    np.testing.assert_allclose(short, long[:3], rtol=1e-13)  # the same sums, unrolled in another way
+    short, long = parallel.run(LossGradient(), *rest), parallel.run(LossGradientCurvature(), *rest)
+    np.testing.assert_allclose(
+        short, long[:3], rtol=1e-13
+    )  # the same sums, unrolled in another way
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

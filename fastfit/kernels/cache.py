@@ -24,6 +24,7 @@ import numba
 from numba import types
 from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
+from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 from numba.misc.appdirs import AppDirs
 
@@ -55,7 +56,20 @@ def _is_ours(numba_type: Any) -> bool:
     return True
 
 
-class DiskCache(_Cache):  # type: ignore[misc]
+# Before it looks up compiled code, Numba loads all it can compile: 0.4 s, half of it to import SciPy where that is
+# installed. Machine code needs no more than the runtime library. That is known of these versions, by test.
+_NEED_RUNTIME_ONLY = {(0, 68)}
+
+
+def _prepare(target_context: Any) -> None:
+    """Make the symbols known that compiled code refers to."""
+    if numba.version_info.short in _NEED_RUNTIME_ONLY:
+        rtsys.initialize(target_context)
+    else:
+        target_context.refresh()
+
+
+class DiskCache(_Cache):  # type: ignore[misc]  # Numba is untyped
     """The cache of one compiled function; takes the place of the one Numba would attach to it."""
 
     def __init__(self, name: str) -> None:
@@ -94,7 +108,7 @@ class DiskCache(_Cache):  # type: ignore[misc]
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         """Return the compiled code for a signature, or None if there is none to be trusted."""
-        target_context.refresh()
+        _prepare(target_context)
         key = self._key(signature, target_context.codegen())
         for folder in _folders():
             # Whatever is wrong with a file, the answer is the same: compile.

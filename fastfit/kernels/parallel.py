@@ -9,6 +9,7 @@ layer while other Python threads exist.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import threading
 from collections.abc import Callable
@@ -43,7 +44,7 @@ def _block_sums(what: Any, loss: Any, x: Any, y: Any, center: Any, line: Any) ->
     return what.instance_class.block
 
 
-@numba.njit(**flags.TOTAL)  # type: ignore[untyped-decorator]
+@numba.njit(**flags.TOTAL)
 def _add_up(rows: Any) -> Any:
     """Return the sum of the rows, in order, with Neumaier's compensation."""
     total = np.zeros(rows.shape[1])
@@ -95,7 +96,6 @@ _checked: dict[tuple[Any, ...], Any] = {}
 
 _region = threading.Lock()
 _home = os.getpid()
-_layer: str | None = None
 
 
 def run(
@@ -203,26 +203,25 @@ def _at_most(n_threads: int | None) -> Any:
 
 def _threads_are_safe() -> bool:
     """Whether a parallel region may be entered here and now, the lock on regions being held."""
-    global _layer
     if os.getpid() != _home:
         return False  # GNU OpenMP ends a forked child that enters a region
-    if _layer is None:
-        _layer = _launch_threads()
-    if _layer == "workqueue":
+    layer = _thread_layer()
+    if layer == "workqueue":
         # It aborts the process when two Python threads enter it, ours or not.
         return threading.active_count() == 1
-    return _layer != "none"
+    return layer is not None
 
 
-def _launch_threads() -> str:
-    """Start Numba's threads and return the name of their layer, "none" if there is none to use."""
+@functools.cache
+def _thread_layer() -> str | None:
+    """Start Numba's threads and return the name of their layer, None if there is none to use."""
     if numba_threads._is_initialized and _threads_were_lost_in_a_fork():
-        return "none"
+        return None
     try:
         numba.get_num_threads()
         return str(numba.threading_layer())
-    except Exception:
-        return "none"
+    except Exception:  # no layer that was asked for can be loaded, or none has that name
+        return None
 
 
 def _threads_were_lost_in_a_fork() -> bool:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import polars as pl
 
+# What stands for a missing value in a CSV file, besides nothing at all and NaN.
+MISSING = ("NA", "N/A", "n/a", "#N/A", "null", "NULL", "None")
 FORMATS = (".parquet", ".csv", ".csv.gz", ".npy")
 
 
@@ -21,7 +23,7 @@ class FileError(ValueError):
 def read_columns(
     path: str | Path, x: str | None = None, y: str | None = None
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return two columns of a file; a missing value is NaN.
+    """Return two columns of a file; a missing value is NaN. In CSV, so are the words in ``MISSING``.
 
     Parameters
     ----------
@@ -106,15 +108,18 @@ def _read_table(
             "reading Parquet and CSV needs Polars: pip install 'fastfit[cli]'"
         ) from error
     try:
-        # A CSV column is typed by all of its values: text in the last row makes it a text column.
-        lazy = pl.scan_parquet(path) if parquet else pl.scan_csv(path, infer_schema_length=None)
+        if parquet:
+            lazy = pl.scan_parquet(path)
+        else:
+            # A column is typed by all of its values: text in the last row makes it a text column.
+            lazy = pl.scan_csv(path, infer_schema_length=None, null_values=list(MISSING))
         chosen = _chosen(path, lazy.collect_schema().names(), x, y)
         table = lazy.select(*dict.fromkeys(chosen)).collect()
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
         raise FileError(f"{path} cannot be read: {_one_line(error)}") from error
-    columns = [_numbers(path, table[name]) for name in chosen]
     if not table.height:
         raise FileError(f"{path} has columns but no rows")
+    columns = [_numbers(path, table[name]) for name in chosen]
     return columns[0], columns[1]
 
 

@@ -1,0 +1,1 @@
+"""How fast fastfit is, beside what the machine can do."""

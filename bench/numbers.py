@@ -1,0 +1,145 @@
+"""The table of ratios in README: ``python -m bench.numbers``.
+
+Every row compares two things measured in turn in one process (whole processes for the last two rows).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+import fastfit as ff
+from bench.measure import bare_read, points, ratio, times
+from fastfit.kernels import parallel
+from fastfit.kernels.passes import LossGradient
+from fastfit.losses import SquaredError
+from fastfit.points.arrays import ArrayPoints
+
+LINE = (0.3, 0.1)
+
+
+def a_pass(x: Any, y: Any, n_threads: int | None = None) -> Callable[[], object]:
+    """Return a fused pass over the points, without the result's wrapping."""
+    arguments = (LossGradient(), SquaredError(), x, y, (0.5, 0.6), LINE, n_threads)
+    return lambda: parallel.run(*arguments)
+
+
+def three_expressions(x: Any, y: Any) -> Callable[[], object]:
+    """Return the same pass as people write it in NumPy."""
+
+    def run() -> tuple[Any, Any, Any]:
+        residual = y - (LINE[0] * x + LINE[1])
+        return np.mean(residual**2), np.mean(-2 * residual * x), np.mean(-2 * residual)
+
+    return run
+
+
+def passes() -> None:
+    """Print ratios of single passes."""
+    x, y = points(10_000_000)
+    table = np.column_stack([x, y])
+    table.flags.writeable = False
+    small, medium = points(1_000), points(1_000_000)
+    single = (x.astype(np.float32), y.astype(np.float32))
+    for column in single:
+        column.flags.writeable = False
+    found = times(
+        {
+            "read": lambda: bare_read(x, y),
+            "pass": a_pass(x, y),
+            "read, 1 thread": lambda: bare_read(x, y, 1),
+            "pass, 1 thread": a_pass(x, y, 1),
+            "float32": a_pass(*single),
+            "columns": a_pass(table[:, 0], table[:, 1]),
+        },
+        rounds=61,
+    )
+    show("fused pass over 10 million points / bare read", ratio(found, "pass", "read"), 1.20)
+    show("  the same with one thread", ratio(found, "pass, 1 thread", "read, 1 thread"), 1.25)
+    show("float32 / float64", ratio(found, "float32", "pass"), 0.65)
+    show("columns of an (n, 2) table / contiguous", ratio(found, "columns", "pass"), 2.0)
+    found = times({"pass": a_pass(x, y), "numpy": three_expressions(x, y)}, rounds=11)
+    show(
+        "NumPy's three expressions / fused pass, 10 million",
+        ratio(found, "numpy", "pass"),
+        12,
+        least=True,
+    )
+    found = times({"pass": a_pass(*medium), "numpy": three_expressions(*medium)}, rounds=61)
+    show(
+        "NumPy's three expressions / fused pass, 1 million",
+        ratio(found, "numpy", "pass"),
+        8,
+        least=True,
+    )
+    on_points = ArrayPoints(*small)
+    on_points.moments()
+    loss = SquaredError()
+    found = times({"evaluate": lambda: on_points.evaluate(loss, *LINE)}, rounds=101, inner=200)
+    microseconds = 1e6 * statistics.median(found["evaluate"])
+    show("evaluate() on 1,000 points, microseconds", microseconds, 15)
+
+
+def memory() -> None:
+    """Print the memory of a fit of 10 million points beyond its inputs, in a process of its own."""
+    code = (
+        "import resource, numpy as np, fastfit as ff; from bench.measure import points\n"
+        "ff.fit_line(*points(100_000)); x, y = points(10_000_000)\n"
+        "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
+        # Raise the high-water mark to what is held now, so that a fit's own memory shows on top of it.
+        "held = int(open('/proc/self/statm').read().split()[1]) * resource.getpagesize() / 2**20\n"
+        "filler = np.ones(max(0, int((peak() - held) * 2**17))); before = peak()\n"
+        "fit = ff.fit_line(x, y); print(peak() - before)"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    show("memory of a fit of 10 million points beyond its inputs, MB", float(out), 16)
+
+
+def processes() -> None:
+    """Print ratios of whole processes: import, and import with a fit of a million points."""
+    data = "import numpy as np; x = np.arange(1e6) % 1000; y = 2 * x + 1; "
+    fits = {
+        "fastfit": data + "import fastfit; fastfit.fit_line(x, y)",
+        "scipy": data + "from scipy import stats; stats.linregress(x, y)",
+    }
+    imports = {"fastfit": "import fastfit", "numpy": "import numpy"}
+
+    def process(code: str) -> Callable[[], object]:
+        return lambda: subprocess.run([sys.executable, "-c", code], check=True)
+
+    found = times({name: process(code) for name, code in fits.items()}, rounds=15)
+    show("cold process, import and fit 1 million / scipy's", ratio(found, "fastfit", "scipy"), 0.8)
+    found = times({name: process(code) for name, code in imports.items()}, rounds=31)
+    show("import fastfit / import numpy", ratio(found, "fastfit", "numpy"), 1.3)
+
+
+def show(what: str, value: float, target: float, *, least: bool = False) -> None:
+    """Print one row."""
+    met = value >= target if least else value <= target
+    bound = "at least" if least else "at most"
+    print(f"{what:<60} {value:8.2f}   {bound} {target:<5g} {'' if met else 'MISSED'}", flush=True)
+
+
+if __name__ == "__main__":
+    print(
+        f"fastfit {ff.__version__}, numba {numba.__version__}, numpy {np.__version__}, "
+        f"Python {platform.python_version()}, {os.cpu_count()} processors, {time.strftime('%Y-%m-%d')}"
+    )
+    passes()
+    memory()
+    processes()
+    print(
+        f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MB"
+    )

@@ -1,0 +1,52 @@
+"""Whole descents, validation and Python included."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastfit as ff
+from bench.measure import bare_read, points, ratio, times
+
+
+@pytest.mark.parametrize("n", [1_000, 1_000_000, 10_000_000])
+def test_default_descent(benchmark: Any, n: int) -> None:
+    x, y = points(n)
+    fit = benchmark(ff.fit_line, x, y, solver="gradient_descent")
+    expected = np.polyfit(x, y, 1)
+    np.testing.assert_allclose([fit.slope, fit.intercept], expected, rtol=1e-9)
+    _note(benchmark, x, y, fit.n_passes, lambda: ff.fit_line(x, y, solver="gradient_descent"))
+
+
+@pytest.mark.parametrize("n", [1_000, 1_000_000])
+def test_a_hundred_raw_steps(benchmark: Any, n: int) -> None:
+    x, y = points(n)
+    solver = ff.GradientDescent(
+        init=(-2.0, 1.0), learning_rate=0.01, standardize=False, max_iter=100, record_every=10
+    )
+
+    def descend() -> ff.LineFit:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ff.ConvergenceWarning)
+            return ff.fit_line(x, y, solver=solver)
+
+    fit = benchmark(descend)
+    assert fit.n_iter == 100
+    assert fit.history.loss[-1] < 0.2 * fit.history.loss[0]
+    _note(benchmark, x, y, fit.n_passes, descend)
+
+
+def _note(benchmark: Any, x: Any, y: Any, n_passes: int, fit: Any) -> None:
+    benchmark.extra_info.update(
+        points=x.size, passes=n_passes, bytes=n_passes * (x.nbytes + y.nbytes)
+    )
+    if not benchmark.enabled:
+        return
+    found = times({"fit": fit, "read": lambda: bare_read(x, y)}, rounds=5)
+    benchmark.extra_info.update(
+        points_per_second=x.size / benchmark.stats.stats.median,
+        share_of_read_limit=n_passes / ratio(found, "fit", "read"),
+    )

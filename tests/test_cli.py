@@ -1,0 +1,195 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import fastfit
+from fastfit.cli import app
+from tests.conftest import DATA, Script, needs_compiler, start_script
+
+FLIGHTS = str(DATA / "flights.parquet")
+COLUMNS = ["--x", "distance", "--y", "air_time"]
+
+
+def call(*arguments: str) -> Any:
+    return CliRunner().invoke(app, list(arguments))
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> str:
+    path = tmp_path / "t.csv"
+    path.write_text("x,y\n1,3\n2,5\n,9\n3,7\nNaN,1\n4,9.5\n")
+    return str(path)
+
+
+@needs_compiler
+def test_flights() -> None:
+    result = call("fit", FLIGHTS, *COLUMNS, "--solver", "gradient_descent")
+    assert result.exit_code == 0
+    assert "slope                   0.126119324674" in result.stdout
+    assert "points                  327,346" in result.stdout
+    assert "left out                9,430" in result.stdout
+    assert "Converged" in result.stdout
+    assert result.stderr == ""
+
+
+def test_json_of_a_reference_fit_of_the_flights() -> None:
+    result = call("fit", FLIGHTS, *COLUMNS, "--json", "--backend", "numpy", "--record-every", "1")
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    assert found["slope"] == pytest.approx(0.12611932467386064, rel=1e-12)
+    assert (found["n_points"], found["n_omitted"]) == (327_346, 9_430)
+    assert found["converged"] is True
+    assert found["history"]["iteration"][0] == 0
+
+
+def test_rows_with_a_missing_value_are_left_out_and_counted(csv: str) -> None:
+    found = json.loads(call("fit", csv, "--x", "x", "--y", "y", "--json").stdout)
+    assert (found["n_points"], found["n_omitted"]) == (4, 2)
+    assert found["slope"] == pytest.approx(2.15, rel=1e-12)
+
+
+def test_solver_options(csv: str) -> None:
+    options = ["--init=-2,1", "--learning-rate", "0.01", "--no-standardize", "--max-iter", "3"]
+    result = call("fit", csv, *options, "--record-every", "2", "--tol", "0", "--threads", "1")
+    assert result.exit_code == 0
+    table, summary = result.stdout.split("\n\n")
+    rows = [line.split() for line in table.splitlines()]
+    assert [row[0] for row in rows] == ["iteration", "0", "2", "3"]
+    assert rows[1][1:3] == ["-2.00", "1.00"]
+    assert "Not converged: max_iter" in summary
+    seeded = [
+        json.loads(
+            call(
+                "fit",
+                csv,
+                "--init",
+                "random",
+                "--seed",
+                "1",
+                "--max-iter",
+                "1",
+                "--learning-rate",
+                "0.1",
+                "--json",
+            ).stdout
+        )
+        for _ in range(2)
+    ]
+    assert seeded[0] == seeded[1]
+
+
+def test_a_diverging_fit_says_so_and_still_prints_its_best_line(csv: str) -> None:
+    result = call("fit", csv, "--learning-rate", "5")
+    assert result.exit_code == 0
+    assert "DIVERGED" in result.stdout
+    assert "largest stable learning rate" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.csv"], "missing.csv does not exist"),
+        ([FLIGHTS, "--x", "dist", "--y", "air_time"], "no column 'dist'; it has carrier, distance"),
+        (
+            [FLIGHTS, "--x", "carrier", "--y", "air_time"],
+            "column 'carrier' holds no numbers but Cat",
+        ),
+        ([FLIGHTS, "--x", "distance"], "x and y must be named"),
+        ([FLIGHTS, *COLUMNS, "--learning-rate", "fast"], "learning_rate must be 'auto' or a"),
+        ([FLIGHTS, *COLUMNS, "--init", "1"], "--init must be SLOPE,INTERCEPT"),
+        (
+            [FLIGHTS, *COLUMNS, "--max-iter", "0"],
+            "max_iter must be an integer of at least 1; got 0",
+        ),
+        ([FLIGHTS, "--x", "distance", "--y", "air_time", "--threads", "0"], "n_threads must be"),
+        ([FLIGHTS, *COLUMNS, "--backend", "numpy", "--plot", "/dev/null/p.png"], "/dev/null/p.png"),
+    ],
+)
+def test_errors_are_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
+    result = call("fit", *arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("fastfit: error: ")
+
+
+def test_bad_files(tmp_path: Path) -> None:
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "text.csv").write_text("x,y\n1,2\n2,three\n")
+    (tmp_path / "one.csv").write_text("x,y\n1,2\n")
+    (tmp_path / "cut.parquet").write_bytes(Path(FLIGHTS).read_bytes()[:5000])
+    (tmp_path / "same.csv").write_text("x,y\n1,2\n1,3\n")
+    (tmp_path / "inf.csv").write_text("x,y\n1,2\n2,inf\n3,4\n")
+    for name, message in {
+        "empty.csv": "empty.csv is empty",
+        "text.csv": "column 'y' holds text: 'three' in data row 2",
+        "one.csv": "at least two points",
+        "cut.parquet": "cannot be read",
+        "same.csv": "at least two different values",
+        "inf.csv": "got infinity at index 1",
+    }.items():
+        result = call("fit", str(tmp_path / name), "--x", "x", "--y", "y")
+        assert result.exit_code == 2, name
+        assert message in result.stderr, name
+        assert len(result.stderr.splitlines()) == 1, name
+
+
+def test_plots_are_written(csv: str, tmp_path: Path) -> None:
+    for arguments in (["fit", csv], ["demo", "--backend", "numpy"]):
+        picture = tmp_path / f"{arguments[0]}.png"
+        assert call(*arguments, "--plot", str(picture)).exit_code == 0
+        assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_version_and_help() -> None:
+    assert call("--version").stdout == f"fastfit {fastfit.__version__}\n"
+    assert "Fit a line to two columns of a file" in call("fit", "--help").stdout
+    assert call("fit", "--no-such-option").exit_code == 2
+
+
+def test_as_a_module_without_a_traceback() -> None:
+    process = subprocess.run(
+        [sys.executable, "-m", "fastfit", "fit", "missing.csv"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 2
+    assert process.stderr == "fastfit: error: missing.csv does not exist\n"
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_without_the_extra(missing: str) -> None:
+    process = start_script(
+        f"import sys; sys.modules[{missing!r}] = None; from fastfit.__main__ import main; main()"
+    )
+    _, err = process.communicate()
+    assert process.returncode == 1
+    assert err == "fastfit: the command line needs Typer and Rich: pip install 'fastfit[cli]'\n"
+
+
+def test_no_progress_in_a_pipe_and_some_on_a_terminal(run_script: Script, csv: str) -> None:
+    code = f"import sys; sys.argv = ['fastfit', 'fit', {csv!r}, '--backend', 'numpy']; "
+    code += "from fastfit.__main__ import main; main()"
+    assert "iteration 1 of at most" not in run_script(code)
+    forced = start_script(code, TTY_COMPATIBLE="1", FORCE_COLOR="1")
+    _, err = forced.communicate()
+    assert "iteration 1 of at most 10,000, loss" in err
+
+
+def test_npy(tmp_path: Path) -> None:
+    x = np.arange(20.0)
+    np.save(tmp_path / "t.npy", np.column_stack([x, 3 * x - 1]))
+    found = json.loads(call("fit", str(tmp_path / "t.npy"), "--json").stdout)
+    assert (found["slope"], found["intercept"]) == pytest.approx((3.0, -1.0), rel=1e-13)

@@ -1,0 +1,212 @@
+"""Laws that hold for every fit."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastfit as ff
+from tests import oracle
+from tests.conftest import COMPILED
+
+clouds = st.integers(0, 2**32 - 1).map(
+    lambda seed: np.random.default_rng(seed).normal(size=(2, 5 + seed % 200))
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    cloud=clouds,
+    x_scale=st.sampled_from([1e-100, 1e-6, -1.0, 3.0, 1e100]),
+    y_scale=st.sampled_from([1e-6, -5.0, 1e9]),
+)
+def test_scaling(cloud: Any, x_scale: float, y_scale: float) -> None:
+    x, y = cloud
+    one, other = ff.fit_line(x, y), ff.fit_line(x_scale * x, y_scale * y)
+    # Scaling by no power of two rounds each point by half an ulp.
+    assert other.slope * x_scale / y_scale == pytest.approx(one.slope, rel=1e-12, abs=1e-14)
+    assert other.intercept / y_scale == pytest.approx(one.intercept, rel=1e-12, abs=1e-14)
+    assert other.loss / y_scale**2 == pytest.approx(one.loss, rel=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(cloud=clouds, x_shift=st.integers(-1000, 1000), y_shift=st.integers(-1000, 1000))
+def test_shifting(cloud: Any, x_shift: int, y_shift: int) -> None:
+    x, y = cloud
+    one, other = ff.fit_line(x, y), ff.fit_line(x + x_shift, y + y_shift)
+    # A shift by 1,000 rounds points of order 1 by 1e-13.
+    assert other.slope == pytest.approx(one.slope, abs=2e-12)
+    expected = one.intercept + y_shift - one.slope * x_shift
+    assert other.intercept == pytest.approx(expected, abs=3e-9)
+    assert other.loss == pytest.approx(one.loss, abs=1e-11)
+
+
+@settings(max_examples=20, deadline=None)
+@given(cloud=clouds, seed=st.integers(0, 1000))
+def test_order_of_the_points_does_not_matter(cloud: Any, seed: int) -> None:
+    order = np.random.default_rng(seed).permutation(cloud.shape[1])
+    one, other = ff.fit_line(*cloud), ff.fit_line(*cloud[:, order])
+    assert (other.slope, other.intercept) == pytest.approx(
+        (one.slope, one.intercept), rel=1e-12, abs=1e-14
+    )
+
+
+@settings(max_examples=20, deadline=None)
+@given(cloud=clouds)
+def test_points_twice_give_the_same_line(cloud: Any) -> None:
+    one, other = ff.fit_line(*cloud), ff.fit_line(*np.tile(cloud, 2))
+    assert (other.slope, other.intercept) == pytest.approx(
+        (one.slope, one.intercept), rel=1e-12, abs=1e-14
+    )
+    assert other.loss == pytest.approx(one.loss, rel=1e-12)
+
+
+@settings(max_examples=20, deadline=None)
+@given(cloud=clouds)
+def test_backends_agree(cloud: Any) -> None:
+    one, other = ff.fit_line(*cloud), ff.fit_line(*cloud, backend="numpy")
+    assert (other.slope, other.intercept) == pytest.approx(
+        (one.slope, one.intercept), rel=1e-12, abs=1e-14
+    )
+    assert (other.n_iter, other.status, other.n_passes) == (one.n_iter, one.status, one.n_passes)
+
+
+def test_gradient_is_zero_at_the_answer(backend: Any, rng: np.random.Generator) -> None:
+    x, y = rng.normal(size=(2, 300))
+    fit = ff.fit_line(x, y, backend=backend)
+    exact = oracle.squared_error_sums(x, y, (0.0, 0.0), (fit.slope, fit.intercept))
+    assert abs(float(exact.grad_slope)) < 1e-10
+    assert abs(float(exact.grad_level)) < 1e-10
+
+
+def test_a_perfect_line_is_found(backend: Any) -> None:
+    x = np.arange(50.0)
+    fit = ff.fit_line(x, 3 - 0.5 * x, backend=backend)
+    assert (fit.slope, fit.intercept) == pytest.approx((-0.5, 3.0), rel=1e-14)
+    assert fit.loss < 1e-28
+
+
+def test_two_points(backend: Any) -> None:
+    fit = ff.fit_line([1.0, 3.0], [5.0, 4.0], backend=backend)
+    assert (fit.slope, fit.intercept) == pytest.approx((-0.5, 5.5), rel=1e-15)
+
+
+@pytest.mark.parametrize("value", [0.0, 5.0, 0.1, -1e9, 1e300, 1e-300])
+def test_constant_y(backend: Any, value: float) -> None:
+    fit = ff.fit_line(np.linspace(1, 2, 100), np.full(100, value), backend=backend)
+    assert (fit.slope, fit.intercept, fit.loss) == (0.0, value, 0.0)
+    assert fit.converged
+
+
+NAN_AT_2 = [[0.0, 1.0, float("nan"), 3.0], [1.0, 3.0, 5.0, 7.0]]
+
+
+def test_nan_policies(backend: Any) -> None:
+    x, y = map(np.array, NAN_AT_2)
+    for a, b in ((x, y), (y, x)):
+        with pytest.raises(ValueError, match="nan_policy='omit'"):
+            ff.fit_line(a, b, backend=backend)
+        fit = ff.fit_line(a, b, nan_policy="propagate", backend=backend)
+        assert np.isnan([fit.slope, fit.intercept, fit.loss]).all()
+        assert fit.status is ff.Status.NOT_FINITE
+        assert not fit.converged
+    fit = ff.fit_line(x, y, nan_policy="omit", backend=backend)
+    assert (fit.slope, fit.intercept) == pytest.approx((2.0, 1.0), rel=1e-14)
+    assert (fit.n_points, fit.n_omitted) == (3, 1)
+
+
+def test_omit_leaves_no_infinity_out_and_may_leave_too_little(backend: Any) -> None:
+    y = np.array([1.0, np.nan, np.inf, 2.0])
+    with pytest.raises(ValueError, match="got infinity at index 2"):
+        ff.fit_line(np.arange(4.0), y, nan_policy="omit", backend=backend)
+    with pytest.raises(
+        ValueError, match="at least two points .* got 1 after leaving out 3 with NaN"
+    ):
+        ff.fit_line([1.0, 2.0, 3.0, 4.0], [1.0] + [np.nan] * 3, nan_policy="omit", backend=backend)
+    fit = ff.fit_line(np.arange(4.0), y, nan_policy="propagate", backend=backend)
+    assert np.isnan(fit.slope)
+
+
+@pytest.mark.parametrize("x_factor", [1e-300, 1e-170, 1e-150, 1.0, 1e150, 1e200, 5e307])
+@pytest.mark.parametrize("y_factor", [1e-140, 1.0, 1e140])
+def test_no_overflow_and_no_underflow(backend: Any, x_factor: float, y_factor: float) -> None:
+    x, y = np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 4.0])
+    exact = Fraction(3, 2) * Fraction(y_factor) / Fraction(x_factor)
+    if not Fraction(2) ** -1022 < exact < Fraction(2) ** 1023:
+        with pytest.raises(
+            ValueError, match=r"slope is beyond the range of float64 .*; rescale x or y"
+        ):
+            ff.fit_line(x * x_factor, y * y_factor, backend=backend)
+        return
+    fit = ff.fit_line(x * x_factor, y * y_factor, backend=backend)
+    assert fit.slope == pytest.approx(float(exact), rel=1e-13)
+    assert fit.intercept == pytest.approx(-2 / 3 * y_factor, rel=1e-13)
+    assert fit.loss == pytest.approx(y_factor**2 / 18, rel=1e-13)
+
+
+@pytest.mark.parametrize("y_factor", [1e-300, 1e-170, 1e160, 1e200, 4e307])
+def test_a_loss_that_float64_cannot_hold_is_an_error(backend: Any, y_factor: float) -> None:
+    with pytest.raises(ValueError, match=r"mean loss is beyond the range of float64 .*; rescale y"):
+        ff.fit_line([1.0, 2.0, 3.0], np.array([1.0, 2.0, 4.0]) * y_factor, backend=backend)
+
+
+def test_spread_that_underflows_beside_an_offset() -> None:
+    """All x of the sample are alike, and one point differs by next to nothing."""
+    x = np.zeros(5000 if COMPILED else 2500)
+    x[1] = 1e-170
+    fit = ff.fit_line(x, np.where(x == 0, 1.0, 3.0))
+    assert fit.slope == pytest.approx(2e170, rel=1e-12)
+    assert fit.intercept == pytest.approx(1.0, rel=1e-12)
+
+
+@pytest.mark.parametrize("offset", [1e6, 1.7e9, 1e13])
+def test_time_stamps(backend: Any, offset: float, rng: np.random.Generator) -> None:
+    x = offset + np.sort(rng.random(2000)) * 86_400
+    y = 0.001 * (x - offset) + rng.normal(size=2000)
+    exact = oracle.least_squares(x, y)
+    fit = ff.fit_line(x, y, backend=backend)
+    # The descent solves the slope to 1e-10 of the spreads, in practice to rounding.
+    assert oracle.relative_error(fit.slope, exact.slope) < 1e-13
+    assert oracle.relative_error(fit.intercept, exact.intercept) < 1e-13
+    assert oracle.relative_error(fit.loss, exact.loss) < 1e-13
+
+
+@pytest.mark.parametrize("n", [32_768, 100_003])
+def test_python_threads_at_once_get_the_same_bits(n: int, rng: np.random.Generator) -> None:
+    if not COMPILED:
+        pytest.skip("a hundred thousand points in the interpreter")
+    x, y = rng.normal(size=(2, n))
+    expected = ff.fit_line(x, y, n_threads=1)
+    found: list[ff.LineFit] = []
+    threads = [
+        threading.Thread(target=lambda: found.extend(ff.fit_line(x, y) for _ in range(5)))
+        for _ in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 30
+    assert {(fit.slope, fit.intercept, fit.loss) for fit in found} == {
+        (expected.slope, expected.intercept, expected.loss)
+    }
+
+
+def test_a_fit_survives_pickling_without_its_points() -> None:
+    solver = ff.GradientDescent(record_every=1)
+    fit = ff.fit_line(
+        np.arange(1e5 if COMPILED else 1e3), np.arange(1e5 if COMPILED else 1e3) + 1, solver=solver
+    )
+    stored = pickle.dumps(fit)
+    assert len(stored) < 3000
+    again = pickle.loads(stored)
+    assert again.to_dict() == fit.to_dict()
+    with pytest.raises(ValueError, match="no points to draw"):
+        again.plot()

@@ -1,0 +1,96 @@
+"""The directions of imports, and what an import costs."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import fastfit
+from tests.conftest import Script
+
+PACKAGE = Path(fastfit.__file__).parent
+EVERYWHERE = {"coordinates", "moments", "result", "validation", "losses"}
+# Who may import what, besides what everyone may. Rooms further down know nothing of rooms further up.
+MAY_IMPORT = {
+    "validation": set(),
+    "coordinates": set(),
+    "losses": set(),
+    "result": {"plotting"},
+    "moments": set(),
+    "kernels": {"kernels"},
+    "points": {"points", "kernels"},
+    "solvers": {"solvers", "points.base"},
+    "fit": {"solvers", "points"},
+    "worked_example": {"fit", "solvers"},
+    "plotting": set(),
+    "cli": {"fit", "solvers", "points", "plotting", "worked_example", ""},
+    "__main__": {"cli"},
+    "__init__": {"fit", "solvers"},
+}
+OPTIONAL = {
+    "numba": {"kernels"},
+    "llvmlite": {"kernels"},
+    "polars": {"points"},
+    "pyarrow": {"validation"},
+    "matplotlib": {"plotting"},
+    "typer": {"cli", "__main__"},
+    "rich": {"cli", "__main__"},
+}
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    type_checking: list[ast.AST] = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            type_checking.extend(ast.walk(node))
+        elif isinstance(node, ast.Import) and node not in type_checking:
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node not in type_checking:
+            assert node.level == 0, "imports are absolute"
+            if node.module == "fastfit":
+                found |= {f"fastfit.{alias.name}" for alias in node.names}
+            else:
+                found.add(str(node.module))
+    return found
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE))
+)
+def test_imports_point_down(path: Path) -> None:
+    room = path.relative_to(PACKAGE).with_suffix("").parts[0]
+    for name in imports(path):
+        top, _, rest = name.partition(".")
+        if top == "fastfit":
+            if rest in ("__version__",) or rest.partition(".")[0] in EVERYWHERE:
+                continue
+            allowed = MAY_IMPORT[room]
+            assert rest in allowed or rest.partition(".")[0] in allowed, f"{room} imports {name}"
+        else:
+            assert room in OPTIONAL.get(top, {room}), f"{room} imports {name}"
+
+
+def test_solvers_know_no_arrays_and_no_files() -> None:
+    for path in (PACKAGE / "solvers").glob("*.py"):
+        known = {name for name in imports(path) if name.startswith("fastfit.points")}
+        assert known <= {"fastfit.points.base"}, path.name
+
+
+def test_import_is_lean(run_script: Script) -> None:
+    code = "import sys, fastfit; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    loaded = set(run_script(code).split())
+    assert "numpy" in loaded
+    assert not loaded & (set(OPTIONAL) | {"scipy", "pandas", "sklearn", "dask"})
+
+
+def test_the_reference_needs_no_numba(run_script: Script) -> None:
+    out = run_script(
+        "import sys\n"
+        "sys.modules['numba'] = None\n"
+        "import fastfit as ff\n"
+        "print(round(ff.fit_line([1, 2, 3], [3, 5, 7], backend='numpy').slope, 9))"
+    )
+    assert out == "2.0\n"

@@ -1,0 +1,93 @@
+"""Pictures: what is on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.collections import QuadMesh
+
+import fastfit as ff
+from fastfit import worked_example
+from fastfit.plotting import draw_descent
+from tests.conftest import start_script
+
+X = np.linspace(0, 4, 50)
+Y = 2 * X + 1 + np.sin(9 * X)
+
+
+def test_points_and_line() -> None:
+    fit = ff.fit_line(X, Y)
+    ax = fit.plot()
+    dots, line = ax.get_lines()
+    np.testing.assert_array_equal(dots.get_xydata(), np.column_stack([X, Y]))
+    np.testing.assert_allclose(
+        np.asarray(line.get_xydata()), np.column_stack([[0, 4], fit.predict([0, 4])])
+    )
+    assert line.get_label() == f"y = {fit.slope:.4g} x + {fit.intercept:.4g}"
+
+
+def test_path_fades_in() -> None:
+    solver = ff.GradientDescent(learning_rate=0.1, record_every=1)
+    fit = ff.fit_line(X, Y, solver=solver)
+    assert fit.history is not None
+    _, *path, last = fit.plot().get_lines()
+    assert 1 < len(path) <= 40
+    first = fit.history.slope[0] * np.array([0, 4]) + fit.history.intercept[0]
+    np.testing.assert_allclose(np.asarray(path[0].get_ydata()), first)
+    alphas = [line.get_alpha() for line in path]
+    assert alphas == sorted(alphas)  # type: ignore[type-var]
+    assert last.get_alpha() is None
+
+
+def test_many_points_are_drawn_as_density() -> None:
+    x = np.tile(X, 200)
+    ax = ff.fit_line(x, np.tile(Y, 200), backend="numpy").plot()
+    (mesh,) = (item for item in ax.collections if isinstance(item, QuadMesh))
+    assert np.ma.sum(np.ma.asarray(mesh.get_array())) == x.size
+    assert len(ax.get_lines()) == 1
+
+
+def test_extreme_points_can_be_drawn() -> None:
+    ax = ff.fit_line(1e200 * X, Y).plot()
+    np.testing.assert_allclose(np.asarray(ax.get_lines()[0].get_xdata()), 1e200 * X)
+
+
+def test_draws_on_given_axes() -> None:
+    figure, ax = plt.subplots()
+    assert ff.fit_line(X, Y).plot(ax) is ax
+    assert ff.fit_line(X, Y).plot(ax=ax) is ax
+    plt.close(figure)
+
+
+@pytest.mark.filterwarnings("ignore::fastfit.ConvergenceWarning")
+def test_worked_example() -> None:
+    fit = worked_example.run("numpy")
+    figure = draw_descent(fit, np.array(worked_example.X), np.array(worked_example.Y))
+    left, right = figure.axes
+    assert len(left.get_lines()) == 1 + 20 + 1
+    (loss,) = right.get_lines()
+    assert fit.history is not None
+    np.testing.assert_array_equal(np.asarray(loss.get_ydata()), fit.history.loss)
+    assert right.get_yscale() == "log"
+
+
+def test_a_descent_without_history_cannot_be_drawn() -> None:
+    with pytest.raises(ValueError, match="record_every"):
+        draw_descent(ff.fit_line(X, Y), X, Y)
+
+
+def test_without_matplotlib() -> None:
+    code: Any = """
+import sys
+sys.modules["matplotlib"] = sys.modules["matplotlib.figure"] = None
+import fastfit as ff
+try:
+    ff.fit_line([1, 2, 3], [1, 2, 4], backend="numpy").plot()
+except ImportError as error:
+    print(error)
+"""
+    out, _ = start_script(code).communicate()
+    assert out == "drawing needs matplotlib: pip install 'fastfit[plot]'\n"

@@ -1,0 +1,96 @@
+"""What a fit says, and in what shape."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastfit as ff
+
+X = np.array([1.0, 2.0, 3.0, 4.0])
+Y = np.array([2.0, 1.0, 4.0, 3.0])
+
+
+@pytest.fixture
+def fit() -> ff.LineFit:
+    return ff.fit_line(X, Y, solver=ff.GradientDescent(record_every=1))
+
+
+def test_repr_is_one_readable_line(fit: ff.LineFit) -> None:
+    assert repr(fit) == str(fit)
+    assert repr(fit) == "LineFit: y = 0.6 x + 1, loss 0.8, 4 points, converged after 1 iteration"
+    assert "x - 5," in repr(ff.fit_line([0, 1], [-5, 0]))
+
+
+def test_summary_is_a_table(fit: ff.LineFit) -> None:
+    lines = fit.summary().splitlines()
+    cells = dict(line.rsplit("  ", 1) for line in lines[:-1])
+    assert {name.strip(): value for name, value in cells.items()} == {
+        "slope": "0.6",
+        "intercept": "1",
+        "mean loss": "0.8",
+        "points": "4",
+        "left out": "0",
+        "iterations": "1",
+        "passes over the points": "3",
+        "status": "CONVERGED",
+    }
+    assert lines[-1] == ff.Status.CONVERGED.value
+
+
+def test_predict(fit: ff.LineFit) -> None:
+    assert fit.predict(10) == pytest.approx(7.0)
+    assert isinstance(fit.predict(10), float)
+    np.testing.assert_allclose(fit.predict([[0, 1], [2, 3]]), [[1.0, 1.6], [2.2, 2.8]])
+
+
+def test_to_dict_is_ready_for_json(fit: ff.LineFit) -> None:
+    again = json.loads(json.dumps(fit.to_dict(), allow_nan=False))
+    assert again == fit.to_dict()
+    assert again["slope"] == fit.slope
+    assert (again["status"], again["converged"]) == ("CONVERGED", True)
+    assert again["history"]["iteration"] == [0, 1]
+    assert ff.fit_line(X, Y).to_dict()["history"] is None
+
+
+def test_a_result_is_frozen(fit: ff.LineFit) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        fit.slope = 3.0  # type: ignore[misc]
+    assert fit.history is not None
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        fit.history.loss = np.zeros(2)  # type: ignore[misc]
+    with pytest.raises(ValueError, match="read-only"):
+        fit.history.loss[0] = 3.0
+
+
+@pytest.mark.parametrize("status", ff.Status)
+def test_every_status_is_a_message(status: ff.Status) -> None:
+    assert status.value.endswith(".")
+    assert status is ff.Status.CONVERGED or len(status.value) > 80  # what, why, and what to change
+
+
+def history(**columns: Any) -> ff.History:
+    size = len(next(iter(columns.values())))
+    filled = {name: columns.get(name, [0.0] * size) for name in ff.Iterate._fields[1:]}
+    return ff.History.of(
+        ff.Iterate(i, *row) for i, row in enumerate(zip(*filled.values(), strict=True))
+    )
+
+
+def test_history_prints_three_digits_of_its_largest_entries() -> None:
+    table = str(history(slope=[123.4, -0.001], intercept=[1.236e-12, 0], loss=[98765.4321, 0.5]))
+    head, first, second = (line.split() for line in table.splitlines())
+    assert head == list(ff.Iterate._fields)
+    assert first == ["0", "123", "1.24e-12", "0.00", "0.00", "98765.4"]
+    assert second == ["1", "0", "0.00e+00", "0.00", "0.00", "0.5"]
+
+
+def test_history_prints_infinity_and_huge_numbers() -> None:
+    table = str(history(slope=[1.0, np.inf], intercept=[1e12, np.nan], loss=[9.996, np.inf]))
+    assert table.splitlines()[2].split() == ["1", "inf", "nan", "0.00", "0.00", "inf"]
+    assert table.splitlines()[1].split()[2] == "1.00e+12"
+    assert len({len(line) for line in table.splitlines()}) == 1

@@ -1,0 +1,251 @@
+"""Bad input gives an error that names the argument, what it must be and what came; good input of any kind a fit."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastfit as ff
+from fastfit import validation
+
+X = np.arange(10.0)
+Y = 2 * X + 1
+NAN, INF = float("nan"), float("inf")
+
+
+def with_value(value: float, *where: int) -> Any:
+    changed = Y.copy()
+    changed[list(where)] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (X, Y[:-1], "x and y must have the same length; got 10 and 9"),
+        (
+            np.ones((5, 2)),
+            np.ones(5),
+            r"x must be one-dimensional, .* got an array of shape \(5, 2\)",
+        ),
+        (X, Y[None], r"y must be one-dimensional, .* got an array of shape \(1, 10\)"),
+        (X, 3.0, r"y must be one-dimensional, .* got an array of shape \(\)"),
+        ([], [], "x and y must hold at least two points for a line; got 0"),
+        ([1.0], [2.0], "x and y must hold at least two points for a line; got 1"),
+        (
+            np.full(10, 3.5),
+            Y,
+            "x must hold at least two different values.*got 3.5 at all 10 points",
+        ),
+        (
+            [0, 0, 0],
+            [1, 2, 3],
+            "x must hold at least two different values.*got 0.0 at all 3 points",
+        ),
+        (
+            X,
+            with_value(NAN, 3),
+            "y must be finite; got NaN at index 3, the only one.*nan_policy='omit'",
+        ),
+        (
+            with_value(NAN, 4, 7),
+            Y,
+            "x must be finite; got NaN at index 4, the first of 2.*nan_policy",
+        ),
+        (X, with_value(INF, 5, 6), "y must be finite; got infinity at index 5, the first of 2"),
+        (with_value(-INF, 9), Y, "x must be finite; got infinity at index 9, the only one"),
+        (
+            np.ma.masked_array(X, mask=X > 0),
+            Y,
+            "at least two points for a line; got 1 after leaving out 9 masked",
+        ),
+    ],
+)
+def test_wrong_values(x: Any, y: Any, message: str, backend: Any) -> None:
+    with pytest.raises(ValueError, match=message):
+        ff.fit_line(x, y, backend=backend)
+
+
+@pytest.mark.parametrize(
+    ("bad", "came"),
+    [
+        (X + 1j, "complex"),
+        (np.array(["a"] * 10), "text"),
+        (["1", "2"] * 5, "text"),
+        ("0123456789", "str '0123456789'"),
+        (None, "None"),
+        ([1.0, None] * 5, "Python objects.*None"),
+        (np.array([Decimal(1)] * 10), "Python objects"),
+        ({"a": 1}, "dict"),
+        (np.arange(10).astype("datetime64[s]"), "dates or times.*convert"),
+        (np.arange(10).astype("timedelta64[s]"), "dates or times"),
+        ([[1.0, 2.0], [3.0]] * 5, "list"),
+        (object(), "object"),
+        (np.zeros(10, dtype=[("a", float)]), "text or records"),
+    ],
+)
+def test_wrong_types(bad: Any, came: str) -> None:
+    with pytest.raises(TypeError, match=f"^x must .*{came}"):
+        ff.fit_line(bad, Y)
+    with pytest.raises(TypeError, match=f"^y must .*{came}"):
+        ff.fit_line(X, bad)
+
+
+INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
+FLOATS = ["float16", "float32", "float64", "longdouble"]
+DTYPES = [*INTEGERS, *FLOATS, ">f8", ">f4", ">i4", "<u2", ">f2", "?"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_numbers_of_every_type(dtype: str, backend: Any) -> None:
+    x = np.array([0, 1, 1, 0, 1, 0]) if dtype == "?" else np.array([0, 1, 2, 100, 3, 90])
+    y = 2.0 * x + np.array([0, 1, 0, 1, 0, 0])
+    expected = ff.fit_line(x.astype(float), y, backend=backend)
+    got = ff.fit_line(x.astype(dtype), y, backend=backend)
+    assert (got.slope, got.intercept) == pytest.approx(
+        (expected.slope, expected.intercept), rel=1e-13
+    )
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "longdouble"])
+def test_large_integers_do_not_wrap(dtype: str) -> None:
+    x = np.array([2**62, 2**62 + 2**40, 2**62 + 2**41], dtype=dtype)
+    fit = ff.fit_line(x, np.array([0, 2**40, 2**41], dtype=dtype))
+    assert fit.slope == pytest.approx(1.0, rel=1e-12)
+
+
+def test_a_longdouble_beyond_float64_is_no_silent_infinity() -> None:
+    if np.finfo(np.longdouble).max == np.finfo(float).max:
+        pytest.skip("longdouble is float64 here")
+    x = np.array([1, 2, 3], dtype=np.longdouble) * np.longdouble("1e4000")
+    with pytest.raises(ValueError, match="x must be finite; got infinity at index 0"):
+        ff.fit_line(x, [1, 2, 3])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_float_arrays_are_read_in_place(dtype: Any, tmp_path: Any) -> None:
+    np.save(tmp_path / "x.npy", X.astype(dtype))
+    frozen = X.astype(dtype)
+    frozen.flags.writeable = False
+    table = np.column_stack([X, Y]).astype(dtype)
+    for values in (
+        X.astype(dtype),
+        table[:, 0],
+        table[:, :1],
+        X.astype(dtype)[::-1],
+        frozen,
+        np.load(tmp_path / "x.npy", mmap_mode="r"),
+    ):
+        column, _, _ = validation.columns(values, Y)
+        assert np.shares_memory(column, values)
+        assert not column.flags.writeable
+        assert isinstance(values, np.ndarray)  # and its own flag is as it was
+        assert values.flags.writeable == (
+            values is not frozen and not isinstance(values, np.memmap)
+        )
+
+
+def test_unaligned_arrays() -> None:
+    records = np.zeros(10, dtype=np.dtype([("skip", "i1"), ("x", "f8"), ("y", "f8")]))
+    records["x"], records["y"] = X, Y
+    assert not records["x"].flags.aligned
+    fit = ff.fit_line(records["x"], records["y"])
+    assert (fit.slope, fit.intercept) == pytest.approx((2.0, 1.0), rel=1e-14)
+
+
+def containers() -> dict[str, Any]:
+    pd, pl, pa = (pytest.importorskip(name) for name in ("pandas", "polars", "pyarrow"))
+    return {
+        "list": (X.tolist(), Y.tolist()),
+        "tuple": (tuple(X.tolist()), tuple(Y.tolist())),
+        "range": (range(10), range(1, 21, 2)),
+        "column": (X[:, None], Y[:, None]),
+        "pandas": (pd.Series(X), pd.Series(Y)),
+        "pandas, an index of its own": (pd.Series(X, index=range(10, 0, -1)), pd.Series(Y)),
+        "pandas Int64": (pd.Series(X.astype(int), dtype="Int64"), pd.Series(Y, dtype="Float64")),
+        "pandas, on Arrow": (pd.Series(X, dtype="double[pyarrow]"), pd.Series(Y)),
+        "pandas, one column": (pd.DataFrame({"x": X}), pd.DataFrame({"y": Y})),
+        "pandas boolean": (pd.Series(X > 4), pd.Series(X > 4, dtype="boolean")),
+        "polars": (pl.Series(X), pl.Series(Y.astype(int))),
+        "polars frame": (pl.DataFrame({"x": X}), pl.DataFrame({"y": Y})),
+        "pyarrow": (pa.array(X), pa.array(Y.astype(int))),
+        "pyarrow chunks": (pa.chunked_array([X[:3], X[3:]]), pa.chunked_array([Y[:7], Y[7:]])),
+    }
+
+
+def test_containers() -> None:
+    for name, (x, y) in containers().items():
+        fit = ff.fit_line(x, y)
+        expected = (1.0, 0.0) if name == "pandas boolean" else (2.0, 1.0)
+        assert (fit.slope, fit.intercept) == pytest.approx(expected, abs=1e-13), name
+
+
+def test_missing_values_of_every_library_are_nan() -> None:
+    pd, pl, pa = (pytest.importorskip(name) for name in ("pandas", "polars", "pyarrow"))
+    values = [1, None, 3, 5, 8]
+    y = [3.0, 99.0, 7.0, 11.0, 17.0]
+    for x in (
+        pd.Series(values, dtype="Int64"),
+        pd.Series(values, dtype="int64[pyarrow]"),
+        pd.Series(values),
+        pl.Series(values),
+        pa.array(values),
+        pa.chunked_array([values[:2], values[2:]]),
+        np.ma.masked_array([1, 7, 3, 5, 8], mask=[False, True, False, False, False]),
+    ):
+        if not isinstance(x, np.ma.MaskedArray):
+            with pytest.raises(ValueError, match="x must be finite; got NaN at index 1"):
+                ff.fit_line(x, y)
+        fit = ff.fit_line(x, y, nan_policy="omit")
+        assert (fit.slope, fit.intercept) == pytest.approx((2.0, 1.0), rel=1e-13), type(x)
+        assert (fit.n_points, fit.n_omitted) == (4, 1)
+
+
+def test_text_columns_of_every_library() -> None:
+    pd, pl, pa = (pytest.importorskip(name) for name in ("pandas", "polars", "pyarrow"))
+    for x in (pd.Series(list("abc")), pl.Series(list("abc")), pa.array(list("abc"))):
+        with pytest.raises(TypeError, match="x must hold real numbers"):
+            ff.fit_line(x, [1, 2, 3])
+
+
+def test_masked_points_are_left_out() -> None:
+    x = np.ma.masked_array(X, mask=X == 3)
+    y = np.ma.masked_array(np.where(X == 5, 1e9, Y), mask=X == 5)
+    fit = ff.fit_line(x, y)
+    assert (fit.slope, fit.intercept) == pytest.approx((2.0, 1.0), rel=1e-13)
+    assert (fit.n_points, fit.n_omitted) == (8, 2)
+    x_inf = np.ma.masked_invalid(with_value(INF, 2))
+    assert ff.fit_line(x_inf, Y).n_points == 9
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"loss": "huberish"}, ValueError, "loss must be 'squared_error'; got 'huberish'"),
+        ({"loss": 3}, TypeError, "loss must be 'squared_error' or such an object; got int 3"),
+        ({"loss": ff.SquaredError}, TypeError, "loss must be .* got type <class"),
+        ({"solver": "sgd"}, ValueError, "solver must be 'auto' or 'gradient_descent'; got 'sgd'"),
+        ({"solver": None}, TypeError, "solver must be .* got NoneType None"),
+        ({"solver": ff.GradientDescent}, TypeError, "solver must be .* got type <class"),
+        ({"backend": "jax"}, ValueError, "backend must be 'numba' or 'numpy'; got 'jax'"),
+        ({"nan_policy": "drop"}, ValueError, "nan_policy must be 'raise' or .* got 'drop'"),
+        ({"n_threads": 0}, ValueError, "n_threads must be an integer of at least 1; got 0"),
+        ({"n_threads": 1.5}, TypeError, "n_threads must be an integer .* got float 1.5"),
+        ({"n_threads": 2, "backend": "numpy"}, ValueError, "n_threads must be None or 1 with"),
+    ],
+)
+def test_wrong_options(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        ff.fit_line(X, Y, **options)
+
+
+def test_the_callers_arrays_are_left_alone(backend: Any) -> None:
+    x, y = X.copy(), with_value(NAN, 3)
+    ff.fit_line(x, y, nan_policy="omit", backend=backend)
+    np.testing.assert_array_equal(x, X)
+    np.testing.assert_array_equal(y, with_value(NAN, 3))
+    assert x.flags.writeable
+    assert y.flags.writeable
