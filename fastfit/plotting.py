@@ -83,6 +83,7 @@ def _draw_points(ax: Axes, x: NDArray[Any], y: NDArray[Any]) -> None:
         "density", colormaps["GnBu"](np.linspace(0.2, 1, 256))
     )
     mesh = ax.pcolormesh(x_edges, y_edges, shown, norm="log", cmap=colours, rasterized=True)
+    ax.use_sticky_edges = False  # leave a margin, as around dots
     ax.margins(0.03)
     figure: Any = ax.get_figure()
     figure.colorbar(mesh, ax=ax, label="points", pad=0.02)
