@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,10 @@ _DOTS = "#00798c"
 
 def draw_fit(fit: LineFit, x: NDArray[Any], y: NDArray[Any], ax: Axes | None = None) -> Axes:
     """Draw points, line and path of a fit; see ``LineFit.plot``."""
+    if not math.isfinite(fit.slope):
+        raise ValueError(
+            "this fit has no line to draw: x or y holds NaN, and nan_policy='propagate'"
+        )
     if ax is None:
         ax = _figure(7.0, 4.6).add_subplot()
     _draw_points(ax, x, y)

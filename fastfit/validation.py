@@ -152,8 +152,10 @@ def _kind(array: NDArray[Any]) -> str:
         return f"dates or times ({array.dtype}); convert them to numbers first, such as seconds"
     if array.dtype.kind in "USTV":
         return f"text or records ({array.dtype})"
-    example = next((item for item in array.flat if not isinstance(item, numbers.Real)), None)
-    return f"Python objects (dtype {array.dtype}), among them {_what_came(example)}"
+    example = next(
+        (item for item in array.flat if not isinstance(item, numbers.Real)), array.flat[0]
+    )
+    return f"Python objects such as {_what_came(example)}; convert them to float64 first"
 
 
 def finite_number(value: Any, name: str, must_be: str, *, above: float = -math.inf) -> float:

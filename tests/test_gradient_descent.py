@@ -137,6 +137,13 @@ def test_init_is_in_the_callers_coordinates(
     assert (history.slope[0], history.intercept[0]) == pytest.approx(tuple(init), rel=1e-13)
 
 
+def test_descents_compare_by_their_options() -> None:
+    one, other = GradientDescent(init=[1, 2]), GradientDescent(init=np.array([1.0, 2.0]))
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one != GradientDescent(init=(1.0, 2.0), tol=0.1)
+
+
 def test_random_init_follows_its_rng(cloud: tuple[Any, Any]) -> None:
     def start(rng: Any) -> Any:
         solver = GradientDescent(init="random", rng=rng, standardize=False, record_every=1)
@@ -297,6 +304,8 @@ def test_no_history_unless_asked(cloud: tuple[Any, Any]) -> None:
         ({"tol": math.nan}, ValueError, "tol must be .* got nan"),
         ({"tol": None}, TypeError, "tol must be .* got NoneType None"),
         ({"record_every": 0}, ValueError, "record_every must be an integer of at least 1; got 0"),
+        ({"rng": 3}, ValueError, "rng must be None unless init is 'random'; got 3"),
+        ({"rng": "a", "init": "random"}, TypeError, "rng must be None, an integer .* got 'a'"),
         ({"callback": 3}, TypeError, "callback must be callable or None; got 3"),
     ],
 )

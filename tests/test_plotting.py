@@ -74,6 +74,12 @@ def test_worked_example() -> None:
     assert right.get_yscale() == "log"
 
 
+def test_a_fit_of_nan_cannot_be_drawn() -> None:
+    fit = ff.fit_line(X, np.where(X == 0, np.nan, Y), nan_policy="propagate")
+    with pytest.raises(ValueError, match="no line to draw"):
+        fit.plot()
+
+
 def test_a_descent_without_history_cannot_be_drawn() -> None:
     with pytest.raises(ValueError, match="record_every"):
         draw_descent(ff.fit_line(X, Y), X, Y)

@@ -84,6 +84,8 @@ def test_wrong_values(x: Any, y: Any, message: str, backend: Any) -> None:
         (np.arange(10).astype("timedelta64[s]"), "dates or times"),
         ([[1.0, 2.0], [3.0]] * 5, "list"),
         (object(), "object"),
+        (np.array([], dtype=object), "Python objects"),
+        ([2**70] * 10, f"Python objects such as int {2**70}; convert"),
         (np.zeros(10, dtype=[("a", float)]), "text or records"),
     ],
 )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastfit.coordinates import Axes
 from fastfit.losses import Loss
@@ -49,7 +50,7 @@ class GradientDescent:
     callback : callable or None
         Called with an ``Iterate`` after every step. If it returns True or raises StopIteration, the fit ends.
     rng : None, int or numpy.random.Generator
-        For ``init="random"``, as in ``numpy.random.default_rng``.
+        For ``init="random"`` alone, as in ``numpy.random.default_rng``.
 
     Raises
     ------
@@ -64,7 +65,7 @@ class GradientDescent:
     True
     """
 
-    init: Sequence[float] | str | None = None
+    init: Sequence[float] | NDArray[Any] | str | None = None
     learning_rate: float | str = "auto"
     standardize: bool = True
     max_iter: int = 10_000
@@ -74,8 +75,11 @@ class GradientDescent:
     rng: int | np.random.Generator | None = None
 
     def __post_init__(self) -> None:
-        if self.init is not None and not (isinstance(self.init, str) and self.init == "random"):
-            _pair(self.init)
+        at_random = isinstance(self.init, str) and self.init == "random"
+        if self.init is not None and not at_random:
+            object.__setattr__(self, "init", _pair(self.init))
+        if self.rng is not None:
+            _check_rng(self.rng, at_random)
         if not (isinstance(self.learning_rate, str) and self.learning_rate == "auto"):
             must_be = "'auto' or a finite number above 0"
             finite_number(self.learning_rate, "learning_rate", must_be, above=0.0)
@@ -178,6 +182,16 @@ def _pair(init: Any) -> tuple[float, float]:
         raise ValueError(f"init must be {must_be}; got {init!r}")
     slope, intercept = (finite_number(value, "init", must_be) for value in init)
     return slope, intercept
+
+
+def _check_rng(rng: Any, at_random: bool) -> None:
+    if not at_random:
+        raise ValueError(f"rng must be None unless init is 'random'; got {rng!r}")
+    try:
+        np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        must_be = "None, an integer of at least 0 or a numpy.random.Generator"
+        raise TypeError(f"rng must be {must_be}; got {rng!r}") from error
 
 
 def _steepest(axes: Axes, evaluation: Evaluation) -> float:
