@@ -152,9 +152,8 @@ def _kind(array: NDArray[Any]) -> str:
         return f"dates or times ({array.dtype}); convert them to numbers first, such as seconds"
     if array.dtype.kind in "USTV":
         return f"text or records ({array.dtype})"
-    example = next(
-        (item for item in array.flat if not isinstance(item, numbers.Real)), array.flat[0]
-    )
+    first = array.flat[0] if array.size else None
+    example = next((item for item in array.flat if not isinstance(item, numbers.Real)), first)
     return f"Python objects such as {_what_came(example)}; convert them to float64 first"
 
 
