@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -109,17 +110,24 @@ def fit(
     solver: Annotated[SolverName, typer.Option(help="How to go downhill.")] = SolverName.AUTO,
     init: Annotated[
         str | None,
-        typer.Option(help="Line to start from: SLOPE,INTERCEPT or random.", metavar="PAIR"),
+        typer.Option(
+            help="Line to start from: random, or SLOPE,INTERCEPT as in --init=-2,1.", metavar="PAIR"
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of --init random.")] = None,
     learning_rate: Annotated[
         str, typer.Option(help="Step length, or auto.", metavar="NUMBER|auto")
     ] = "auto",
     standardize: Annotated[
-        bool, typer.Option(help="Descend on axes with mean 0 and standard deviation 1.")
+        bool,
+        typer.Option(
+            help="Descend on axes with mean 0 and standard deviation 1; without, in those of the file, often slowly."
+        ),
     ] = True,
     max_iter: Annotated[int, typer.Option(help="Largest number of steps.")] = 10_000,
-    tol: Annotated[float, typer.Option(help="Unit-free bound on the gradient.")] = 1e-10,
+    tol: Annotated[
+        float, typer.Option(help="How close to zero the gradient must come, free of units.")
+    ] = 1e-10,
     record_every: Annotated[
         int | None, typer.Option(help="Print every so many states, and the last.")
     ] = None,
@@ -130,8 +138,17 @@ def fit(
         Path | None, typer.Option(help="Write a picture to this file.", metavar="OUT.png")
     ] = None,
 ) -> None:
-    """Fit a line to two columns of a file. Rows with a missing value are left out, and counted."""
+    """Fit a line to two columns of a file by least squares.
+
+    Rows with a missing value are left out, and counted. Columns need no names where the file has just two.
+
+    Example: fastfit fit flights.parquet --x distance --y air_time --plot flights.png
+    """
     with _errors_in_one_line():
+        if plot is not None:
+            from fastfit.plotting import check_path, save
+
+            check_path(plot)
         x_values, y_values = read_columns(file, x, y)
         with _progress(max_iter) as callback:
             descent = SOLVERS[solver.value](
@@ -153,14 +170,14 @@ def fit(
                 backend=backend.value,
             )
         if plot is not None:
-            from fastfit.plotting import save
-
             axes = result.plot()
             axes.set(
-                xlabel=x or "x", ylabel=y or "y", title=f"{file.name}: {result.n_points:,} rows"
+                xlabel=x or "x", ylabel=y or "y", title=f"{file.name}: {result.n_points:,} points"
             )
-            save(axes, str(plot))
+            save(axes, plot)
     _print(result, as_json=as_json)
+    if not result.converged:
+        typer.echo(f"fastfit: warning: {result.message}", err=True)
 
 
 @app.command()
@@ -173,16 +190,13 @@ def demo(
 ) -> None:
     """Run the worked example: 4,750 steps of gradient descent on twenty points, every 250th printed."""
     with _errors_in_one_line():
+        if plot is not None:
+            from fastfit.plotting import check_path, draw_descent, save
+
+            check_path(plot)
         result = worked_example.run(backend.value)
         if plot is not None:
-            import numpy as np
-
-            from fastfit.plotting import draw_descent, save
-
-            save(
-                draw_descent(result, np.array(worked_example.X), np.array(worked_example.Y)),
-                str(plot),
-            )
+            save(draw_descent(result, np.array(worked_example.X), np.array(worked_example.Y)), plot)
     if as_json:
         _print(result, as_json=True)
     else:

@@ -43,7 +43,7 @@ def fit_line(
         and memory-mapped ones too; lists, other numbers and columns of pandas, Polars and
         PyArrow are converted. Masked points are left out.
     loss : str or loss object
-        ``"squared_error"``: least squares.
+        ``"squared_error"``: least squares. What is minimised is the mean of ``(y - slope * x - intercept)**2``.
     solver : str or solver object
         ``"gradient_descent"``, or a :class:`GradientDescent` with options of its own; ``"auto"`` chooses by loss.
     nan_policy : {"raise", "omit", "propagate"}
@@ -68,7 +68,8 @@ def fit_line(
     Warns
     -----
     ConvergenceWarning
-        If the fit did not converge. The result is then the last line, or the best if the descent diverged.
+        If the fit ended before it converged, unless a callback ended it. The result is then the last line, or
+        the best if the descent diverged.
 
     Examples
     --------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,11 +33,10 @@ def draw_fit(fit: LineFit, x: NDArray[Any], y: NDArray[Any], ax: Axes | None = N
     span = np.array([x.min(), x.max()], dtype=np.float64)
     if fit.history is not None:
         _draw_path(ax, fit.history, span)
-    sign = "-" if fit.intercept < 0 else "+"
-    label = f"y = {fit.slope:.4g} x {sign} {abs(fit.intercept):.4g}"
-    ax.plot(span, fit.predict(span), color=_LINE, linewidth=2.2, label=label)
+    label = fit.equation(digits=4) + ("" if fit.converged else f" ({fit.status.label})")
+    ax.plot(span, fit.predict(span), color=_LINE, linewidth=2.0, label=label)
     ax.set(xlabel="x", ylabel="y", title=f"{fit.n_points:,} points")
-    ax.legend(loc="upper left")
+    ax.legend(loc="upper right" if fit.slope < 0 else "upper left")
     return ax
 
 
@@ -61,7 +61,16 @@ def draw_descent(fit: LineFit, x: NDArray[Any], y: NDArray[Any]) -> Figure:
     return figure
 
 
-def save(figure_or_axes: Any, path: str) -> None:
+def check_path(path: Path) -> None:
+    """Raise ValueError unless a picture can be written there: before a long fit, not after it."""
+    known = _figure(1.0, 1.0).canvas.get_supported_filetypes()
+    if path.suffix[1:].lower() not in known:
+        raise ValueError(f"a picture's name must end in .png, .svg or .pdf; got {path}")
+    if not path.parent.is_dir():
+        raise ValueError(f"the folder of the picture does not exist: {path}")
+
+
+def save(figure_or_axes: Any, path: Path) -> None:
     """Write a picture to a file of the type that its name ends in."""
     figure_or_axes.get_figure().savefig(path, dpi=130)
 
@@ -76,7 +85,7 @@ def _figure(width: float, height: float) -> Figure:
 
 def _draw_points(ax: Axes, x: NDArray[Any], y: NDArray[Any]) -> None:
     if x.size <= _MOST_DOTS:
-        ax.plot(x, y, "o", color=_DOTS, markersize=5, alpha=0.8, markeredgewidth=0, zorder=3)
+        ax.plot(x, y, "o", color=_DOTS, markersize=5, alpha=0.7, markeredgewidth=0)
         return
     from matplotlib import colormaps
     from matplotlib.colors import LinearSegmentedColormap

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastfit.validation import real_array
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -23,8 +25,8 @@ class Status(Enum):
 
     CONVERGED = "Converged: the gradient is within tol of zero."
     MAX_ITER = (
-        "Not converged: max_iter steps were made before the gradient came within tol of zero. The steps are "
-        "too small, or too few: raise learning_rate or max_iter, or descend with standardize=True."
+        "Not converged: max_iter steps were made before the gradient came within tol of zero. Raise max_iter, or "
+        "take fewer steps: with learning_rate='auto' and standardize=True, the defaults, a few are enough."
     )
     DIVERGED = (
         "Diverged: the loss grew, because the learning rate is too large for these data. Lower learning_rate, "
@@ -43,6 +45,11 @@ class Status(Enum):
         "Not fitted: x or y holds NaN or infinity, and nan_policy='propagate' asks for NaN. Pass "
         "nan_policy='omit' to leave out points with NaN."
     )
+
+    @property
+    def label(self) -> str:
+        """The status in a word or two."""
+        return self.name.lower().replace("_", " ")
 
 
 class Iterate(NamedTuple):
@@ -96,7 +103,7 @@ class History:
         return self.iteration.size
 
     def __str__(self) -> str:
-        """Return a table; each column shows three digits of its largest entry, the loss six."""
+        """Return a table; each column shows three digits of its largest entry, the loss six, and two decimals."""
         numbers = {name: getattr(self, name) for name in Iterate._fields[1:]}
         cells = [["iteration", *map(str, self.iteration)]]
         for name, column in numbers.items():
@@ -115,8 +122,7 @@ def _formatted(column: NDArray[np.float64], digits: int) -> list[str]:
     exponent = int(np.floor(np.log10(largest))) if largest > 0 else 0
     if not -5 < exponent < 9:
         return [f"{value:.{digits - 1}e}" for value in column]
-    # A loss below 1 shows as many decimals as digits: 0.860367.
-    decimals = max(0, digits - 1 - max(exponent, 0) if exponent >= 0 else digits - 1 - exponent)
+    decimals = max(2, digits - 1 - exponent)
     return [f"{round(value, decimals) + 0.0:.{decimals}f}" for value in column]
 
 
@@ -131,7 +137,7 @@ class LineFit:
     intercept : float
         In units of y.
     loss : float
-        The mean loss over the points, at this line.
+        The mean loss over the points, at this line; for least squares, the mean squared residual.
     n_points : int
         Points fitted.
     n_omitted : int
@@ -165,25 +171,36 @@ class LineFit:
         """Whether the gradient came within ``tol`` of zero."""
         return self.status is Status.CONVERGED
 
-    def __repr__(self) -> str:
+    def equation(self, digits: int = 6) -> str:
+        """Return the line as text, ``y = 2 x + 1``, with so many significant digits."""
         sign = "-" if self.intercept < 0 else "+"
+        return f"y = {self.slope:.{digits}g} x {sign} {abs(self.intercept):.{digits}g}"
+
+    def __repr__(self) -> str:
         steps = "1 iteration" if self.n_iter == 1 else f"{self.n_iter:,} iterations"
         return (
-            f"LineFit: y = {self.slope:.6g} x {sign} {abs(self.intercept):.6g}, loss {self.loss:.6g}, "
-            f"{self.n_points:,} points, {self.status.name.lower().replace('_', ' ')} after {steps}"
+            f"LineFit: {self.equation()}, loss {self.loss:.6g}, "
+            f"{self.n_points:,} points, {self.status.label} after {steps}"
         )
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_data": None}  # a pickled fit does not drag its points along
 
     def predict(self, x: ArrayLike) -> Any:
-        """Return ``slope * x + intercept``, a float for a number and else an array of the shape of x."""
-        values = np.asarray(x, dtype=np.float64) * self.slope + self.intercept
+        """Return ``slope * x + intercept``, a float for a number and else an array of the shape of x.
+
+        Raises
+        ------
+        TypeError
+            If x holds no real numbers.
+        """
+        values = real_array(x, "x").astype(np.float64) * self.slope + self.intercept
         return float(values) if values.ndim == 0 else values
 
     def summary(self) -> str:
         """Return a small table of what the fit found."""
         rows = {
+            "line": self.equation(),
             "slope": f"{self.slope:.12g}",
             "intercept": f"{self.intercept:.12g}",
             "mean loss": f"{self.loss:.12g}",
@@ -198,7 +215,10 @@ class LineFit:
         return "\n".join([*lines, self.message])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it as plain numbers, strings and lists, ready for JSON."""
+        """Return all of it as plain numbers, strings and lists, ready for JSON.
+
+        The history is a dictionary of columns, as ``pandas.DataFrame`` takes it.
+        """
         history = self.history and {
             name: getattr(self.history, name).tolist() for name in Iterate._fields
         }

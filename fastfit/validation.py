@@ -94,9 +94,7 @@ def _mask(values: Any) -> NDArray[np.bool_] | None:
 
 
 def _column(values: Any, name: str) -> Column:
-    array = _as_array(values, name)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must hold real numbers; got {_kind(array)}")
+    array = real_array(values, name)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
@@ -112,6 +110,14 @@ def _column(values: Any, name: str) -> Column:
     view = array.view(np.ndarray)
     view.flags.writeable = False
     return view
+
+
+def real_array(values: Any, name: str) -> NDArray[Any]:
+    """Return an array of real numbers, of whatever type and shape they came in, or raise TypeError."""
+    array = _as_array(values, name)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers; got {_kind(array)}")
+    return array
 
 
 def _as_array(values: Any, name: str) -> NDArray[Any]:
@@ -132,7 +138,7 @@ def _as_array(values: Any, name: str) -> NDArray[Any]:
         if library == "polars":
             return np.asarray(values.to_numpy())
         return np.asarray(values)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AttributeError) as error:
         raise TypeError(f"{name} must be an array of numbers; got {_what_came(values)}") from error
 
 
@@ -154,7 +160,7 @@ def _kind(array: NDArray[Any]) -> str:
         return f"text or records ({array.dtype})"
     first = array.flat[0] if array.size else None
     example = next((item for item in array.flat if not isinstance(item, numbers.Real)), first)
-    return f"Python objects such as {_what_came(example)}; convert them to float64 first"
+    return f"Python objects such as {_what_came(example)}; convert them to float64, and None to NaN, first"
 
 
 def finite_number(value: Any, name: str, must_be: str, *, above: float = -math.inf) -> float:

@@ -93,13 +93,21 @@ def test_a_diverging_fit_says_so_and_still_prints_its_best_line(csv: str) -> Non
     assert result.exit_code == 0
     assert "DIVERGED" in result.stdout
     assert "largest stable learning rate" in result.stdout
+    assert result.stderr.startswith("fastfit: warning: Diverged")
+    assert (
+        json.loads(call("fit", csv, "--learning-rate", "5", "--json").stdout)["status"]
+        == "DIVERGED"
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["missing.csv"], "missing.csv does not exist"),
-        ([FLIGHTS, "--x", "dist", "--y", "air_time"], "no column 'dist'; it has carrier, distance"),
+        (
+            [FLIGHTS, "--x", "dist", "--y", "air_time"],
+            "no column 'dist'; it has 'carrier', 'distance'",
+        ),
         (
             [FLIGHTS, "--x", "carrier", "--y", "air_time"],
             "column 'carrier' holds no numbers but Cat",
@@ -112,7 +120,9 @@ def test_a_diverging_fit_says_so_and_still_prints_its_best_line(csv: str) -> Non
             "max_iter must be an integer of at least 1; got 0",
         ),
         ([FLIGHTS, "--x", "distance", "--y", "air_time", "--threads", "0"], "n_threads must be"),
-        ([FLIGHTS, *COLUMNS, "--backend", "numpy", "--plot", "/dev/null/p.png"], "/dev/null/p.png"),
+        ([FLIGHTS, *COLUMNS, "--plot", "/dev/null/p.png"], "the folder of the picture does not"),
+        ([FLIGHTS, *COLUMNS, "--plot", "p.doc"], "name must end in .png, .svg or .pdf; got p.doc"),
+        ([FLIGHTS, *COLUMNS, "--seed", "3"], "rng must be None unless init is 'random'"),
     ],
 )
 def test_errors_are_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:

@@ -39,11 +39,13 @@ def test_tables(files: dict[str, Path], name: str) -> None:
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.csv", "t.csv.gz"])
 def test_wrong_columns(files: dict[str, Path], name: str) -> None:
-    with pytest.raises(FileError, match=r"t\..* has no column 'z'; it has x, name, y, n"):
+    with pytest.raises(FileError, match=r"t\..* has no column 'z'; it has 'x', 'name', 'y', 'n'"):
         read_columns(files[name], "x", "z")
     with pytest.raises(FileError, match="column 'name' holds text: 'a' in data row 1"):
         read_columns(files[name], "x", "name")
-    with pytest.raises(FileError, match="does not have just two columns.*it has x, name, y, n"):
+    with pytest.raises(
+        FileError, match="does not have just two columns.*it has 'x', 'name', 'y', 'n'"
+    ):
         read_columns(files[name], "x")
 
 
@@ -54,13 +56,21 @@ def test_text_in_the_last_row_of_a_long_csv(tmp_path: Path) -> None:
         read_columns(path)
 
 
-@pytest.mark.parametrize("word", ["", "NA", "NaN", "null", *MISSING])
+@pytest.mark.parametrize("word", ["", *MISSING])
 def test_words_for_missing_values(tmp_path: Path, word: str) -> None:
     path = tmp_path / "gaps.csv"
     path.write_text(f"x,y\n1,2\n{word},4\n5,{word}\n")
     x, y = read_columns(path)
     np.testing.assert_array_equal(x, [1, np.nan, 5])
     np.testing.assert_array_equal(y, [2, 4, np.nan])
+
+
+def test_spaces_around_numbers_and_columns_without_any(tmp_path: Path) -> None:
+    path = tmp_path / "spaces.csv"
+    path.write_text("x,y\n1 ,\n 2, \n3 ,\n")
+    x, y = read_columns(path)
+    np.testing.assert_array_equal(x, [1, 2, 3])
+    np.testing.assert_array_equal(y, [np.nan] * 3)
 
 
 def test_two_columns_need_no_names(tmp_path: Path) -> None:
@@ -82,7 +92,7 @@ def test_npy_tables(tmp_path: Path) -> None:
     x, y = read_columns(tmp_path / "t.npy", "2", "0")
     np.testing.assert_array_equal(x, table[:, 2])
     np.testing.assert_array_equal(y, table[:, 0])
-    with pytest.raises(FileError, match="has no column '3'; it has 0, 1, 2"):
+    with pytest.raises(FileError, match="has no column '3'; it has '0', '1', '2'"):
         read_columns(tmp_path / "t.npy", "0", "3")
     np.save(tmp_path / "two.npy", table[:, :2])
     np.testing.assert_array_equal(read_columns(tmp_path / "two.npy")[1], table[:, 1])
@@ -99,13 +109,19 @@ def test_npy_tables(tmp_path: Path) -> None:
         (np.arange(3.0), r"must hold a table .* got shape \(3,\) of float64"),
         (np.array([["a", "b"]]), "must hold a table of numbers.*of <U1"),
         (np.ones((2, 2), dtype=complex), "must hold a table of numbers.*of complex128"),
-        (np.array([[1, None]]), "is no readable .npy file"),
+        (np.array([[1, None]]), "is no readable .npy file: Array can't be memory-mapped"),
     ],
 )
 def test_wrong_npy(tmp_path: Path, array: Any, message: str) -> None:
     np.save(tmp_path / "t.npy", array, allow_pickle=True)
     with pytest.raises(FileError, match=message):
         read_columns(tmp_path / "t.npy", "0", "1")
+
+
+def test_something_else_named_npy(tmp_path: Path) -> None:
+    (tmp_path / "t.npy").write_text("hello")
+    with pytest.raises(FileError, match=r"no readable .npy file: it holds no plain numbers"):
+        read_columns(tmp_path / "t.npy")
 
 
 def test_missing_empty_and_unknown_files(tmp_path: Path) -> None:

@@ -172,6 +172,10 @@ def test_max_iter(cloud: tuple[Any, Any]) -> None:
     assert fit.message == Status.MAX_ITER.value == str(caught[0].message)
 
 
+def test_half_the_named_rate_is_fast(cloud: tuple[Any, Any]) -> None:
+    assert ff.fit_line(*cloud, solver=GradientDescent(learning_rate=0.5)).n_iter == 1
+
+
 def test_tol_zero_runs_to_max_iter(cloud: tuple[Any, Any]) -> None:
     with pytest.warns(ff.ConvergenceWarning):
         fit = ff.fit_line(*cloud, solver=GradientDescent(tol=0, max_iter=57))
@@ -197,7 +201,7 @@ def test_a_descent_that_grows_is_stopped(
         fit = ff.fit_line(x, y, solver=solver)
     assert fit.status is Status.DIVERGED
     assert not fit.converged
-    named = re.search(r"largest stable learning rate for these data is (\S+)\.$", fit.message)
+    named = re.search(r"largest stable learning rate for these data is (\S+); half", fit.message)
     assert named is not None
     assert float(named[1]) == pytest.approx(largest, rel=1e-5)  # it prints six digits
     assert fit.n_iter < (6000 if excess == 1.001 else 60)

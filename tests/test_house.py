@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,18 @@ def test_imports_point_down(path: Path) -> None:
             assert rest in allowed or rest.partition(".")[0] in allowed, f"{room} imports {name}"
         else:
             assert room in OPTIONAL.get(top, {room}), f"{room} imports {name}"
+
+
+def test_links_of_readme_lead_somewhere() -> None:
+    root = PACKAGE.parent
+    links = re.findall(r"\]\(([^):]+)\)", (root / "README.md").read_text())
+    assert ".github/flights.png" in links
+    ignored = subprocess.run(
+        ["git", "check-ignore", *links], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert ignored.stdout == ""
+    for link in links:
+        assert (root / link).is_file(), link
 
 
 def test_solvers_know_no_arrays_and_no_files() -> None:

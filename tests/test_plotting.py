@@ -26,7 +26,22 @@ def test_points_and_line() -> None:
     np.testing.assert_allclose(
         np.asarray(line.get_xydata()), np.column_stack([[0, 4], fit.predict([0, 4])])
     )
-    assert line.get_label() == f"y = {fit.slope:.4g} x + {fit.intercept:.4g}"
+    assert line.get_label() == f"y = {fit.slope:.4g} x + {fit.intercept:.4g}" == fit.equation(4)
+
+
+def test_line_lies_over_the_points_and_the_legend_beside_it() -> None:
+    for sign, place in ((1, 2), (-1, 1)):  # Matplotlib's codes: upper left, upper right
+        ax = ff.fit_line(X, sign * Y).plot()
+        dots, line = ax.get_lines()
+        assert line.get_zorder() >= dots.get_zorder()
+        assert ax.get_lines().index(line) > ax.get_lines().index(dots)
+        assert ax.get_legend()._loc == place  # type: ignore[union-attr]
+
+
+def test_a_picture_says_if_the_fit_did_not_converge() -> None:
+    with pytest.warns(ff.ConvergenceWarning):
+        fit = ff.fit_line(X, Y, solver=ff.GradientDescent(learning_rate=9.0))
+    assert str(fit.plot().get_lines()[-1].get_label()).endswith("(diverged)")
 
 
 def test_path_fades_in() -> None:

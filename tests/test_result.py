@@ -30,6 +30,7 @@ def test_summary_is_a_table(fit: ff.LineFit) -> None:
     lines = fit.summary().splitlines()
     cells = dict(line.rsplit("  ", 1) for line in lines[:-1])
     assert {name.strip(): value for name, value in cells.items()} == {
+        "line": "y = 0.6 x + 1",
         "slope": "0.6",
         "intercept": "1",
         "mean loss": "0.8",
@@ -46,6 +47,13 @@ def test_predict(fit: ff.LineFit) -> None:
     assert fit.predict(10) == pytest.approx(7.0)
     assert isinstance(fit.predict(10), float)
     np.testing.assert_allclose(fit.predict([[0, 1], [2, 3]]), [[1.0, 1.6], [2.2, 2.8]])
+    assert np.isnan(fit.predict([np.nan])[0])
+
+
+@pytest.mark.parametrize("bad", ["a", ["1"], None, 1j, np.array(["2020"], dtype="datetime64[D]")])
+def test_predict_takes_numbers_only(fit: ff.LineFit, bad: Any) -> None:
+    with pytest.raises(TypeError, match="x must"):
+        fit.predict(bad)
 
 
 def test_to_dict_is_ready_for_json(fit: ff.LineFit) -> None:
@@ -85,8 +93,11 @@ def test_history_prints_three_digits_of_its_largest_entries() -> None:
     table = str(history(slope=[123.4, -0.001], intercept=[1.236e-12, 0], loss=[98765.4321, 0.5]))
     head, first, second = (line.split() for line in table.splitlines())
     assert head == list(ff.Iterate._fields)
-    assert first == ["0", "123", "1.24e-12", "0.00", "0.00", "98765.4"]
-    assert second == ["1", "0", "0.00e+00", "0.00", "0.00", "0.5"]
+    assert first == ["0", "123.40", "1.24e-12", "0.00", "0.00", "98765.43"]
+    assert second == ["1", "0.00", "0.00e+00", "0.00", "0.00", "0.50"]
+    small = str(history(slope=[0.012345, -0.5e-4], loss=[0.00123456789, 0.5e-3])).splitlines()
+    assert small[1].split()[1] == "0.0123"
+    assert small[1].split()[5] == "0.00123457"
 
 
 def test_history_prints_infinity_and_huge_numbers() -> None:

@@ -213,6 +213,12 @@ def test_text_columns_of_every_library() -> None:
             ff.fit_line(x, [1, 2, 3])
 
 
+def test_lazy_polars_is_refused() -> None:
+    pl = pytest.importorskip("polars")
+    with pytest.raises(TypeError, match="x must be an array of numbers; got Expr"):
+        ff.fit_line(pl.col("x"), Y)
+
+
 def test_masked_points_are_left_out() -> None:
     x = np.ma.masked_array(X, mask=X == 3)
     y = np.ma.masked_array(np.where(X == 5, 1e9, Y), mask=X == 5)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import polars as pl
 
-# What stands for a missing value in a CSV file, besides nothing at all and NaN.
-MISSING = ("NA", "N/A", "n/a", "#N/A", "null", "NULL", "None")
+# What stands for a missing value in a CSV file, besides nothing at all.
+MISSING = ("nan", "NaN", "NA", "N/A", "n/a", "#N/A", "null", "NULL", "None")
 FORMATS = (".parquet", ".csv", ".csv.gz", ".npy")
 
 
@@ -60,7 +60,7 @@ def read_columns(
 
 def _chosen(path: Path, names: list[str], x: str | None, y: str | None) -> tuple[str, str]:
     """Return the names of the two columns to read, or raise with a list of those there are."""
-    there = "; it has " + (", ".join(names) if names else "none")
+    there = "; it has " + (", ".join(map(repr, names)) if names else "none")
     for asked in (x, y):
         if asked is not None and asked not in names:
             raise FileError(f"{path} has no column {asked!r}{there}")
@@ -79,7 +79,9 @@ def _read_npy(path: Path, x: str | None, y: str | None) -> tuple[NDArray[Any], N
     try:
         table = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise FileError(f"{path} is no readable .npy file: {_one_line(error)}") from error
+        # NumPy's advice for anything it does not know is to unpickle it, which runs code from the file.
+        why = "it holds no plain numbers" if "pickle" in str(error) else _one_line(error)
+        raise FileError(f"{path} is no readable .npy file: {why}") from error
     if table.dtype.names is None and (table.ndim != 2 or table.dtype.kind not in "biuf"):
         raise FileError(
             f"{path} must hold a table of numbers with rows and columns; "
@@ -128,11 +130,7 @@ def _numbers(path: Path, column: pl.Series) -> NDArray[Any]:
     import polars as pl
 
     if column.dtype == pl.String:
-        for row, value in enumerate(column):
-            if value is not None and not _is_number(value):
-                raise FileError(
-                    f"{path}: column {column.name!r} holds text: {value!r} in data row {row + 1:,}"
-                )
+        return _parsed(path, column)
     if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
         raise FileError(f"{path}: column {column.name!r} holds no numbers but {column.dtype}")
     if column.null_count() or column.dtype.is_decimal() or column.dtype == pl.Null:
@@ -140,12 +138,18 @@ def _numbers(path: Path, column: pl.Series) -> NDArray[Any]:
     return column.to_numpy()
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _parsed(path: Path, column: pl.Series) -> NDArray[Any]:
+    """Return a column of text as numbers (spaces may surround them), or raise about the first that is none."""
+    numbers = np.full(len(column), np.nan)
+    for row, text in enumerate(column):
+        if text is not None and text.strip() not in ("", *MISSING):
+            try:
+                numbers[row] = float(text)
+            except ValueError:
+                raise FileError(
+                    f"{path}: column {column.name!r} holds text: {text!r} in data row {row + 1:,}"
+                ) from None
+    return numbers
 
 
 def _one_line(error: BaseException) -> str:

@@ -48,7 +48,8 @@ class GradientDescent:
     record_every : int or None
         Record every so many states, and the last, in ``LineFit.history``.
     callback : callable or None
-        Called with an ``Iterate`` after every step. If it returns True or raises StopIteration, the fit ends.
+        Called with an ``Iterate`` after every step. If it returns something true, or raises StopIteration, the
+        fit ends.
     rng : None, int or numpy.random.Generator
         For ``init="random"`` alone, as in ``numpy.random.default_rng``.
 
@@ -141,7 +142,9 @@ class GradientDescent:
         if status is Status.DIVERGED:
             line, here = best_line, best
             limit = 2.0 / _steepest(axes, points.evaluate(loss, *line, curvature=True))
-            message += f" The largest stable learning rate for these data is {limit:.6g}."
+            message += f" The largest stable learning rate for these data is {limit:.6g}; half of it is fast and safe."
+        elif status is Status.MAX_ITER and self.tol == 0:
+            message += " (With tol=0, which asks for max_iter steps, that is as expected.)"
         history = History.of(recorded) if recorded else None
         return Solution(*line, here.loss, n_iter, status, message, history)
 
