@@ -15,6 +15,7 @@ import numba
 import numpy as np
 
 from fastfit.kernels import flags
+from fastfit.kernels.parallel import PARALLEL_BLOCKS
 from fastfit.kernels.passes import BLOCK
 
 
@@ -43,9 +44,10 @@ def _read_parallel(x: Any, y: Any, rows: Any) -> None:
 
 
 def bare_read(x: Any, y: Any, n_threads: int | None = None) -> float:
-    """Read x and y and add them up, nothing else: what no pass over the points can beat."""
+    """Read x and y and add them up, nothing else, on as many threads as a pass: what no pass can beat."""
     rows = np.empty((-(-x.size // BLOCK), 2))
-    (_read_serial if n_threads == 1 else _read_parallel)(x, y, rows)
+    alone = n_threads == 1 or rows.shape[0] < PARALLEL_BLOCKS
+    (_read_serial if alone else _read_parallel)(x, y, rows)
     return float(rows.sum())
 
 
