@@ -23,6 +23,7 @@ from fastfit.kernels import parallel
 from fastfit.kernels.passes import LossGradient
 from fastfit.losses import SquaredError
 from fastfit.points.arrays import ArrayPoints
+from fastfit.validation import Columns
 
 LINE = (0.3, 0.1)
 
@@ -81,7 +82,7 @@ def passes() -> None:
         8,
         least=True,
     )
-    on_points = ArrayPoints(*small)
+    on_points = ArrayPoints(Columns(*small))
     on_points.moments()
     loss = SquaredError()
     found = times({"evaluate": lambda: on_points.evaluate(loss, *LINE)}, rounds=101, inner=200)

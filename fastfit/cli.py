@@ -146,7 +146,7 @@ def fit(
     """
     with _errors_in_one_line():
         if plot is not None:
-            from fastfit.plotting import check_path, save
+            from fastfit.plotting import axes_to_save, check_path, save
 
             check_path(plot)
         x_values, y_values = read_columns(file, x, y)
@@ -170,7 +170,7 @@ def fit(
                 backend=backend.value,
             )
         if plot is not None:
-            axes = result.plot()
+            axes = result.plot(axes_to_save())
             axes.set(
                 xlabel=x or "x", ylabel=y or "y", title=f"{file.name}: {result.n_points:,} points"
             )

@@ -8,6 +8,7 @@ costs a few operations a step and touches no point.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 
@@ -33,10 +34,9 @@ class Curvature(NamedTuple):
     @property
     def largest_eigenvalue(self) -> float:
         """The curvature in the steepest direction: a descent is stable below 2 over this."""
-        half_trace = 0.5 * (self.slope_slope + self.level_level)
-        half_difference = 0.5 * (self.slope_slope - self.level_level)
-        radius: float = (half_difference**2 + self.slope_level**2) ** 0.5
-        return half_trace + radius
+        half_trace = 0.5 * self.slope_slope + 0.5 * self.level_level
+        half_difference = 0.5 * self.slope_slope - 0.5 * self.level_level
+        return half_trace + math.hypot(half_difference, self.slope_level)
 
 
 class Axes(NamedTuple):
@@ -63,13 +63,13 @@ class Axes(NamedTuple):
 
     def step_to_frame(self, p: float, q: float) -> tuple[float, float]:
         """Return the change of slope and level in the frame when the line changes by ``p, q``."""
-        slope = p * self.v_unit / self.u_unit
+        slope = p * (self.v_unit / self.u_unit)
         return slope, self.v_unit * q - slope * self.u_origin
 
     def line_from_frame(self, slope: float, level: float) -> tuple[float, float]:
         """Return the line on these axes that is ``slope, level`` in the frame."""
         q = (level + slope * self.u_origin - self.v_origin) / self.v_unit
-        return slope * self.u_unit / self.v_unit, q
+        return slope * (self.u_unit / self.v_unit), q
 
     def gradient_from_frame(self, slope: float, level: float) -> tuple[float, float]:
         """Return the gradient of the mean loss on these axes from that in the frame."""
@@ -84,4 +84,4 @@ class Axes(NamedTuple):
         """Return the second derivatives of the mean loss on these axes from those in the frame."""
         cross = frame.slope_level - self.u_origin * frame.level_level
         steep = frame.slope_slope - self.u_origin * (frame.slope_level + cross)
-        return Curvature(steep / self.u_unit**2, cross / self.u_unit, frame.level_level)
+        return Curvature(steep / self.u_unit / self.u_unit, cross / self.u_unit, frame.level_level)

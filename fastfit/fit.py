@@ -12,6 +12,7 @@ from fastfit import validation
 from fastfit.coordinates import Axes
 from fastfit.losses import Loss, as_loss
 from fastfit.moments import Moments
+from fastfit.points.arrays import ArrayPoints
 from fastfit.result import ConvergenceWarning, LineFit, Status
 from fastfit.solvers.base import Solution, Solver
 from fastfit.solvers.gradient_descent import GradientDescent
@@ -86,13 +87,8 @@ def fit_line(
         n_threads = validation.positive_integer(n_threads, "n_threads")
         if backend == "numpy" and n_threads > 1:
             raise ValueError(f"n_threads must be None or 1 with backend='numpy'; got {n_threads}")
-    clean_x, clean_y, n_masked = validation.columns(x, y)
-
-    from fastfit.points.arrays import ArrayPoints
-
-    points = ArrayPoints(
-        clean_x, clean_y, nan_policy=nan_policy, n_threads=n_threads, backend=backend
-    )
+    clean = validation.columns(x, y)
+    points = ArrayPoints(clean, nan_policy=nan_policy, n_threads=n_threads, backend=backend)
     moments = points.moments()
     if moments.is_finite:
         solution = chosen_solver.solve(points, chosen_loss)
@@ -105,7 +101,7 @@ def fit_line(
         intercept=intercept,
         loss=raw_loss,
         n_points=points.n_points,
-        n_omitted=n_masked + points.n_omitted,
+        n_omitted=points.n_omitted,
         n_iter=solution.n_iter,
         n_passes=points.n_passes,
         status=solution.status,

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # More points than this overlap to a blot; their density is drawn instead.
 _MOST_DOTS = 3000
+_SIZE = (7.0, 4.6)
+_MISSING = "drawing needs matplotlib: pip install 'fastfit[plot]'"
 _LINE = "#d1495b"
 _DOTS = "#00798c"
 
@@ -28,7 +30,7 @@ def draw_fit(fit: LineFit, x: NDArray[Any], y: NDArray[Any], ax: Axes | None = N
             "this fit has no line to draw: x or y holds NaN, and nan_policy='propagate'"
         )
     if ax is None:
-        ax = _figure(7.0, 4.6).add_subplot()
+        ax = _new_axes()
     _draw_points(ax, x, y)
     span = np.array([x.min(), x.max()], dtype=np.float64)
     if fit.history is not None:
@@ -75,11 +77,25 @@ def save(figure_or_axes: Any, path: Path) -> None:
     figure_or_axes.get_figure().savefig(path, dpi=130)
 
 
+def _new_axes() -> Axes:
+    """Return axes on a figure that pyplot knows, so that notebooks and ``plt.show()`` show it."""
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise ImportError(_MISSING) from error
+    return pyplot.subplots(figsize=_SIZE, layout="constrained")[1]
+
+
+def axes_to_save() -> Axes:
+    """Return axes on a figure of their own, which needs no display and no closing."""
+    return _figure(*_SIZE).add_subplot()
+
+
 def _figure(width: float, height: float) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("drawing needs matplotlib: pip install 'fastfit[plot]'") from error
+        raise ImportError(_MISSING) from error
     return Figure(figsize=(width, height), layout="constrained")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -126,9 +127,15 @@ def _formatted(column: NDArray[np.float64], digits: int) -> list[str]:
     return [f"{round(value, decimals) + 0.0:.{decimals}f}" for value in column]
 
 
+def _or_none(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class LineFit:
     """A fitted line ``y = slope * x + intercept``, and how it was found.
+
+    It keeps the points it was fitted to, not a copy, for ``plot``; a pickle or copy of it does not.
 
     Attributes
     ----------
@@ -184,7 +191,7 @@ class LineFit:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_data": None}  # a pickled fit does not drag its points along
+        return {**vars(self), "_data": None}  # a pickle does not drag the points along
 
     def predict(self, x: ArrayLike) -> Any:
         """Return ``slope * x + intercept``, a float for a number and else an array of the shape of x.
@@ -217,12 +224,14 @@ class LineFit:
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain numbers, strings and lists, ready for JSON.
 
-        The history is a dictionary of columns, as ``pandas.DataFrame`` takes it.
+        The history is a dictionary of columns, as ``pandas.DataFrame`` takes it. NaN and infinity, which JSON does
+        not know, are None.
         """
         history = self.history and {
-            name: getattr(self.history, name).tolist() for name in Iterate._fields
+            name: [_or_none(value) for value in getattr(self.history, name).tolist()]
+            for name in Iterate._fields
         }
-        own = {name: value for name, value in vars(self).items() if not name.startswith("_")}
+        own = {name: _or_none(value) for name, value in vars(self).items() if name[0] != "_"}
         return {**own, "status": self.status.name, "converged": self.converged, "history": history}
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -242,12 +251,12 @@ class LineFit:
         ImportError
             If matplotlib is missing: ``pip install 'fastfit[plot]'``.
         ValueError
-            If the fit was unpickled: its points did not come along.
+            If the fit is a copy or was unpickled: its points did not come along.
         """
         from fastfit.plotting import draw_fit
 
         if self._data is None:
             raise ValueError(
-                "this fit has no points to draw: they are not kept when a fit is pickled"
+                "this fit has no points to draw: a pickle or copy of a fit does not keep them"
             )
         return draw_fit(self, *self._data, ax)

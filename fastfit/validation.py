@@ -6,7 +6,7 @@ import math
 import numbers
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,18 +17,16 @@ Column = NDArray[np.float64] | NDArray[np.float32]
 
 
 def lookup(value: Any, known: Mapping[str, type[T]], name: str) -> T:
-    """Return the default object that a string stands for; anything with the right methods passes as it is."""
+    """Return the default object that a string stands for; an object of a known type passes as it is."""
     if isinstance(value, str):
         if value not in known:
             raise ValueError(f"{name} must be {one_of(known)}; got {value!r}")
         return known[value]()
-    methods = [method for method in vars(next(iter(known.values()))) if not method.startswith("_")]
-    if isinstance(value, type) or not any(callable(getattr(value, m, None)) for m in methods):
+    if not isinstance(value, tuple(known.values())):
         raise TypeError(
             f"{name} must be {one_of(known)} or such an object; got {_what_came(value)}"
         )
-    result: T = value
-    return result
+    return cast(T, value)
 
 
 def one_of(names: Iterable[str]) -> str:
@@ -36,12 +34,31 @@ def one_of(names: Iterable[str]) -> str:
     return " or ".join(repr(name) for name in names)
 
 
-def columns(x: Any, y: Any) -> tuple[Column, Column, int]:
-    """Return x and y as one-dimensional arrays of floats, and how many masked points were left out.
+class Columns(NamedTuple):
+    """Clean columns: what was passed is ``x + x_offset`` and ``y + y_offset``.
+
+    The offsets are 0 but for numbers beyond float64, such as time stamps in nanoseconds. ``kept`` tells which points
+    are left where some were masked.
+    """
+
+    x: Column
+    y: Column
+    x_offset: float = 0.0
+    y_offset: float = 0.0
+    kept: NDArray[np.bool_] | None = None
+
+    @property
+    def n_masked(self) -> int:
+        """How many points were left out as masked."""
+        return 0 if self.kept is None else int(self.kept.size - self.x.size)
+
+
+def columns(x: Any, y: Any) -> Columns:
+    """Return x and y as one-dimensional arrays of floats, without the points that are masked.
 
     float64 and float32 come back as they are, strided, read-only or memory-mapped ones too. Other numbers are
-    converted once, to the smallest float that holds them exactly (64-bit integers and longdouble are
-    rounded to float64).
+    converted once, to the smallest float that holds them exactly; 64-bit integers and longdouble beyond
+    float64 are shifted first, so that their differences stay exact.
 
     Parameters
     ----------
@@ -56,19 +73,19 @@ def columns(x: Any, y: Any) -> tuple[Column, Column, int]:
         If either is not a single column, if lengths differ, or if there are fewer than two points.
     """
     x_mask, y_mask = _mask(x), _mask(y)
-    x, y = _column(x, "x"), _column(y, "y")
+    (x, x_offset), (y, y_offset) = _column(x, "x"), _column(y, "y")
     if x.size != y.size:
         raise ValueError(f"x and y must have the same length; got {x.size:,} and {y.size:,}")
-    masked = 0
+    kept = None
     if x_mask is not None or y_mask is not None:
-        keep = np.ones(x.size, dtype=bool)
+        kept = np.ones(x.size, dtype=bool)
         for mask in (x_mask, y_mask):
             if mask is not None:
-                keep &= ~mask
-        masked = int(keep.size - np.count_nonzero(keep))
-        x, y = x[keep], y[keep]
-    require_two_points(x.size, "masked", masked)
-    return x, y, masked
+                kept &= ~mask
+        x, y = x[kept], y[kept]
+    clean = Columns(x, y, x_offset, y_offset, kept)
+    require_two_points(x.size, "masked", clean.n_masked)
+    return clean
 
 
 def require_two_points(count: int, reason: str = "", left_out: int = 0) -> None:
@@ -93,7 +110,7 @@ def _mask(values: Any) -> NDArray[np.bool_] | None:
     return None
 
 
-def _column(values: Any, name: str) -> Column:
+def _column(values: Any, name: str) -> tuple[Column, float]:
     array = real_array(values, name)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
@@ -101,15 +118,33 @@ def _column(values: Any, name: str) -> Column:
         raise ValueError(
             f"{name} must be one-dimensional, or a single column; got an array of shape {array.shape}"
         )
+    offset = 0.0
     if array.dtype.char not in "df" or not array.dtype.isnative or not array.flags.aligned:
         exact_in_float32 = array.dtype.itemsize <= 2 or array.dtype.char == "f"
+        array, offset = _shifted(array)
         with np.errstate(
             over="ignore"
         ):  # longdouble beyond float64 turns to infinity, which is looked for
             array = array.astype(np.float32 if exact_in_float32 else np.float64)
     view = array.view(np.ndarray)
     view.flags.writeable = False
-    return view
+    return view, offset
+
+
+def _shifted(array: NDArray[Any]) -> tuple[NDArray[Any], float]:
+    """Return numbers that float64 would round less a float64 that leaves them small, and that float64."""
+    if array.size and array.dtype.char in "gG":
+        first = float(array[0])
+        return (array - first, first) if math.isfinite(first) else (array, 0.0)
+    if array.size and array.dtype.kind in "iu" and array.dtype.itemsize == 8:
+        low, high = int(array.min()), int(array.max())
+        # Below 2**53 integers are exact as they are; a spread above it is rounded relative to itself.
+        if max(-low, high) > 2**53 and high - low < 2**62:
+            offset = float(low)
+            if int(offset) > low:
+                offset = math.nextafter(offset, -math.inf)
+            return array - array.dtype.type(int(offset)), offset
+    return array, 0.0
 
 
 def real_array(values: Any, name: str) -> NDArray[Any]:
@@ -143,11 +178,15 @@ def _as_array(values: Any, name: str) -> NDArray[Any]:
 
 
 def _from_pandas(values: Any) -> NDArray[Any]:
+    from pandas.api.types import is_numeric_dtype
+
     dtype = getattr(values, "dtype", None)  # a DataFrame has none
     if isinstance(dtype, np.dtype) or dtype is None:
         return np.asarray(values)
-    if dtype._is_numeric or getattr(dtype, "_is_boolean", False):
+    if is_numeric_dtype(dtype) and values.isna().any():
         return np.asarray(values.to_numpy(dtype=np.float64, na_value=np.nan))
+    if is_numeric_dtype(dtype):
+        return np.asarray(values.to_numpy(dtype=dtype.numpy_dtype))
     return np.asarray(values, dtype=object)
 
 
@@ -166,7 +205,10 @@ def _kind(array: NDArray[Any]) -> str:
 def finite_number(value: Any, name: str, must_be: str, *, above: float = -math.inf) -> float:
     """Return value as a float, or raise if it is no finite number above the bound."""
     if isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_)):
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:  # an int beyond float64
+            number = math.inf
         if math.isfinite(number) and number > above:
             return number
         raise ValueError(f"{name} must be {must_be}; got {value!r}")

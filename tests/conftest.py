@@ -10,8 +10,12 @@ import matplotlib as mpl
 import numba
 import numpy as np
 import pytest
+from hypothesis import settings
 
 mpl.use("Agg")
+# The same examples in every run.
+settings.register_profile("fastfit", derandomize=True, deadline=None)
+settings.load_profile("fastfit")
 
 DATA = Path(__file__).parent / "data"
 

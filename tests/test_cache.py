@@ -126,8 +126,32 @@ def test_a_change_in_any_source_of_a_kernel_is_seen(tmp_path: Path) -> None:
         )
 
 
+def test_code_that_changed_on_disk_after_it_was_loaded(tmp_path: Path) -> None:
+    """An upgrade under a running process: what it compiles is the old code, and must not pass for the new."""
+    package = Path(parallel.__file__).parent.parent
+    shutil.copytree(package, tmp_path / "fastfit", ignore=shutil.ignore_patterns("__pycache__"))
+    cache, passes = tmp_path / "cache", tmp_path / "fastfit" / "kernels" / "passes.py"
+    load_change_and_fit = (
+        "import pathlib; from fastfit.kernels import parallel\n"
+        f"p = pathlib.Path({str(passes)!r})\n"
+        "p.write_text(p.read_text().replace('BLOCK = 8192', 'BLOCK = 16384'))\n"
+    )
+    before = run(cache, load_change_and_fit + FITS, PYTHONPATH=str(tmp_path))
+    assert "BLOCK = 16384" in passes.read_text()
+    after = run(cache, PYTHONPATH=str(tmp_path))
+    for old, new in zip(before.splitlines(), after.splitlines(), strict=True):
+        numbers = [[float.fromhex(number) for number in line.split()] for line in (old, new)]
+        assert numbers[0] == pytest.approx(numbers[1], rel=1e-12)
+
+
+def test_compiler_settings_are_told_apart(filled: tuple[Path, str], cache: Path) -> None:
+    before = len(files(cache))
+    run(cache, "import fastfit as ff; ff.fit_line([1, 2, 3], [1, 2, 4])", NUMBA_LOOP_VECTORIZE="0")
+    assert len(files(cache)) > before
+
+
 def test_many_cold_processes_at_once(filled: tuple[Path, str], tmp_path: Path) -> None:
-    processes = [start_script(FITS, NUMBA_CACHE_DIR=str(tmp_path / "new")) for _ in range(5)]
+    processes = [start_script(FITS, NUMBA_CACHE_DIR=str(tmp_path / "new")) for _ in range(4)]
     assert {finish(process) for process in processes} == {filled[1]}
     assert run(tmp_path / "new") == filled[1]
     leftovers = [path for path in (tmp_path / "new").rglob("*") if path.suffix not in (".nbc", "")]

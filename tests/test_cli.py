@@ -134,6 +134,11 @@ def test_errors_are_one_line_and_exit_code_2(arguments: list[str], message: str)
     assert result.stderr.startswith("fastfit: error: ")
 
 
+def test_json_of_a_descent_that_overflows(csv: str) -> None:
+    far = call("fit", csv, "--learning-rate", "1e200", "--record-every", "1", "--json")
+    assert json.loads(far.stdout)["history"]["loss"][-1] is None
+
+
 def test_bad_files(tmp_path: Path) -> None:
     (tmp_path / "empty.csv").touch()
     (tmp_path / "text.csv").write_text("x,y\n1,2\n2,three\n")

@@ -73,6 +73,25 @@ def test_spaces_around_numbers_and_columns_without_any(tmp_path: Path) -> None:
     np.testing.assert_array_equal(y, [np.nan] * 3)
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_names_of_files_and_columns_are_no_patterns(tmp_path: Path, suffix: str) -> None:
+    for name, value in (("a1", 1), ("a[1]", 100)):
+        table = pl.DataFrame({"x": [1, 2], "*": [value, 2 * value], "^x.*$": [3, 4]})
+        getattr(table, f"write_{suffix}")(tmp_path / f"{name}.{suffix}")
+    _, y = read_columns(tmp_path / f"a[1].{suffix}", "x", "*")
+    np.testing.assert_array_equal(y, [100, 200])
+    _, y = read_columns(tmp_path / f"a[1].{suffix}", "x", "^x.*$")
+    np.testing.assert_array_equal(y, [3, 4])
+
+
+def test_spaces_in_the_header_and_integers_of_128_bits(tmp_path: Path) -> None:
+    path = tmp_path / "wide.csv"
+    path.write_text("x, y\n1,18446744073709551616\n2,4\n")
+    x, y = read_columns(path, "x", "y")
+    np.testing.assert_array_equal(y, [2.0**64, 4.0])
+    assert x.dtype == np.int64
+
+
 def test_two_columns_need_no_names(tmp_path: Path) -> None:
     path = tmp_path / "two.csv"
     path.write_text("a,b\n1,2\n3,4\n")
@@ -119,6 +138,10 @@ def test_wrong_npy(tmp_path: Path, array: Any, message: str) -> None:
 
 
 def test_something_else_named_npy(tmp_path: Path) -> None:
+    np.savez(tmp_path / "t.npz", x=np.ones(3))
+    (tmp_path / "t.npz").rename(tmp_path / "archive.npy")
+    with pytest.raises(FileError, match=r"is no .npy file but an archive"):
+        read_columns(tmp_path / "archive.npy")
     (tmp_path / "t.npy").write_text("hello")
     with pytest.raises(FileError, match=r"no readable .npy file: it holds no plain numbers"):
         read_columns(tmp_path / "t.npy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import threading
 from fractions import Fraction
@@ -127,7 +128,7 @@ def test_omit_leaves_no_infinity_out_and_may_leave_too_little(backend: Any) -> N
     with pytest.raises(ValueError, match="got infinity at index 2"):
         ff.fit_line(np.arange(4.0), y, nan_policy="omit", backend=backend)
     with pytest.raises(
-        ValueError, match="at least two points .* got 1 after leaving out 3 with NaN"
+        ValueError, match="at least two points .* got 1 after leaving out 3 masked or with NaN"
     ):
         ff.fit_line([1.0, 2.0, 3.0, 4.0], [1.0] + [np.nan] * 3, nan_policy="omit", backend=backend)
     fit = ff.fit_line(np.arange(4.0), y, nan_policy="propagate", backend=backend)
@@ -146,15 +147,53 @@ def test_no_overflow_and_no_underflow(backend: Any, x_factor: float, y_factor: f
             ff.fit_line(x * x_factor, y * y_factor, backend=backend)
         return
     fit = ff.fit_line(x * x_factor, y * y_factor, backend=backend)
-    assert fit.slope == pytest.approx(float(exact), rel=1e-13)
-    assert fit.intercept == pytest.approx(-2 / 3 * y_factor, rel=1e-13)
-    assert fit.loss == pytest.approx(y_factor**2 / 18, rel=1e-13)
+    assert fit.slope == pytest.approx(float(exact), rel=1e-13, abs=0)
+    assert fit.intercept == pytest.approx(-2 / 3 * y_factor, rel=1e-13, abs=0)
+    assert fit.loss == pytest.approx(y_factor**2 / 18, rel=1e-13, abs=0)
 
 
 @pytest.mark.parametrize("y_factor", [1e-300, 1e-170, 1e160, 1e200, 4e307])
 def test_a_loss_that_float64_cannot_hold_is_an_error(backend: Any, y_factor: float) -> None:
     with pytest.raises(ValueError, match=r"mean loss is beyond the range of float64 .*; rescale y"):
         ff.fit_line([1.0, 2.0, 3.0], np.array([1.0, 2.0, 4.0]) * y_factor, backend=backend)
+
+
+@pytest.mark.parametrize("x", [[0.0, 5e-324], [1.5e-323, 2e-323], [5e-324, 1e-323, 1.5e-323]])
+def test_subnormal_x(backend: Any, x: list[float]) -> None:
+    y = np.arange(len(x), dtype=float)
+    with pytest.raises(
+        ValueError, match=r"slope is beyond the range of float64 \(inf\); rescale x or y"
+    ):
+        ff.fit_line(x, y, backend=backend)
+    fit = ff.fit_line(x, 1e-100 * y, backend=backend)
+    assert fit.slope == pytest.approx(1e-100 / 5e-324, rel=1e-13)
+
+
+@pytest.mark.filterwarnings("ignore::fastfit.ConvergenceWarning")
+@pytest.mark.parametrize("factor", [1e80, 1e90, 1e120, 1e200, 1e300, 1e-90, 1e-200, 1e-300])
+@pytest.mark.parametrize("learning_rate", ["auto", 0.1])
+def test_raw_descent_on_extreme_x_ends_in_a_line_or_a_clear_error(
+    backend: Any, factor: float, learning_rate: Any
+) -> None:
+    solver = ff.GradientDescent(standardize=False, learning_rate=learning_rate, max_iter=5)
+    x, y = np.arange(10.0), np.arange(10.0)
+    try:
+        fit = ff.fit_line(x * factor, y, solver=solver, backend=backend)
+    except ValueError as error:
+        assert "rescale" in str(error)  # noqa: PT017
+        return
+    assert np.isfinite([fit.slope, fit.intercept, fit.loss]).all()
+    residual = y - (fit.slope * factor * x + fit.intercept)
+    assert fit.loss == pytest.approx(np.mean(residual**2), rel=1e-9)
+
+
+def test_nan_far_from_the_start_is_named_by_its_index(backend: Any) -> None:
+    y = np.zeros(300_000)
+    y[[262_150, 299_999]] = np.nan
+    if backend == "numba" and not COMPILED:
+        pytest.skip("a third of a million points in the interpreter")
+    with pytest.raises(ValueError, match="got NaN at index 262,150, the first of 2"):
+        ff.fit_line(np.arange(300_000.0), y, backend=backend)
 
 
 def test_spread_that_underflows_beside_an_offset() -> None:
@@ -208,5 +247,6 @@ def test_a_fit_survives_pickling_without_its_points() -> None:
     assert len(stored) < 3000
     again = pickle.loads(stored)
     assert again.to_dict() == fit.to_dict()
-    with pytest.raises(ValueError, match="no points to draw"):
-        again.plot()
+    for other in (again, copy.copy(fit), copy.deepcopy(fit)):
+        with pytest.raises(ValueError, match="no points to draw: a pickle or copy"):
+            other.plot()

@@ -184,7 +184,7 @@ def test_tol_zero_runs_to_max_iter(cloud: tuple[Any, Any]) -> None:
 
 
 @pytest.mark.parametrize("standardize", [True, False])
-@pytest.mark.parametrize("excess", [1.001, 1.5, 1e3, 1e200])
+@pytest.mark.parametrize("excess", [1.00001, 1.001, 1.5, 1e3, 1e200])
 def test_a_descent_that_grows_is_stopped(
     cloud: tuple[Any, Any], standardize: bool, excess: float
 ) -> None:
@@ -201,10 +201,13 @@ def test_a_descent_that_grows_is_stopped(
         fit = ff.fit_line(x, y, solver=solver)
     assert fit.status is Status.DIVERGED
     assert not fit.converged
-    named = re.search(r"largest stable learning rate for these data is (\S+); half", fit.message)
+    named = re.search(
+        r"largest stable learning rate for these data is (\S+) \(stay below", fit.message
+    )
     assert named is not None
     assert float(named[1]) == pytest.approx(largest, rel=1e-5)  # it prints six digits
-    assert fit.n_iter < (6000 if excess == 1.001 else 60)
+    # At first other directions may still fall faster than the steepest one grows.
+    assert fit.n_iter < (60 if excess > 1.4 or standardize else 6000)
     assert fit.history is not None
     assert fit.loss == pytest.approx(np.nanmin(fit.history.loss), rel=1e-12)
     assert math.isfinite(fit.slope + fit.intercept)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -112,9 +113,9 @@ def test_loss_equals_the_squared_residual_to_leading_order(loss: str, residual: 
     small = residual * 1e-9
     value, first, second = chosen.point(chosen, small)
     assert value == pytest.approx(
-        small * small, rel=1e-6
+        small * small, rel=1e-6, abs=0
     )  # a residual of 1e-3 may bend a loss so much
-    assert first == pytest.approx(2 * small, rel=1e-6)
+    assert first == pytest.approx(2 * small, rel=1e-6, abs=0)
     assert second == pytest.approx(2.0, rel=1e-6)
 
 
@@ -147,6 +148,19 @@ def test_threads_do_not_change_a_bit(n: int, n_threads: int) -> None:
     x, y = arrays(n, np.float64, "contiguous", 1.0)
     arguments = (LossGradientCurvature(), SquaredError(), x, y, (1.0, 1.0), LINE)
     assert parallel.run(*arguments, n_threads=n_threads) == parallel.run(*arguments)
+
+
+def test_block_sums_are_added_up_with_compensation() -> None:
+    rows = np.array([[1e16, 1.0], [1.0, 1e16], [1.0, 1.0], [-1e16, -1e16]])
+    np.testing.assert_array_equal(parallel._add_up(rows), [2.0, 2.0])
+
+
+@needs_compiler
+def test_number_of_threads_is_limited_for_a_while() -> None:
+    before = numba.get_num_threads()
+    with parallel._at_most(1):
+        assert numba.get_num_threads() == 1
+    assert numba.get_num_threads() == before
 
 
 BITS = """

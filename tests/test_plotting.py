@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -16,6 +17,17 @@ from tests.conftest import start_script
 
 X = np.linspace(0, 4, 50)
 Y = 2 * X + 1 + np.sin(9 * X)
+
+
+@pytest.fixture(autouse=True)
+def _close_figures() -> Iterator[None]:
+    yield
+    plt.close("all")
+
+
+def test_a_new_figure_is_one_that_pyplot_shows() -> None:
+    ax = ff.fit_line(X, Y).plot()
+    assert [plt.figure(number) for number in plt.get_fignums()] == [ax.get_figure()]
 
 
 def test_points_and_line() -> None:
@@ -103,7 +115,7 @@ def test_a_descent_without_history_cannot_be_drawn() -> None:
 def test_without_matplotlib() -> None:
     code: Any = """
 import sys
-sys.modules["matplotlib"] = sys.modules["matplotlib.figure"] = None
+sys.modules["matplotlib"] = None
 import fastfit as ff
 try:
     ff.fit_line([1, 2, 3], [1, 2, 4], backend="numpy").plot()

@@ -12,14 +12,13 @@ import pytest
 from fastfit.coordinates import Axes, Curvature
 from fastfit.losses import SquaredError
 from fastfit.points.arrays import ArrayPoints
+from fastfit.validation import columns
 from tests import oracle
 from tests.conftest import COMPILED
 
 
 def make(x: Any, y: Any, backend: str = "numba", **options: Any) -> ArrayPoints:
-    return ArrayPoints(
-        np.asarray(x, dtype=float), np.asarray(y, dtype=float), backend=backend, **options
-    )
+    return ArrayPoints(columns(x, y), backend=backend, **options)
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e9, -1.7e18])
@@ -151,11 +150,11 @@ def test_no_copy_is_made_of_clean_arrays(tmp_path: Any) -> None:
     x = np.arange(n, dtype=float)
     np.save(tmp_path / "y.npy", 2 * x + 1)
     y = np.load(tmp_path / "y.npy", mmap_mode="r")
-    points = ArrayPoints(x, y)
+    points = ArrayPoints(columns(x, y))
     points.evaluate(SquaredError(), 2.0, 0.0)  # compile
     points.moments()
     tracemalloc.start()
-    points = ArrayPoints(x, y)
+    points = ArrayPoints(columns(x, y))
     points.moments()
     points.evaluate(SquaredError(), 2.0, 0.0)
     _, peak = tracemalloc.get_traced_memory()

@@ -65,6 +65,15 @@ def test_to_dict_is_ready_for_json(fit: ff.LineFit) -> None:
     assert ff.fit_line(X, Y).to_dict()["history"] is None
 
 
+def test_nan_and_infinity_are_none_in_json() -> None:
+    missing = ff.fit_line(X, [np.nan, 1, 2, 3], nan_policy="propagate")
+    assert json.loads(json.dumps(missing.to_dict(), allow_nan=False))["slope"] is None
+    solver = ff.GradientDescent(learning_rate=1e200, record_every=1)
+    with pytest.warns(ff.ConvergenceWarning):
+        diverged = ff.fit_line(X, Y, solver=solver)
+    assert None in json.loads(json.dumps(diverged.to_dict(), allow_nan=False))["history"]["loss"]
+
+
 def test_a_result_is_frozen(fit: ff.LineFit) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         fit.slope = 3.0  # type: ignore[misc]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.conftest import Script, needs_compiler
+from tests.conftest import Script, needs_compiler, start_script
 
 pytestmark = needs_compiler
 
@@ -74,6 +76,93 @@ assert found == {expected}, found
 print("fine")
 """,
         NUMBA_THREADING_LAYER=layer,
+        NUMBA_NUM_THREADS="4",
+    )
+    assert out == "fine\n"
+
+
+def test_beside_a_thread_that_threading_does_not_know(run_script: Script) -> None:
+    out = run_script(
+        PREPARE
+        + """
+import _thread
+@numba.njit(parallel=True, nogil=True)
+def theirs(values):
+    total = 0.0
+    for i in numba.prange(values.size):
+        total += values[i]
+    return total
+expected = answer(n_threads=1)
+theirs(x)
+stop, stopped = False, threading.Event()
+def loop():
+    while not stop:
+        theirs(x)
+    stopped.set()
+_thread.start_new_thread(loop, ())
+found = {answer() for _ in range(50)}
+stop = True
+stopped.wait()
+assert found == {expected}, found
+print("fine")
+""",
+        NUMBA_THREADING_LAYER="workqueue",
+        NUMBA_NUM_THREADS="4",
+    )
+    assert out == "fine\n"
+
+
+@pytest.mark.parametrize("delay", [0.05, 0.3, 0.8])
+def test_fork_while_another_thread_compiles(tmp_path: Path, delay: float) -> None:
+    """The child must not wait for a lock that nobody is left to release."""
+    process = start_script(
+        """
+import os, signal, threading, time
+import numpy as np
+import fastfit as ff
+from fastfit.kernels import parallel
+x = np.arange(1000.0)
+thread = threading.Thread(target=ff.fit_line, args=(x, 2 * x + 1))
+thread.start()
+time.sleep(DELAY)
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    os._exit(0 if abs(ff.fit_line(x, 2 * x + 1).slope - 2) < 1e-12 else 3)
+_, status = os.waitpid(child, 0)
+thread.join()
+assert status == 0, status
+print("fine")
+""".replace("DELAY", str(delay)),
+        NUMBA_CACHE_DIR=str(tmp_path),
+    )
+    out, err = process.communicate(timeout=120)
+    assert (out, process.returncode) == ("fine\n", 0), err
+
+
+def test_fork_after_import_with_other_threads_in_the_child(run_script: Script) -> None:
+    out = run_script(
+        """
+import os, threading, time, numba, numpy as np
+import fastfit as ff
+@numba.njit(parallel=True)
+def theirs(values):
+    total = 0.0
+    for i in numba.prange(values.size):
+        total += values[i]
+    return total
+theirs(np.ones(100_000))
+child = os.fork()
+if child == 0:
+    for _ in range(8):
+        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+    x = np.arange(100_000.0)
+    os._exit(0 if abs(ff.fit_line(x, 2 * x + 1).slope - 2) < 1e-12 else 3)
+_, status = os.waitpid(child, 0)
+assert status == 0, status
+print("fine")
+""",
+        NUMBA_THREADING_LAYER="omp",
         NUMBA_NUM_THREADS="4",
     )
     assert out == "fine\n"

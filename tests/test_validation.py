@@ -119,6 +119,37 @@ def test_large_integers_do_not_wrap(dtype: str) -> None:
     assert fit.slope == pytest.approx(1.0, rel=1e-12)
 
 
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "longdouble"])
+@pytest.mark.parametrize("start", [1_700_000_000_000_000_000, 2**63 - 2000, 2**53 + 1])
+def test_integers_beyond_float64_keep_their_differences(
+    dtype: str, start: int, backend: Any
+) -> None:
+    """Time stamps in nanoseconds, one apart; float64 knows only every 256th."""
+    x = np.array([start + i for i in range(500)], dtype=dtype)
+    y = np.arange(500) * 2.0
+    fit = ff.fit_line(x, y, backend=backend)
+    assert fit.slope == pytest.approx(2.0, rel=1e-14)
+    assert fit.intercept == pytest.approx(-2.0 * start, rel=1e-15)
+    assert fit.loss < 1e-20
+    other = ff.fit_line(y, x, backend=backend)
+    assert (other.slope, other.intercept) == pytest.approx((0.5, float(start)), rel=1e-14)
+    with pytest.raises(ValueError, match="at least two different values"):
+        ff.fit_line(np.full_like(x, start), y, backend=backend)
+
+
+def test_negative_and_widespread_integers() -> None:
+    x = -(2**63) + np.arange(100, dtype=np.int64)
+    assert ff.fit_line(x, np.arange(100.0)).slope == pytest.approx(1.0, rel=1e-14)
+    x = np.array([-(2**63), 0, 2**63 - 1], dtype=np.int64)
+    assert ff.fit_line(x, [-1.0, 0.0, 1.0]).slope == pytest.approx(2.0**-63, rel=1e-14)
+
+
+def test_nullable_integers_of_pandas_beyond_float64() -> None:
+    pd = pytest.importorskip("pandas")
+    x = pd.Series(1_700_000_000_000_000_000 + np.arange(100), dtype="Int64")
+    assert ff.fit_line(x, np.arange(100.0)).slope == pytest.approx(1.0, rel=1e-14)
+
+
 def test_a_longdouble_beyond_float64_is_no_silent_infinity() -> None:
     if np.finfo(np.longdouble).max == np.finfo(float).max:
         pytest.skip("longdouble is float64 here")
@@ -141,7 +172,7 @@ def test_float_arrays_are_read_in_place(dtype: Any, tmp_path: Any) -> None:
         frozen,
         np.load(tmp_path / "x.npy", mmap_mode="r"),
     ):
-        column, _, _ = validation.columns(values, Y)
+        column = validation.columns(values, Y).x
         assert np.shares_memory(column, values)
         assert not column.flags.writeable
         assert isinstance(values, np.ndarray)  # and its own flag is as it was
@@ -225,6 +256,8 @@ def test_masked_points_are_left_out() -> None:
     fit = ff.fit_line(x, y)
     assert (fit.slope, fit.intercept) == pytest.approx((2.0, 1.0), rel=1e-13)
     assert (fit.n_points, fit.n_omitted) == (8, 2)
+    with pytest.raises(ValueError, match="y must be finite; got NaN at index 7"):
+        ff.fit_line(x, with_value(NAN, 7))
     x_inf = np.ma.masked_invalid(with_value(INF, 2))
     assert ff.fit_line(x_inf, Y).n_points == 9
 

@@ -2,10 +2,10 @@
 
 Numba's own cache keeps one index for all signatures of a function, written without a lock, stamped with the
 function's own source file alone, and an unreadable file is an exception in the caller. Here every compiled
-signature has one file, named after a hash of all it depends on; the file repeats that description, and a digest
-of its bytes. A stale file is never looked up; a truncated, swapped or damaged one is compiled anew; processes
-that race write the same bytes to the same name, each by an atomic rename; and where nothing can be written,
-nothing is.
+signature has one file, named after a hash of all it depends on (the code as it was loaded, not the files it came
+from); the file repeats that description, and a digest of its bytes. A stale file is never looked up; a truncated,
+swapped or damaged one is compiled anew; processes that race write the same code to the same name, each by an
+atomic rename; and where nothing can be written, nothing is.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import hashlib
 import pickle
 import sys
 import uuid
-from functools import cache
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any
 
 import llvmlite
@@ -28,17 +28,53 @@ from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 from numba.misc.appdirs import AppDirs
 
+from fastfit import losses
+from fastfit.kernels import flags, passes
+
 _PACKAGE = Path(__file__).parent.parent
 _DIGEST_SIZE = hashlib.sha256().digest_size
 
 
-@cache
-def _source_stamp() -> str:
-    """Return a digest of every source a kernel is compiled from."""
+# Compiler settings of Numba's that change machine code and are not part of its own description of the target.
+_SETTINGS = (
+    "OPT",
+    "LOOP_VECTORIZE",
+    "SLP_VECTORIZE",
+    "ENABLE_AVX",
+    "BOUNDSCHECK",
+    "DEBUGINFO_DEFAULT",
+)
+
+
+def _stamp(function: Any) -> str:
+    """Return a digest of all that goes into a kernel, as it was loaded: files may have changed since."""
     digest = hashlib.sha256()
-    for source in sorted([*_PACKAGE.glob("kernels/*.py"), _PACKAGE / "losses.py"]):
-        digest.update(source.read_bytes())
+    for namespace in (vars(losses), vars(passes), vars(flags), function.__globals__):
+        for name, value in sorted(namespace.items()):
+            # Registries, here and in the module of the function, are no part of compiled code.
+            registry = isinstance(value, dict) and namespace is not vars(flags)
+            if not (name.startswith("__") or registry):
+                digest.update(f"{name} {_content(value)}\n".encode())
     return digest.hexdigest()
+
+
+def _content(value: Any) -> str:
+    """Return what a global contributes to compiled code: the bytecode of functions, the value of constants."""
+    value = getattr(value, "py_func", value)  # of a compiled function, what was compiled
+    value = value.__code__ if isinstance(value, FunctionType) else value
+    if isinstance(value, CodeType):
+        constants = [_content(constant) for constant in value.co_consts]
+        return f"{value.co_code.hex()} {value.co_names} {constants}"
+    if isinstance(value, type) and value.__module__.startswith("fastfit."):
+        members = ((k, getattr(v, "__func__", v)) for k, v in sorted(vars(value).items()))
+        return str([(k, _content(v)) for k, v in members if isinstance(v, FunctionType)])
+    if isinstance(value, dict):
+        return str(sorted((str(k), _content(v)) for k, v in value.items()))
+    if isinstance(value, (set, frozenset)):
+        return str(sorted(map(str, value)))
+    if isinstance(value, tuple):
+        return str([_content(item) for item in value])
+    return repr(value) if isinstance(value, (int, float, str, type(None))) else ""
 
 
 def _folders() -> list[Path]:
@@ -72,8 +108,9 @@ def _prepare(target_context: Any) -> None:
 class DiskCache(_Cache):  # type: ignore[misc]  # Numba is untyped
     """The cache of one compiled function; takes the place of the one Numba would attach to it."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, function: Any) -> None:
+        self._function = function
+        self._name = function.__name__.strip("_")
 
     @property
     def cache_path(self) -> str:
@@ -94,7 +131,8 @@ class DiskCache(_Cache):  # type: ignore[misc]  # Numba is untyped
             (
                 self._name,
                 str(signature),
-                _source_stamp(),
+                _stamp(self._function),
+                [getattr(numba.config, name, None) for name in _SETTINGS],
                 codegen.magic_tuple(),
                 numba.__version__,
                 llvmlite.__version__,

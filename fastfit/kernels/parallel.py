@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import numba
 import numpy as np
+from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import overload
 from numba.np.ufunc import parallel as numba_threads
 
-from fastfit.kernels import flags, reference
+from fastfit.kernels import flags, forks, reference
 from fastfit.kernels.cache import DiskCache
 from fastfit.kernels.passes import BLOCK, block_sums, difference, point
 from fastfit.kernels.reference import Pass
@@ -86,7 +89,7 @@ def _parallel(what: Any, loss: Any, x: Any, y: Any, center: Any, line: Any, rows
 def _compile(function: Callable[..., Any], options: dict[str, Any], *, cached: bool) -> Any:
     compiled = numba.njit(**options)(function)
     if cached and not numba.config.DISABLE_JIT:
-        compiled._cache = DiskCache(function.__name__.strip("_"))
+        compiled._cache = DiskCache(function)
     return compiled
 
 
@@ -95,7 +98,14 @@ _DRIVERS = {parallel: _compile(*source, cached=True) for parallel, source in _SO
 _checked: dict[tuple[Any, ...], Any] = {}
 
 _region = threading.Lock()
-_home = os.getpid()
+
+# A child that is forked off while another thread compiles would inherit the compiler's lock, locked for ever.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
 
 
 def run(
@@ -150,7 +160,7 @@ def _driver(parallel: bool, *arguments: Any) -> Any:
     what, loss, x, y, *_ = arguments
     # All that tells arguments apart for the compiler; center and line are pairs of floats, or empty as what says.
     key = (parallel, type(what), type(loss), *map(type, loss or ()))
-    key += (x.dtype.char, x.flags.num, y.dtype.char, y.flags.num)
+    key += (x.dtype.str, x.flags.num, y.dtype.str, y.flags.num)
     driver = _checked.get(key)
     if driver is None:
         compiled = _DRIVERS[parallel]
@@ -173,14 +183,14 @@ def _agrees(
 ) -> bool:
     """Whether a compiled driver gives the reference's sums on a few points like these.
 
-    Sixty-seven points: enough for the vectorised part of a loop, its remainder, and no more.
+    Two blocks and 67 points: every part of the drivers, and of a vectorised loop, has its share.
     """
-    count = np.arange(67)
+    count = np.arange(2 * BLOCK + 67) % 67
     sample_x, sample_y = _like(x, count), _like(y, count + (count % 3 == 0))
     arguments = (what, loss, sample_x, sample_y, (0.25, -0.5), (0.75, 0.125)[: len(line)])
     expected = reference.run(*arguments)
-    got = driver(*arguments, np.empty_like(rows, shape=(1, len(what))))
-    # Both sum 67 numbers of order 1,000 in float64; wrong code is not wrong in the tenth digit.
+    got = driver(*arguments, np.empty_like(rows, shape=(3, len(what))))
+    # Both sum some 16,000 numbers of order 1,000 in float64; wrong code is not wrong in the tenth digit.
     return bool(np.allclose(got, expected, rtol=1e-10, atol=1e-10))
 
 
@@ -209,12 +219,12 @@ def _at_most(n_threads: int | None) -> Any:
 
 def _threads_are_safe() -> bool:
     """Whether a parallel region may be entered here and now, the lock on regions being held."""
-    if os.getpid() != _home:
+    if forks.forked:
         return False  # GNU OpenMP ends a forked child that enters a region
     layer = _thread_layer()
     if layer == "workqueue":
-        # It aborts the process when two Python threads enter it, ours or not.
-        return threading.active_count() == 1
+        # It aborts the process when two threads enter it, ours or not, and whether threading knows them or not.
+        return len(sys._current_frames()) == 1
     return layer is not None
 
 
@@ -231,8 +241,14 @@ def _thread_layer() -> str | None:
 
 
 def _threads_were_lost_in_a_fork() -> bool:
-    """Whether Numba's threads were started by a parent of this process, before it was forked off."""
+    """Whether a parent of this process may have started Numba's threads, before fastfit was loaded.
+
+    Numba does not tell. A child of multiprocessing knows that it is one; another has fewer threads than Numba
+    started, unless it started as many of its own since.
+    """
+    if multiprocessing.parent_process() is not None:
+        return True
     try:
-        return numba.config.NUMBA_NUM_THREADS > 1 and len(os.listdir("/proc/self/task")) == 1
+        return len(os.listdir("/proc/self/task")) < int(numba.config.NUMBA_NUM_THREADS)
     except OSError:  # not Linux: no GNU OpenMP, and fork is not the default
         return False

@@ -13,7 +13,7 @@ from fastfit.kernels.passes import LossGradient, LossGradientCurvature, ProductS
 from fastfit.losses import Loss
 from fastfit.moments import Moments
 from fastfit.points.base import Evaluation
-from fastfit.validation import Column, require_two_points
+from fastfit.validation import Column, Columns, require_two_points
 
 _LOSS_GRADIENT = LossGradient()
 _LOSS_GRADIENT_CURVATURE = LossGradientCurvature()
@@ -44,8 +44,8 @@ class ArrayPoints:
 
     Parameters
     ----------
-    x, y : ndarray, shape (n,)
-        float64 or float32, contiguous or strided, as ``validation.columns`` returns them.
+    columns : Columns
+        x and y as ``validation.columns`` returns them: float64 or float32, contiguous or strided.
     nan_policy : {"raise", "omit", "propagate"}
         What to do about NaN: raise ValueError, leave those points out, or let moments be NaN.
         Infinities are left out by no policy.
@@ -57,8 +57,7 @@ class ArrayPoints:
 
     def __init__(
         self,
-        x: Column,
-        y: Column,
+        columns: Columns,
         *,
         nan_policy: str = "raise",
         n_threads: int | None = None,
@@ -67,12 +66,14 @@ class ArrayPoints:
         self._run = _backend(backend)
         self._n_threads = n_threads
         self._nan_policy = nan_policy
-        self._x, self._y = x, y
+        self._x, self._y = columns.x, columns.y
+        self._offset = (columns.x_offset, columns.y_offset)
+        self._kept = columns.kept
         self._x_scale = self._y_scale = 1.0
-        self._center = (_rough_center(x), _rough_center(y))
+        self._center = (_rough_center(self._x), _rough_center(self._y))
         self._moments: Moments | None = None
         self.n_passes = 0
-        self.n_omitted = 0
+        self.n_omitted = columns.n_masked
 
     @property
     def n_points(self) -> int:
@@ -82,17 +83,22 @@ class ArrayPoints:
     @property
     def frame(self) -> Frame:
         """The coordinates in which lines are evaluated."""
-        return Frame(*self._center, self._x_scale, self._y_scale)
+        return Frame(
+            self._center[0] + self._offset[0] * self._x_scale,
+            self._center[1] + self._offset[1] * self._y_scale,
+            self._x_scale,
+            self._y_scale,
+        )
 
     @property
     def x(self) -> Column:
         """The x values that are fitted, as the caller knows them."""
-        return self._x if self._x_scale == 1.0 else self._x / self._x_scale
+        return _as_passed(self._x, self._x_scale, self._offset[0])
 
     @property
     def y(self) -> Column:
         """The y values that are fitted, as the caller knows them."""
-        return self._y if self._y_scale == 1.0 else self._y / self._y_scale
+        return _as_passed(self._y, self._y_scale, self._offset[1])
 
     def evaluate(
         self, loss: Loss, slope: float, level: float, *, curvature: bool = False
@@ -125,15 +131,12 @@ class ArrayPoints:
         """
         if self._moments is None:
             moments = self._sum_products()
-            for _ in range(
-                4
-            ):  # NaN left out, then rescaled, then centred: no data need a fourth round
-                sound = moments.is_finite and (
-                    _is_sound(moments.u_mean, moments.uu) and _is_sound(moments.v_mean, moments.vv)
-                )
-                if sound or not self._look_closely(moments):
+            for _ in range(4):  # NaN left out, rescaled, centred, and one to spare
+                if _is_sound(moments) or not self._look_closely(moments):
                     break
                 moments = self._sum_products()
+            if moments.is_finite and not moments.uu > 0.0:
+                raise ValueError("the spread of x is beyond the range of float64; rescale x")
             self._moments = moments
         return self._moments
 
@@ -151,26 +154,26 @@ class ArrayPoints:
             if x_count or y_count:
                 self._omit_nan()
                 return True
-        before = self.frame
+        before = (self._x_scale, self._y_scale, self._center)
         x_center, y_center = self._center
-        if not _is_sound(moments.u_mean, moments.uu):
+        if not _resolves(moments.u_mean, moments.uu):
             low, high = _range(self._x)
             if low == high:
                 raise ValueError(
                     "x must hold at least two different values, or no slope is determined; "
-                    f"got {low / self._x_scale!r} at all {self._x.size:,} points"
+                    f"got {low / self._x_scale + self._offset[0]!r} at all {self._x.size:,} points"
                 )
             self._x, scale, x_center = _reframed(
                 self._x, low, high, x_center + moments.u_mean, moments.uu
             )
             self._x_scale *= scale
-        if not _is_sound(moments.v_mean, moments.vv):
+        if not _resolves(moments.v_mean, moments.vv):
             self._y, scale, y_center = _reframed(
                 self._y, *_range(self._y), y_center + moments.v_mean, moments.vv
             )
             self._y_scale *= scale
         self._center = (x_center, y_center)
-        return before != self.frame
+        return before != (self._x_scale, self._y_scale, self._center)
 
     def _count_not_finite(self, name: str) -> int:
         """Return how many values of x or y are NaN or infinite, or raise about them if the policy says so."""
@@ -182,22 +185,30 @@ class ArrayPoints:
         where = np.concatenate(list(not_finite))
         infinite = where[~np.isnan(values[where])]
         if infinite.size and self._nan_policy != "propagate":
-            _raise_infinite(name, int(infinite[0]), infinite.size)
+            _raise_infinite(name, self._position(infinite[0]), infinite.size)
         if where.size and self._nan_policy == "raise":
             raise ValueError(
-                f"{name} must be finite; got NaN at index {where[0]:,}"
+                f"{name} must be finite; got NaN at index {self._position(where[0]):,}"
                 f"{_and_more(where.size)}. Pass nan_policy='omit' to leave such points out, "
                 "or nan_policy='propagate' to get NaN"
             )
         return int(where.size)
+
+    def _position(self, index: int) -> int:
+        """Return where a point stood before masked ones were left out: as the caller counts them."""
+        return int(index if self._kept is None else np.flatnonzero(self._kept)[index])
 
     def _omit_nan(self) -> None:
         keep = ~(np.isnan(self._x) | np.isnan(self._y))
         before = self._x.size
         self._x, self._y = _read_only(self._x[keep]), _read_only(self._y[keep])
         self.n_omitted += before - self._x.size
-        require_two_points(self._x.size, "with NaN", self.n_omitted)
+        require_two_points(self._x.size, "masked or with NaN", self.n_omitted)
         self._center = (_rough_center(self._x), _rough_center(self._y))
+
+
+def _as_passed(values: Column, scale: float, offset: float) -> Column:
+    return values if scale == 1.0 and offset == 0.0 else values / scale + offset
 
 
 def _rough_center(values: Column) -> float:
@@ -212,7 +223,13 @@ def _rough_center(values: Column) -> float:
     return float(finite[0]) if finite.size else 0.0
 
 
-def _is_sound(mean: float, square: float) -> bool:
+def _is_sound(moments: Moments) -> bool:
+    """Whether all is well with moments."""
+    x_resolved = _resolves(moments.u_mean, moments.uu)
+    return moments.is_finite and x_resolved and _resolves(moments.v_mean, moments.vv)
+
+
+def _resolves(mean: float, square: float) -> bool:
     """Whether a variance in the frame is in the range of float64, and free of cancellation."""
     return _SMALLEST_SQUARE < square < _LARGEST_SQUARE and mean * mean < _CANCELLATION * square
 
@@ -221,12 +238,12 @@ def _reframed(
     values: Column, low: float, high: float, mean: float, square: float
 ) -> tuple[Column, float, float]:
     """Return values, the power of two they were scaled by, and their center, so that sums are sound."""
-    half = 0.5 * high - 0.5 * low
-    if half == 0.0:
+    if low == high:
         return values, 1.0, low
     if _SMALLEST_SQUARE < square < _LARGEST_SQUARE and math.isfinite(mean):
         return values, 1.0, mean
     # Within 2**+-1000, the factor itself is a float64.
+    half = 0.5 * high - 0.5 * low or max(abs(low), abs(high))
     exponent = max(-1000, min(1000, -math.frexp(half)[1]))
     scaled = np.ldexp(values.astype(np.float64), exponent)
     low, high = math.ldexp(low, exponent), math.ldexp(high, exponent)

@@ -61,6 +61,8 @@ def read_columns(
 def _chosen(path: Path, names: list[str], x: str | None, y: str | None) -> tuple[str, str]:
     """Return the names of the two columns to read, or raise with a list of those there are."""
     there = "; it has " + (", ".join(map(repr, names)) if names else "none")
+    stripped = {name.strip(): name for name in names}  # "x, y" in a header means "x" and "y"
+    x, y = (asked if asked in names else stripped.get(str(asked), asked) for asked in (x, y))
     for asked in (x, y):
         if asked is not None and asked not in names:
             raise FileError(f"{path} has no column {asked!r}{there}")
@@ -82,6 +84,8 @@ def _read_npy(path: Path, x: str | None, y: str | None) -> tuple[NDArray[Any], N
         # NumPy's advice for anything it does not know is to unpickle it, which runs code from the file.
         why = "it holds no plain numbers" if "pickle" in str(error) else _one_line(error)
         raise FileError(f"{path} is no readable .npy file: {why}") from error
+    if not isinstance(table, np.ndarray):
+        raise FileError(f"{path} is no .npy file but an archive of several (.npz)")
     if table.dtype.names is None and (table.ndim != 2 or table.dtype.kind not in "biuf"):
         raise FileError(
             f"{path} must hold a table of numbers with rows and columns; "
@@ -111,14 +115,24 @@ def _read_table(
         ) from error
     try:
         if parquet:
-            lazy = pl.scan_parquet(path)
+            lazy = pl.scan_parquet(path, glob=False)
         else:
             # A column is typed by all of its values: text in the last row makes it a text column.
-            lazy = pl.scan_csv(path, infer_schema_length=None, null_values=list(MISSING))
+            lazy = pl.scan_csv(
+                path, glob=False, infer_schema_length=None, null_values=list(MISSING)
+            )
         chosen = _chosen(path, lazy.collect_schema().names(), x, y)
-        table = lazy.select(*dict.fromkeys(chosen)).collect()
+        # By name, since a plain string may also be a pattern of names.
+        table = lazy.select(pl.selectors.by_name(*dict.fromkeys(chosen))).collect()
+    except FileError:
+        raise
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
         raise FileError(f"{path} cannot be read: {_one_line(error)}") from error
+    except BaseException as error:
+        # A damaged Parquet file may make Polars panic, which it raises past Exception.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise FileError(f"{path} cannot be read: it is damaged ({_one_line(error)})") from error
     if not table.height:
         raise FileError(f"{path} has columns but no rows")
     columns = [_numbers(path, table[name]) for name in chosen]
@@ -133,9 +147,16 @@ def _numbers(path: Path, column: pl.Series) -> NDArray[Any]:
         return _parsed(path, column)
     if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
         raise FileError(f"{path}: column {column.name!r} holds no numbers but {column.dtype}")
-    if column.null_count() or column.dtype.is_decimal() or column.dtype == pl.Null:
+    # NumPy has no decimals, no 128-bit integers and no missing value but NaN.
+    if column.null_count() or column.dtype not in (pl.Float64, pl.Float32, *_integers()):
         column = column.cast(pl.Float64).fill_null(float("nan"))
     return column.to_numpy()
+
+
+def _integers() -> tuple[type[pl.DataType], ...]:
+    import polars as pl
+
+    return (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
 
 
 def _parsed(path: Path, column: pl.Series) -> NDArray[Any]:

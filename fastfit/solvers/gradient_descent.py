@@ -142,7 +142,10 @@ class GradientDescent:
         if status is Status.DIVERGED:
             line, here = best_line, best
             limit = 2.0 / _steepest(axes, points.evaluate(loss, *line, curvature=True))
-            message += f" The largest stable learning rate for these data is {limit:.6g}; half of it is fast and safe."
+            message += (
+                f" The largest stable learning rate for these data is {limit:.6g} "
+                "(stay below it; half of it is fast and safe)."
+            )
         elif status is Status.MAX_ITER and self.tol == 0:
             message += " (With tol=0, which asks for max_iter steps, that is as expected.)"
         history = History.of(recorded) if recorded else None
@@ -166,10 +169,10 @@ class GradientDescent:
         standard: Axes,
     ) -> Status | None:
         """Return how the descent ends here, or None if it goes on."""
-        # With a stable step the loss never rises, but for rounding: of the residuals, by a few ulp of the terms
-        # they are the difference of.
+        # With a stable step the loss never rises, but for rounding: of its sum, and of the residuals, by a few ulp
+        # of the terms they are the difference of.
         rounding = 8.0 * _EPSILON * _size_of_terms(moments, *line)
-        if not here.loss <= 2.0 * best.loss + rounding * rounding:
+        if not math.sqrt(here.loss) <= math.sqrt(best.loss) * (1.0 + 1e-12) + rounding:
             return Status.DIVERGED
         gradient = standard.gradient_from_frame(here.grad_slope, here.grad_level)
         if self.tol > 0 and max(map(abs, gradient)) <= 2.0 * self.tol:
@@ -179,7 +182,7 @@ class GradientDescent:
 
 def _pair(init: Any) -> tuple[float, float]:
     must_be = "a pair of finite numbers (slope, intercept), 'random' or None"
-    if isinstance(init, str) or not hasattr(init, "__len__"):
+    if not isinstance(init, (tuple, list, np.ndarray)):
         raise TypeError(f"init must be {must_be}; got {init!r}")
     if len(init) != 2:
         raise ValueError(f"init must be {must_be}; got {init!r}")
@@ -198,9 +201,15 @@ def _check_rng(rng: Any, at_random: bool) -> None:
 
 
 def _steepest(axes: Axes, evaluation: Evaluation) -> float:
-    """Return the largest curvature of the mean loss on the axes."""
+    """Return the largest curvature of the mean loss on the axes, or raise if float64 cannot hold it."""
     assert evaluation.curvature is not None
-    return axes.curvature_from_frame(evaluation.curvature).largest_eigenvalue
+    steepest = axes.curvature_from_frame(evaluation.curvature).largest_eigenvalue
+    if not 0.0 < steepest < math.inf:
+        raise ValueError(
+            "the curvature of the loss in raw coordinates is beyond the range of float64: "
+            "rescale x, or descend with standardize=True"
+        )
+    return steepest
 
 
 def _size_of_terms(moments: Moments, slope: float, level: float) -> float:

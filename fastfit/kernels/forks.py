@@ -1,0 +1,16 @@
+"""Whether this process was forked off one that had fastfit loaded: then no threads of Numba's are left."""
+
+from __future__ import annotations
+
+import os
+
+forked = False
+
+
+def _after_fork() -> None:
+    global forked  # noqa: PLW0603
+    forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
