@@ -35,7 +35,7 @@ def draw_fit(fit: LineFit, x: NDArray[Any], y: NDArray[Any], ax: Axes | None = N
     span = np.array([x.min(), x.max()], dtype=np.float64)
     if fit.history is not None:
         _draw_path(ax, fit.history, span)
-    label = fit.equation(digits=4) + ("" if fit.converged else f" ({fit.status.label})")
+    label = fit.equation(digits=4) + ("" if fit.converged else " (not converged)")
     ax.plot(span, fit.predict(span), color=_LINE, linewidth=2.0, label=label)
     ax.set(xlabel="x", ylabel="y", title=f"{fit.n_points:,} points")
     ax.legend(loc="upper right" if fit.slope < 0 else "upper left")

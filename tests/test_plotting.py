@@ -53,7 +53,7 @@ def test_line_lies_over_the_points_and_the_legend_beside_it() -> None:
 def test_a_picture_says_if_the_fit_did_not_converge() -> None:
     with pytest.warns(ff.ConvergenceWarning):
         fit = ff.fit_line(X, Y, solver=ff.GradientDescent(learning_rate=9.0))
-    assert str(fit.plot().get_lines()[-1].get_label()).endswith("(diverged)")
+    assert str(fit.plot().get_lines()[-1].get_label()).endswith("(not converged)")
 
 
 def test_path_fades_in() -> None:
