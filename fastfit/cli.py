@@ -43,6 +43,13 @@ class SolverName(StrEnum):
     GRADIENT_DESCENT = "gradient_descent"
 
 
+BackendOption = Annotated[Backend, typer.Option(help="What computes the passes.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+PlotOption = Annotated[
+    Path | None, typer.Option(help="Write a picture to this file.", metavar="OUT.png")
+]
+
+
 def _fail(error: Exception) -> NoReturn:
     message = " ".join(str(error).split())
     typer.echo(f"fastfit: error: {message}", err=True)
@@ -132,11 +139,9 @@ def fit(
         int | None, typer.Option(help="Print every so many states, and the last.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Largest number of threads.")] = None,
-    backend: Annotated[Backend, typer.Option(help="What computes the passes.")] = Backend.NUMBA,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    plot: Annotated[
-        Path | None, typer.Option(help="Write a picture to this file.", metavar="OUT.png")
-    ] = None,
+    backend: BackendOption = Backend.NUMBA,
+    as_json: JsonOption = False,
+    plot: PlotOption = None,
 ) -> None:
     """Fit a line to two columns of a file by least squares.
 
@@ -182,11 +187,9 @@ def fit(
 
 @app.command()
 def demo(
-    backend: Annotated[Backend, typer.Option(help="What computes the passes.")] = Backend.NUMBA,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    plot: Annotated[
-        Path | None, typer.Option(help="Write a picture to this file.", metavar="OUT.png")
-    ] = None,
+    backend: BackendOption = Backend.NUMBA,
+    as_json: JsonOption = False,
+    plot: PlotOption = None,
 ) -> None:
     """Run the worked example: 4,750 steps of gradient descent on twenty points, every 250th printed."""
     with _errors_in_one_line():

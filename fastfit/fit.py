@@ -107,7 +107,7 @@ def fit_line(
         status=solution.status,
         message=solution.message,
         history=solution.history,
-        _data=(points.x, points.y),
+        _points=points,
     )
     if fit.status not in (Status.CONVERGED, Status.STOPPED, Status.NOT_FINITE):
         warnings.warn(fit.message, ConvergenceWarning, stacklevel=2)

@@ -171,7 +171,7 @@ class LineFit:
     status: Status
     message: str
     history: History | None = None
-    _data: tuple[Any, Any] | None = field(default=None)
+    _points: Any = field(default=None)
 
     @property
     def converged(self) -> bool:
@@ -191,7 +191,7 @@ class LineFit:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_data": None}  # a pickle does not drag the points along
+        return {**vars(self), "_points": None}  # a pickle does not drag the points along
 
     def predict(self, x: ArrayLike) -> Any:
         """Return ``slope * x + intercept``, a float for a number and else an array of the shape of x.
@@ -255,8 +255,8 @@ class LineFit:
         """
         from fastfit.plotting import draw_fit
 
-        if self._data is None:
+        if self._points is None:
             raise ValueError(
                 "this fit has no points to draw: a pickle or copy of a fit does not keep them"
             )
-        return draw_fit(self, *self._data, ax)
+        return draw_fit(self, self._points.x, self._points.y, ax)

@@ -101,9 +101,8 @@ def _what_came(value: Any) -> str:
 
 
 def _mask(values: Any) -> NDArray[np.bool_] | None:
-    masked_arrays = sys.modules.get(
-        "numpy.ma"
-    )  # 30 ms to import; who has a masked array has done it
+    # Not imported for this: it takes 30 ms, and who has a masked array has imported it.
+    masked_arrays = sys.modules.get("numpy.ma")
     if masked_arrays is not None and isinstance(values, masked_arrays.MaskedArray):
         mask: NDArray[np.bool_] = masked_arrays.getmaskarray(values).reshape(-1)
         return mask
@@ -122,9 +121,7 @@ def _column(values: Any, name: str) -> tuple[Column, float]:
     if array.dtype.char not in "df" or not array.dtype.isnative or not array.flags.aligned:
         exact_in_float32 = array.dtype.itemsize <= 2 or array.dtype.char == "f"
         array, offset = _shifted(array)
-        with np.errstate(
-            over="ignore"
-        ):  # longdouble beyond float64 turns to infinity, which is looked for
+        with np.errstate(over="ignore"):  # beyond float64 is infinity, which is looked for
             array = array.astype(np.float32 if exact_in_float32 else np.float64)
     view = array.view(np.ndarray)
     view.flags.writeable = False

@@ -23,6 +23,17 @@ def answer(**options):
     return fit.slope.hex(), fit.intercept.hex(), fit.loss.hex()
 """
 
+# A parallel loop of the caller's own.
+THEIRS = """
+import numba
+@numba.njit(parallel=True, nogil=True)
+def theirs(values):
+    total = 0.0
+    for i in numba.prange(values.size):
+        total += values[i]
+    return total
+"""
+
 LAYERS = ["omp", "workqueue", "default"]
 
 
@@ -54,13 +65,8 @@ def test_beside_a_parallel_region_of_the_caller(run_script: Script, layer: str) 
     """The workqueue layer aborts when two Python threads enter it, whoever they belong to."""
     out = run_script(
         PREPARE
+        + THEIRS
         + """
-@numba.njit(parallel=True, nogil=True)
-def theirs(values):
-    total = 0.0
-    for i in numba.prange(values.size):
-        total += values[i]
-    return total
 expected = answer(n_threads=1)
 theirs(x)
 stop = False
@@ -84,14 +90,9 @@ print("fine")
 def test_beside_a_thread_that_threading_does_not_know(run_script: Script) -> None:
     out = run_script(
         PREPARE
+        + THEIRS
         + """
 import _thread
-@numba.njit(parallel=True, nogil=True)
-def theirs(values):
-    total = 0.0
-    for i in numba.prange(values.size):
-        total += values[i]
-    return total
 expected = answer(n_threads=1)
 theirs(x)
 stop, stopped = False, threading.Event()
@@ -142,15 +143,10 @@ print("fine")
 
 def test_fork_after_import_with_other_threads_in_the_child(run_script: Script) -> None:
     out = run_script(
-        """
-import os, threading, time, numba, numpy as np
+        THEIRS
+        + """
+import os, threading, time, numpy as np
 import fastfit as ff
-@numba.njit(parallel=True)
-def theirs(values):
-    total = 0.0
-    for i in numba.prange(values.size):
-        total += values[i]
-    return total
 theirs(np.ones(100_000))
 child = os.fork()
 if child == 0:
@@ -190,14 +186,9 @@ print("fine")
 
 def test_first_import_in_a_child_of_a_process_with_numba_threads(run_script: Script) -> None:
     out = run_script(
-        """
-import os, numba, numpy as np
-@numba.njit(parallel=True)
-def theirs(values):
-    total = 0.0
-    for i in numba.prange(values.size):
-        total += values[i]
-    return total
+        THEIRS
+        + """
+import os, numpy as np
 theirs(np.ones(100_000))
 child = os.fork()
 if child == 0:

@@ -148,15 +148,11 @@ def _numbers(path: Path, column: pl.Series) -> NDArray[Any]:
     if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
         raise FileError(f"{path}: column {column.name!r} holds no numbers but {column.dtype}")
     # NumPy has no decimals, no 128-bit integers and no missing value but NaN.
-    if column.null_count() or column.dtype not in (pl.Float64, pl.Float32, *_integers()):
+    signed = (pl.Int8, pl.Int16, pl.Int32, pl.Int64)
+    unsigned = (pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
+    if column.null_count() or column.dtype not in (*signed, *unsigned, pl.Float32, pl.Float64):
         column = column.cast(pl.Float64).fill_null(float("nan"))
     return column.to_numpy()
-
-
-def _integers() -> tuple[type[pl.DataType], ...]:
-    import polars as pl
-
-    return (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
 
 
 def _parsed(path: Path, column: pl.Series) -> NDArray[Any]:
