@@ -8,15 +8,19 @@
 
 from fastfit.fit import fit_line
 from fastfit.losses import SquaredError
+from fastfit.moments import Moments
 from fastfit.result import ConvergenceWarning, History, Iterate, LineFit, Status
+from fastfit.solvers.exact import Exact
 from fastfit.solvers.gradient_descent import GradientDescent
 
 __all__ = [
     "ConvergenceWarning",
+    "Exact",
     "GradientDescent",
     "History",
     "Iterate",
     "LineFit",
+    "Moments",
     "SquaredError",
     "Status",
     "fit_line",

@@ -11,17 +11,39 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from fastfit.double_double import ZERO, DoubleDouble, add, multiply, subtract
+
 
 class Frame(NamedTuple):
-    """Where points are read: ``u = x * x_scale - x_center``, ``v = y * y_scale - y_center``.
+    """Where points are read: ``u = x * 2**x_exponent - x_center``, ``v = y * 2**y_exponent - y_center``.
 
-    The scales are powers of two, and 1 for all but extreme data.
+    The exponents are 0 for all but extreme data.
     """
 
-    x_center: float = 0.0
-    y_center: float = 0.0
-    x_scale: float = 1.0
-    y_scale: float = 1.0
+    x_center: DoubleDouble = ZERO
+    y_center: DoubleDouble = ZERO
+    x_exponent: int = 0
+    y_exponent: int = 0
+
+    def intercept(self, slope: float, level: float) -> DoubleDouble:
+        """Return the intercept of the line ``slope * u + level``, on the scale of the frame but not shifted."""
+        turned = multiply(DoubleDouble(slope), self.x_center)
+        return subtract(add(DoubleDouble(level), self.y_center), turned)
+
+    def level(self, slope: DoubleDouble, intercept: DoubleDouble) -> DoubleDouble:
+        """Return the level of a line given by its intercept."""
+        turned = multiply(slope, self.x_center)
+        return add(subtract(intercept, self.y_center), turned)
+
+
+class Spread(NamedTuple):
+    """Means of ``u`` and ``v``, and mean products of the deviations from them."""
+
+    u_mean: float
+    v_mean: float
+    uu: float
+    uv: float
+    vv: float
 
 
 class Curvature(NamedTuple):
@@ -39,6 +61,18 @@ class Curvature(NamedTuple):
         return half_trace + math.hypot(half_difference, self.slope_level)
 
 
+class Evaluation(NamedTuple):
+    """The mean loss of a line and its derivatives, in the frame of the points.
+
+    ``curvature`` is None unless it was asked for.
+    """
+
+    loss: float
+    grad_slope: float
+    grad_level: float
+    curvature: Curvature | None = None
+
+
 class Axes(NamedTuple):
     """Axes laid over a frame: origin and unit of each, measured in the frame.
 
@@ -54,7 +88,24 @@ class Axes(NamedTuple):
     @classmethod
     def raw(cls, frame: Frame) -> Axes:
         """Return the caller's own coordinates."""
-        return cls(-frame.x_center, frame.x_scale, -frame.y_center, frame.y_scale)
+        units = math.ldexp(1.0, frame.x_exponent), math.ldexp(1.0, frame.y_exponent)
+        return cls(-frame.x_center.high, units[0], -frame.y_center.high, units[1])
+
+    @classmethod
+    def standard(cls, frame: Frame, spread: Spread) -> Axes:
+        """Return axes on which the points have mean 0 and standard deviation 1.
+
+        A constant ``y`` has no spread to measure by; its unit is then its own size, or 1 for zero.
+        """
+        v_unit = math.sqrt(spread.vv) or abs(frame.y_center.high) or 1.0
+        return cls(spread.u_mean, math.sqrt(spread.uu), spread.v_mean, v_unit)
+
+    @classmethod
+    def through_origin(cls, frame: Frame, spread: Spread) -> Axes:
+        """Return axes with the caller's origin, on which the points have mean square 1."""
+        u, v = frame.x_center.high + spread.u_mean, frame.y_center.high + spread.v_mean
+        units = math.hypot(u, math.sqrt(spread.uu)), math.hypot(v, math.sqrt(spread.vv)) or 1.0
+        return cls(-frame.x_center.high, units[0], -frame.y_center.high, units[1])
 
     def line_to_frame(self, p: float, q: float) -> tuple[float, float]:
         """Return slope and level in the frame of the line ``p, q`` on these axes."""

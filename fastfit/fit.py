@@ -4,33 +4,41 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Literal
+from collections.abc import Iterable
+from typing import Any, Literal
 
 from numpy.typing import ArrayLike
 
 from fastfit import validation
-from fastfit.coordinates import Axes
-from fastfit.losses import Loss, as_loss
+from fastfit.double_double import DoubleDouble
+from fastfit.inference import Inference
+from fastfit.losses import Loss, SquaredError, as_loss
 from fastfit.moments import Moments
 from fastfit.points.arrays import ArrayPoints
 from fastfit.result import ConvergenceWarning, LineFit, Status
 from fastfit.solvers.base import Solution, Solver
+from fastfit.solvers.exact import Exact
 from fastfit.solvers.gradient_descent import GradientDescent
 
-SOLVERS = {"auto": GradientDescent, "gradient_descent": GradientDescent}
+SOLVERS = {"auto": Exact, "exact": Exact, "gradient_descent": GradientDescent}
 BACKENDS = ("numba", "numpy")
 NAN_POLICIES = ("raise", "omit", "propagate")
 
-_NAN = float("nan")
+_NAN = DoubleDouble(math.nan)
+_NOT_FITTED = Solution(_NAN, _NAN, math.nan, 0, Status.NOT_FINITE, Status.NOT_FINITE.value)
 _TINY = 2.0**-1022
 
 
 def fit_line(
-    x: ArrayLike,
-    y: ArrayLike,
+    x: ArrayLike | Moments,
+    y: ArrayLike | None = None,
     *,
     loss: str | Loss = "squared_error",
     solver: str | Solver = "auto",
+    fit_intercept: bool = True,
+    sample_weight: ArrayLike | None = None,
+    sigma: ArrayLike | None = None,
+    absolute_sigma: bool = False,
     nan_policy: Literal["raise", "omit", "propagate"] = "raise",
     n_threads: int | None = None,
     backend: Literal["numba", "numpy"] = "numba",
@@ -42,14 +50,26 @@ def fit_line(
     x, y : array_like, shape (n,) or (n, 1)
         At least two points, with two different x. float64 and float32 arrays are read in place, strided, read-only
         and memory-mapped ones too; lists, other numbers and columns of pandas, Polars and
-        PyArrow are converted. Masked points are left out.
+        PyArrow are converted. Masked points are left out. ``x`` may be :class:`Moments`, and y is then
+        left out.
     loss : str or loss object
         ``"squared_error"``: least squares. What is minimised is the mean of ``(y - slope * x - intercept)**2``.
     solver : str or solver object
-        ``"gradient_descent"``, or a :class:`GradientDescent` with options of its own; ``"auto"`` chooses by loss.
+        ``"exact"`` or :class:`Exact`, the closed form of least squares; ``"gradient_descent"``, or a
+        :class:`GradientDescent` with options of its own; ``"auto"`` chooses by loss.
+    fit_intercept : bool
+        False fits ``y = slope * x``, for which a single point is enough.
+    sample_weight : array_like, shape (n,), or float, optional
+        How often each point counts, none below 0: a weight of 2 is the point twice, in the line, the mean loss and the
+        errors.
+    sigma : array_like, shape (n,), or float, optional
+        Standard deviations of y, above 0; points are weighted by ``1 / sigma**2``.
+    absolute_sigma : bool
+        Whether sigma is known, so that errors follow from it, and not only up to a factor, which is then
+        taken from the residuals; as in ``scipy.optimize.curve_fit``.
     nan_policy : {"raise", "omit", "propagate"}
-        For NaN in x or y: raise ValueError, leave the point out, or return a fit of NaN. Infinities are an error
-        unless propagated.
+        For NaN in x, y or their weights: raise ValueError, leave the point out, or return a fit of NaN. Infinities
+        are an error unless propagated.
     n_threads : int, optional
         The largest number of threads; by default ``NUMBA_NUM_THREADS`` or all processors. The result is the same
         to the last bit for every number.
@@ -59,7 +79,7 @@ def fit_line(
     Returns
     -------
     LineFit
-        The line, its mean loss, and how it was found.
+        The line, its mean loss and errors, and how it was found.
 
     Raises
     ------
@@ -77,25 +97,50 @@ def fit_line(
     >>> import fastfit as ff
     >>> fit = ff.fit_line([1.0, 2.0, 3.0], [2.0, 4.0, 6.5])
     >>> fit
-    LineFit: y = 2.25 x - 0.333333, loss 0.0138889, 3 points, converged after 1 iteration
+    LineFit: y = 2.25 x - 0.333333, loss 0.0138889, 3 points, exact
+    >>> round(fit.stderr, 6)
+    0.144338
     """
     chosen_loss = as_loss(loss)
     chosen_solver = validation.lookup(solver, SOLVERS, "solver")
-    _require_one_of(backend, BACKENDS, "backend")
-    _require_one_of(nan_policy, NAN_POLICIES, "nan_policy")
-    if n_threads is not None:
-        n_threads = validation.positive_integer(n_threads, "n_threads")
-        if backend == "numpy" and n_threads > 1:
-            raise ValueError(f"n_threads must be None or 1 with backend='numpy'; got {n_threads}")
-    clean = validation.columns(x, y)
-    points = ArrayPoints(clean, nan_policy=nan_policy, n_threads=n_threads, backend=backend)
-    moments = points.moments()
-    if moments.is_finite:
-        solution = chosen_solver.solve(points, chosen_loss)
-        slope, intercept, raw_loss = _in_callers_units(solution, moments)
+    fit_intercept = validation.true_or_false(fit_intercept, "fit_intercept")
+    absolute_sigma = validation.true_or_false(absolute_sigma, "absolute_sigma")
+    if absolute_sigma and sigma is None:
+        raise ValueError("absolute_sigma must be False unless sigma is given")
+    if isinstance(x, Moments):
+        for name, value in (("y", y), ("sample_weight", sample_weight), ("sigma", sigma)):
+            if value is not None:
+                raise ValueError(f"{name} must be left out when x is Moments, which know it already")
+        points: Any = x
     else:
-        solution = Solution(_NAN, _NAN, _NAN, 0, Status.NOT_FINITE, Status.NOT_FINITE.value)
-        slope = intercept = raw_loss = _NAN
+        points = points_of(
+            x,
+            y,
+            sample_weight,
+            sigma,
+            nan_policy=nan_policy,
+            n_threads=n_threads,
+            backend=backend,
+        )
+    moments: Moments = points.moments()
+    solution = _NOT_FITTED
+    inference = None
+    slope = intercept = raw_loss = math.nan
+    if moments.is_finite:
+        moments.require_line(fit_intercept=fit_intercept, n_omitted=points.n_omitted)
+        solution = chosen_solver.solve(points, chosen_loss, fit_intercept=fit_intercept)
+        slope, intercept, raw_loss = _in_callers_units(solution, moments)
+        if isinstance(chosen_loss, SquaredError):
+            inference = Inference(
+                moments,
+                solution.slope,
+                solution.intercept,
+                solution.loss * moments.weight_sum,
+                fit_intercept=fit_intercept,
+                repeats=points.repeats,
+                unit=points.weight_unit,
+                known_sigma=absolute_sigma,
+            )
     fit = LineFit(
         slope=slope,
         intercept=intercept,
@@ -108,26 +153,53 @@ def fit_line(
         message=solution.message,
         history=solution.history,
         _points=points,
+        _inference=inference,
     )
     if fit.status not in (Status.CONVERGED, Status.STOPPED, Status.NOT_FINITE):
         warnings.warn(fit.message, ConvergenceWarning, stacklevel=2)
     return fit
 
 
-def _require_one_of(value: object, known: tuple[str, ...], name: str) -> None:
-    if value not in known:
-        raise ValueError(f"{name} must be {validation.one_of(known)}; got {value!r}")
+def points_of(
+    x: Any,
+    y: Any,
+    sample_weight: Any = None,
+    sigma: Any = None,
+    *,
+    nan_policy: str = "raise",
+    nan_policies: Iterable[str] = NAN_POLICIES,
+    n_threads: int | None = None,
+    backend: str = "numba",
+) -> ArrayPoints:
+    """Return the points that arguments like those of ``fit_line`` mean.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what it must be; the message names it.
+    """
+    validation.require_one_of(backend, BACKENDS, "backend")
+    validation.require_one_of(nan_policy, nan_policies, "nan_policy")
+    if n_threads is not None:
+        n_threads = validation.positive_integer(n_threads, "n_threads")
+        if backend == "numpy" and n_threads > 1:
+            raise ValueError(f"n_threads must be None or 1 with backend='numpy'; got {n_threads}")
+    clean = validation.columns(x, y, sample_weight, sigma)
+    return ArrayPoints(clean, nan_policy=nan_policy, n_threads=n_threads, backend=backend)
 
 
 def _in_callers_units(solution: Solution, moments: Moments) -> tuple[float, float, float]:
     """Return slope, intercept and loss in the caller's units, or raise if float64 cannot hold them."""
-    raw = Axes.raw(moments.frame)
-    slope, intercept = raw.line_from_frame(solution.slope, solution.level)
-    loss = raw.loss_from_frame(solution.loss)
+    x_exponent, y_exponent = moments.frame[2:]
+    slope, intercept, loss = solution.slope.high, solution.intercept.high, solution.loss
+    if x_exponent or y_exponent:
+        slope = _scaled(slope, x_exponent - y_exponent)
+        intercept = _scaled(intercept, -y_exponent)
+        loss = _scaled(loss, -2 * y_exponent)
     # A loss of a few ulp squared is rounding, and may vanish; any other number must keep its digits.
-    rounding = (8.0 * 2.0**-52) ** 2 * moments.vv
+    rounding = (8.0 * 2.0**-52) ** 2 * moments.mean_square_of_y
     for value, name, before, arguments, floor in (
-        (slope, "slope", solution.slope, "x or y", 0.0),
+        (slope, "slope", solution.slope.high, "x or y", 0.0),
         (intercept, "intercept", 0.0, "x or y", 0.0),
         (loss, "mean loss", solution.loss, "y", rounding),
     ):
@@ -136,3 +208,10 @@ def _in_callers_units(solution: Solution, moments: Moments) -> tuple[float, floa
                 f"the {name} is beyond the range of float64 ({value:.3g}); rescale {arguments}"
             )
     return slope, intercept, loss
+
+
+def _scaled(value: float, exponent: int) -> float:
+    try:
+        return math.ldexp(value, exponent)
+    except OverflowError:
+        return math.copysign(math.inf, value)

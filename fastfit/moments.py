@@ -1,54 +1,370 @@
-"""Means and mean centred products of points: what is known of them after one pass."""
+"""What determines a least-squares line and its errors: a few sums, from one pass, that can be merged."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
-from fastfit.coordinates import Axes, Frame
+from numpy.typing import ArrayLike
+
+from fastfit.coordinates import Curvature, Evaluation, Frame, Spread
+from fastfit.double_double import DoubleDouble, scaled, subtract
+from fastfit.least_squares import Centred, LeastSquares, Line, is_resolved, merged
+from fastfit.losses import Loss, SquaredError
+
+if TYPE_CHECKING:
+    from fastfit.result import LineFit
+
+_FORMAT = "fastfit.Moments"
+_VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, repr=False)
 class Moments:
-    """First and second moments of points, in the frame they were read in.
+    """First and second moments of points: all that a least-squares line and its errors depend on.
+
+    They come from one pass (``Moments.of``), and moments of parts merge to those of the whole (``merge``, or
+    ``+``): from chunks of a file, processes, machines. Every number is kept to some 80 bits as a pair of floats,
+    so however points are split, the whole comes out alike to the last
+    digits, time stamps included. Empty moments, ``Moments()``, are neutral.
+
+    Moments are also points to fit a line to, by squared error: ``fit()``, or ``fit_line(moments)``.
 
     Attributes
     ----------
     count : int
         Number of points.
-    frame : Frame
-        The coordinates ``u, v`` that the moments are taken in.
-    u_mean, v_mean : float
-        Means of ``u`` and ``v``.
-    uu, uv, vv : float
-        Means of the products of ``u - u_mean`` and ``v - v_mean``.
+    weight_sum : float
+        Sum of the weights; without weights, the number of points.
+    x_mean, y_mean : float
+        Weighted means.
+    xx, xy, yy : float
+        Weighted sums of the products of deviations from the means, such as ``sum(w * (x - x_mean)**2)``.
+
+    Examples
+    --------
+    >>> import fastfit as ff
+    >>> morning = ff.Moments.of([1.0, 2.0], [2.0, 4.0])
+    >>> evening = ff.Moments.of([3.0], [6.5])
+    >>> (morning + evening).fit()
+    LineFit: y = 2.25 x - 0.333333, loss 0.0138889, 3 points, exact
     """
 
-    count: int
-    frame: Frame
-    u_mean: float
-    v_mean: float
-    uu: float
-    uv: float
-    vv: float
+    count: int = 0
+    _sums: Centred = Centred()
+    # The sums are those of x * 2**x_exponent: 0 but where squares of x would leave the range of float64.
+    _x_exponent: int = 0
+    _y_exponent: int = 0
+    _line: Line | None = field(default=None, compare=False)  # where it came along with the sums
 
     @classmethod
-    def from_sums(cls, count: int, frame: Frame, sums: Sequence[float]) -> Moments:
-        """Return the moments from the sums of ``u, v, u*u, u*v, v*v`` over the points."""
-        u, v, uu, uv, vv = (total / count for total in sums)
-        return cls(count, frame, u, v, uu - u * u, uv - u * v, vv - v * v)
+    def of(
+        cls,
+        x: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        nan_policy: Literal["raise", "omit"] = "raise",
+        n_threads: int | None = None,
+        backend: Literal["numba", "numpy"] = "numba",
+    ) -> Moments:
+        """Return the moments of points, from one pass over them; of no points, too.
+
+        Parameters
+        ----------
+        x, y : array_like, shape (n,) or (n, 1)
+            As in :func:`fit_line`, but for their number, which may be 0.
+        sample_weight : array_like, shape (n,), or float, optional
+            Weights of the points, none negative; a weight of 2 is the point twice.
+        nan_policy, n_threads, backend
+            As in :func:`fit_line`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not what it must be; the message names it.
+        """
+        from fastfit.fit import points_of
+
+        return points_of(
+            x,
+            y,
+            sample_weight,
+            nan_policy=nan_policy,
+            nan_policies=("raise", "omit"),
+            n_threads=n_threads,
+            backend=backend,
+        ).moments()
+
+    @property
+    def weight_sum(self) -> float:
+        """Sum of the weights."""
+        return self._sums.w.high
+
+    @property
+    def x_mean(self) -> float:
+        """Mean of x; NaN without points."""
+        return _unscaled(self._sums.x_mean, self._x_exponent) if self.weight_sum else math.nan
+
+    @property
+    def y_mean(self) -> float:
+        """Mean of y; NaN without points."""
+        return _unscaled(self._sums.y_mean, self._y_exponent) if self.weight_sum else math.nan
+
+    @property
+    def xx(self) -> float:
+        """Sum of squared deviations of x."""
+        return _unscaled(self._sums.xx, 2 * self._x_exponent)
+
+    @property
+    def xy(self) -> float:
+        """Sum of products of the deviations of x and y."""
+        return _unscaled(self._sums.xy, self._x_exponent + self._y_exponent)
+
+    @property
+    def yy(self) -> float:
+        """Sum of squared deviations of y."""
+        return _unscaled(self._sums.yy, 2 * self._y_exponent)
+
+    def __repr__(self) -> str:
+        numbers = ", ".join(
+            f"{name}={getattr(self, name):.6g}"
+            for name in ("weight_sum", "x_mean", "y_mean", "xx", "xy", "yy")
+        )
+        return f"Moments(count={self.count:,}, {numbers})"
+
+    def merge(self, other: Moments) -> Moments:
+        """Return the moments of the points of both.
+
+        Raises
+        ------
+        TypeError
+            If the other is no Moments.
+        """
+        if not isinstance(other, Moments):
+            raise TypeError(f"other must be Moments; got {type(other).__name__}")
+        count = self.count + other.count
+        if not other.weight_sum or not self.weight_sum:
+            one = self if self.weight_sum else other
+            return replace(one, count=count)
+        a, b = _on_one_scale(self, other)
+        return Moments(count, merged(a._sums, b._sums), a._x_exponent, a._y_exponent)
+
+    def __add__(self, other: Moments) -> Moments:
+        return self.merge(other) if isinstance(other, Moments) else NotImplemented
+
+    def __radd__(self, other: Any) -> Moments:
+        # sum() starts from 0
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
+    def fit(self, *, fit_intercept: bool = True) -> LineFit:
+        """Return the least-squares line through the points: ``fit_line(moments)``.
+
+        Raises
+        ------
+        ValueError
+            If there are too few points, or x is constant.
+        """
+        from fastfit.fit import fit_line
+
+        return fit_line(self, fit_intercept=fit_intercept)
+
+    def to_json(self) -> str:
+        """Return all of it as a JSON object; ``from_json`` gives it back to the last bit."""
+        sums = {
+            name: [part.hex() for part in number] for name, number in self._sums._asdict().items()
+        }
+        scale = {"x_exponent": self._x_exponent, "y_exponent": self._y_exponent}
+        head = {"format": _FORMAT, "version": _VERSION, "count": self.count}
+        return json.dumps({**head, **sums, **scale})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Moments:
+        """Return the moments that ``to_json`` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the text is not what ``to_json`` writes, or of a later version.
+        """
+        must_be = "text must be JSON as Moments.to_json writes it"
+        try:
+            written = json.loads(text)
+            if not isinstance(written, dict) or written.pop("format", None) != _FORMAT:
+                raise ValueError(f"{must_be}; its format is another")
+            if (version := written.pop("version", None)) != _VERSION:
+                raise ValueError(f"{must_be}, of version {_VERSION}; got version {version!r}")
+            count, x_exponent, y_exponent = (
+                written.pop(name) for name in ("count", "x_exponent", "y_exponent")
+            )
+            for number in (count, x_exponent, y_exponent):
+                if type(number) is not int:
+                    raise TypeError(f"{number!r} is no integer")
+            numbers = {}
+            for name in Centred._fields:
+                high, low = map(float.fromhex, written.pop(name))
+                numbers[name] = DoubleDouble(high, low)
+        except (TypeError, KeyError, OverflowError, ValueError) as error:
+            text_of_ours = str(error) if str(error).startswith(must_be) else must_be
+            raise ValueError(text_of_ours) from error
+        return cls(count, Centred(**numbers), x_exponent, y_exponent)
+
+    def _size(self, mean: DoubleDouble, square: DoubleDouble, exponent: int) -> float:
+        """Return the binary logarithm of the size of x or y, 0 being the smallest there is."""
+        size = abs(mean.high) + math.sqrt(square.high / self._sums.w.high)
+        return math.log2(size) - exponent if size else -math.inf
+
+    def _on_scale(self, x: int, y: int) -> Moments:
+        dx, dy = x - self._x_exponent, y - self._y_exponent
+        w, x_mean, y_mean, xx, xy, yy = self._sums
+        sums = Centred(
+            w,
+            scaled(x_mean, dx),
+            scaled(y_mean, dy),
+            scaled(xx, 2 * dx),
+            scaled(xy, dx + dy),
+            scaled(yy, 2 * dy),
+        )
+        return Moments(self.count, sums, x, y)
+
+    # Points, for squared error
+
+    @property
+    def n_points(self) -> int:
+        """Number of points."""
+        return self.count
+
+    @property
+    def n_passes(self) -> int:
+        """0: no point is read."""
+        return 0
+
+    @property
+    def n_omitted(self) -> int:
+        """0: none is known to have been left out."""
+        return 0
+
+    @property
+    def repeats(self) -> float:
+        """How many points there are, one of weight 2 counted twice."""
+        return self._sums.w.high
+
+    @property
+    def weight_unit(self) -> float:
+        """1: the standard deviation that a weight of 1 stands for is not known."""
+        return 1.0
+
+    @property
+    def mean_square_of_y(self) -> float:
+        """Variance of y, on the scale of the moments."""
+        return self._sums.yy.high / self._sums.w.high
+
+    @property
+    def frame(self) -> Frame:
+        """The coordinates in which lines are evaluated: shifted by the means."""
+        return Frame(self._sums.x_mean, self._sums.y_mean, self._x_exponent, self._y_exponent)
 
     @property
     def is_finite(self) -> bool:
         """Whether every moment is finite; NaN or infinity in the points makes it false."""
-        return math.isfinite(self.u_mean + self.v_mean + self.uu + self.uv + self.vv)
+        w, x_mean, y_mean, xx, xy, yy = self._sums
+        return math.isfinite(w[0] + x_mean[0] + y_mean[0] + xx[0] + xy[0] + yy[0])
 
-    @property
-    def standard_axes(self) -> Axes:
-        """Axes on which the points have mean 0 and standard deviation 1.
+    def moments(self) -> Moments:
+        """Return the moments themselves."""
+        return self
 
-        A constant ``y`` has no spread to measure by; its unit is then its own size, or 1 for zero.
+    def evaluate(
+        self, loss: Loss, slope: float, level: float, *, curvature: bool = False
+    ) -> Evaluation:
+        """Return the mean squared residual of a line and its derivatives, as ``Points.evaluate`` says.
+
+        Raises
+        ------
+        TypeError
+            If the loss is another than squared error.
         """
-        v_unit = math.sqrt(max(self.vv, 0.0)) or abs(self.frame.y_center) or 1.0
-        return Axes(self.u_mean, math.sqrt(self.uu), self.v_mean, v_unit)
+        if not isinstance(loss, SquaredError):
+            raise TypeError(f"moments know the squared error alone; got {loss!r}")
+        best_high, best_low, square, least = self._parabola
+        off = (slope - best_high) - best_low
+        return Evaluation(
+            least + square * off * off + level * level,
+            2.0 * square * off,
+            2.0 * level,
+            Curvature(2.0 * square, 0.0, 2.0) if curvature else None,
+        )
+
+    @cached_property
+    def _parabola(self) -> tuple[float, float, float, float]:
+        """Slope of the best line (in two parts), variance of x, and the least mean squared residual."""
+        if not self._sums.xx.high > 0.0:
+            return 0.0, 0.0, 0.0, self._sums.yy.high / self._sums.w.high
+        best = self.least_squares()
+        return (*best.slope, self._sums.xx.high / self._sums.w.high, best.mean_square)
+
+    def residuals(self, slope: DoubleDouble, level: DoubleDouble) -> None:
+        """Return None: moments know no single residual."""
+
+    def least_squares(self, *, fit_intercept: bool = True) -> LeastSquares:
+        """Return the least-squares line on the scale of the moments, by exact arithmetic.
+
+        Raises
+        ------
+        ValueError
+            If the points determine no line.
+        """
+        self.require_line(fit_intercept=fit_intercept)
+        return LeastSquares.of(self._sums, self._line, fit_intercept=fit_intercept)
+
+    def require_line(self, *, fit_intercept: bool = True, n_omitted: int = 0) -> None:
+        """Raise ValueError unless the points determine a line."""
+        if self.count < (2 if fit_intercept else 1):
+            least = "two points" if fit_intercept else "one point"
+            after = f" after leaving out {n_omitted:,} masked or with NaN" if n_omitted else ""
+            raise ValueError(
+                f"x and y must hold at least {least} for a line; got {self.count}{after}"
+            )
+        if not self.weight_sum > 0.0:
+            raise ValueError("sample_weight must be above 0 for some points; got 0 for all")
+        if not fit_intercept and self._sums.xx.high == 0.0 == self._sums.x_mean.high:
+            raise ValueError("x must hold a value other than 0 for a line without intercept")
+        if fit_intercept and not self._sums.xx.high > 0.0:
+            raise ValueError(
+                "x must hold at least two different values, or no slope is determined; "
+                f"got {self.x_mean!r} at all {self.count:,} points"
+            )
+
+    def resolves(self, mean_square: float) -> bool:
+        """Whether moments determine a mean squared residual of this size to some 12 digits."""
+        return is_resolved(mean_square * self._sums.w.high, self._sums.yy.high)
+
+    def seen_from(self, frame: Frame) -> Spread:
+        """Return means and mean products as plain numbers, in the coordinates of a frame."""
+        w, x_mean, y_mean, xx, xy, yy = self._sums
+        return Spread(
+            subtract(x_mean, frame.x_center).high,
+            subtract(y_mean, frame.y_center).high,
+            xx.high / w.high,
+            xy.high / w.high,
+            yy.high / w.high,
+        )
+
+
+def _unscaled(number: DoubleDouble, exponent: int) -> float:
+    try:
+        return math.ldexp(number.high, -exponent)
+    except OverflowError:
+        return math.copysign(math.inf, number.high)
+
+
+def _on_one_scale(one: Moments, other: Moments) -> tuple[Moments, Moments]:
+    """Return both moments on the scale of those with the larger numbers, for x and for y."""
+    if one._x_exponent == other._x_exponent and one._y_exponent == other._y_exponent:
+        return one, other
+    x = max(one, other, key=lambda m: m._size(m._sums.x_mean, m._sums.xx, m._x_exponent))._x_exponent
+    y = max(one, other, key=lambda m: m._size(m._sums.y_mean, m._sums.yy, m._y_exponent))._y_exponent
+    return one._on_scale(x, y), other._on_scale(x, y)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastfit.validation import real_array
+from fastfit.validation import finite_number, real_array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from fastfit.inference import Inference
 
 
 class ConvergenceWarning(UserWarning):
@@ -131,6 +134,14 @@ def _or_none(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _probability(level: Any) -> float:
+    must_be = "a probability between 0 and 1"
+    number = finite_number(level, "level", must_be, above=0.0)
+    if number >= 1.0:
+        raise ValueError(f"level must be {must_be}; got {level!r}")
+    return number
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class LineFit:
     """A fitted line ``y = slope * x + intercept``, and how it was found.
@@ -159,6 +170,19 @@ class LineFit:
         The same in words, with numbers for these data.
     history : History or None
         The recorded states, if recording was asked for.
+    rvalue, rsquared : float
+        Pearson's correlation coefficient of x and y, and its square; without intercept, their counterparts about
+        zero. NaN for a constant y.
+    stderr, intercept_stderr : float
+        Standard errors of slope and intercept. With two points, or a sum of weights up to 2, the residuals tell
+        nothing and they are NaN, as is what depends on them.
+    covariance : ndarray, shape (2, 2)
+        Covariance of slope and intercept, in this order.
+    residual_std : float
+        Standard deviation of the residuals, in units of y; of residuals over sigma, if that was given.
+    pvalue : float
+        Of the hypothesis that the slope is 0, two-sided, by the t-distribution (with ``absolute_sigma`` by the
+        normal one). Needs SciPy.
     """
 
     slope: float
@@ -172,6 +196,42 @@ class LineFit:
     message: str
     history: History | None = None
     _points: Any = field(default=None)
+    _inference: Inference | None = field(default=None)
+
+    @property
+    def rvalue(self) -> float:
+        """Correlation coefficient of x and y; without intercept, about zero."""
+        return self._inference.rvalue if self._inference else math.nan
+
+    @property
+    def rsquared(self) -> float:
+        """Share of the variation of y that the line explains; without intercept, of that about zero."""
+        return self.rvalue**2
+
+    @property
+    def stderr(self) -> float:
+        """Standard error of the slope."""
+        return self._inference.stderr if self._inference else math.nan
+
+    @property
+    def intercept_stderr(self) -> float:
+        """Standard error of the intercept; 0 where it was not fitted."""
+        return self._inference.intercept_stderr if self._inference else math.nan
+
+    @property
+    def covariance(self) -> NDArray[np.float64]:
+        """Covariance of slope and intercept, in this order."""
+        return self._inference.covariance if self._inference else np.full((2, 2), math.nan)
+
+    @property
+    def residual_std(self) -> float:
+        """Standard deviation of the residuals, by the degrees of freedom."""
+        return self._inference.residual_std if self._inference else math.nan
+
+    @property
+    def pvalue(self) -> float:
+        """Two-sided p-value of the hypothesis that the slope is 0; needs SciPy."""
+        return self._inference.pvalue(self.slope) if self._inference else math.nan
 
     @property
     def converged(self) -> bool:
@@ -185,10 +245,10 @@ class LineFit:
 
     def __repr__(self) -> str:
         steps = "1 iteration" if self.n_iter == 1 else f"{self.n_iter:,} iterations"
-        return (
-            f"LineFit: {self.equation()}, loss {self.loss:.6g}, "
-            f"{self.n_points:,} points, {self.status.label} after {steps}"
-        )
+        end = f"{self.status.label} after {steps}"
+        if self.n_iter == 0 and self.converged:
+            end = "exact"
+        return f"LineFit: {self.equation()}, loss {self.loss:.6g}, {self.n_points:,} points, {end}"
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_points": None}  # a pickle does not drag the points along
@@ -196,20 +256,103 @@ class LineFit:
     def predict(self, x: ArrayLike) -> Any:
         """Return ``slope * x + intercept``, a float for a number and else an array of the shape of x.
 
+        It is computed from the mean of x, which for time stamps keeps digits that the intercept cannot.
+
         Raises
         ------
         TypeError
             If x holds no real numbers.
         """
-        values = real_array(x, "x").astype(np.float64) * self.slope + self.intercept
-        return float(values) if values.ndim == 0 else values
+        values = real_array(x, "x").astype(np.float64)
+        if self._inference:
+            line = self._inference.predict(values, self.slope, self.intercept)
+        else:
+            line = values * self.slope + self.intercept
+        return float(line) if values.ndim == 0 else line
+
+    def conf_int(self, level: float = 0.95) -> NDArray[np.float64]:
+        """Return confidence intervals: lower and upper bound of the slope, and below those of the intercept.
+
+        Parameters
+        ----------
+        level : float
+            The probability that an interval covers the true value, between 0 and 1.
+
+        Raises
+        ------
+        ImportError
+            If SciPy is missing: ``pip install 'fastfit[stats]'``.
+        """
+        level = _probability(level)
+        if self._inference is None:
+            return np.full((2, 2), math.nan)
+        reach = self._inference.quantile(level)
+        around = ((self.slope, self.stderr), (self.intercept, self.intercept_stderr))
+        return np.array([[value - reach * err, value + reach * err] for value, err in around])
+
+    def confidence_band(self, x: ArrayLike, level: float = 0.95) -> tuple[Any, Any]:
+        """Return lower and upper bound of the true line at each x, each with this probability.
+
+        Parameters
+        ----------
+        x : array_like
+            Where to look, of any shape.
+        level : float
+            Between 0 and 1.
+
+        Raises
+        ------
+        ImportError
+            If SciPy is missing: ``pip install 'fastfit[stats]'``.
+        """
+        return self._band(x, level, of_points=False)
+
+    def prediction_band(self, x: ArrayLike, level: float = 0.95) -> tuple[Any, Any]:
+        """Return lower and upper bound of a further point at each x, each with this probability.
+
+        The point is one of weight 1, or of sigma 1 if sigma was given.
+
+        Parameters
+        ----------
+        x : array_like
+            Where to look, of any shape.
+        level : float
+            Between 0 and 1.
+
+        Raises
+        ------
+        ImportError
+            If SciPy is missing: ``pip install 'fastfit[stats]'``.
+        """
+        return self._band(x, level, of_points=True)
+
+    def _band(self, x: ArrayLike, level: float, *, of_points: bool) -> tuple[Any, Any]:
+        values = real_array(x, "x").astype(np.float64)
+        level = _probability(level)
+        line = self.predict(values)
+        half: Any = math.nan
+        if self._inference:
+            half = self._inference.band(values, level, of_points=of_points)
+        return line - half, line + half
 
     def summary(self) -> str:
-        """Return a small table of what the fit found."""
+        """Return a small table of what the fit found; with intervals and p-value where SciPy is installed."""
         rows = {
             "line": self.equation(),
             "slope": f"{self.slope:.12g}",
             "intercept": f"{self.intercept:.12g}",
+        }
+        if self._inference:
+            errors = (self.stderr, self.intercept_stderr)
+            ends: list[str] = ["", ""]
+            with contextlib.suppress(ImportError):
+                ends = [f"   95 % from {low:.6g} to {high:.6g}" for low, high in self.conf_int()]
+                ends[0] += f", p = {self.pvalue:.3g} of no slope"
+            for name, error, end in zip(("slope", "intercept"), errors, ends, strict=True):
+                rows[name] += f" +- {error:.3g}{end}"
+        rows |= {
+            "R squared": f"{self.rsquared:.9g}",
+            "residual std": f"{self.residual_std:.9g}",
             "mean loss": f"{self.loss:.12g}",
             "points": f"{self.n_points:,}",
             "left out": f"{self.n_omitted:,}",
@@ -231,8 +374,18 @@ class LineFit:
             name: [_or_none(value) for value in getattr(self.history, name).tolist()]
             for name in Iterate._fields
         }
-        own = {name: _or_none(value) for name, value in vars(self).items() if name[0] != "_"}
-        return {**own, "status": self.status.name, "converged": self.converged, "history": history}
+        own = {name: value for name, value in vars(self).items() if name[0] != "_"}
+        for name in ("rvalue", "stderr", "intercept_stderr", "residual_std"):
+            own[name] = getattr(self, name)
+        own = {name: _or_none(value) for name, value in own.items()}
+        covariance = [[_or_none(value) for value in row] for row in self.covariance.tolist()]
+        return {
+            **own,
+            "covariance": covariance,
+            "status": self.status.name,
+            "converged": self.converged,
+            "history": history,
+        }
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the points, the line and, if a history was recorded, its path.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import numbers
 import sys
@@ -29,6 +30,12 @@ def lookup(value: Any, known: Mapping[str, type[T]], name: str) -> T:
     return cast(T, value)
 
 
+def require_one_of(value: object, known: Iterable[str], name: str) -> None:
+    """Raise ValueError unless the value is one of the strings known."""
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{name} must be {one_of(known)}; got {value!r}")
+
+
 def one_of(names: Iterable[str]) -> str:
     """Return the names as they are listed in an error message."""
     return " or ".join(repr(name) for name in names)
@@ -37,14 +44,18 @@ def one_of(names: Iterable[str]) -> str:
 class Columns(NamedTuple):
     """Clean columns: what was passed is ``x + x_offset`` and ``y + y_offset``.
 
-    The offsets are 0 but for numbers beyond float64, such as time stamps in nanoseconds. ``kept`` tells which points
-    are left where some were masked.
+    The offsets are 0 but for numbers beyond float64, such as time stamps in nanoseconds. ``w`` holds the weights in
+    units of ``w_unit``, or is None; ``repeats``, how often each point stands, where that is not what the weights
+    say. ``kept`` tells which points are left where some were masked.
     """
 
     x: Column
     y: Column
     x_offset: float = 0.0
     y_offset: float = 0.0
+    w: Column | None = None
+    w_unit: float = 1.0
+    repeats: Column | float | None = None
     kept: NDArray[np.bool_] | None = None
 
     @property
@@ -53,46 +64,77 @@ class Columns(NamedTuple):
         return 0 if self.kept is None else int(self.kept.size - self.x.size)
 
 
-def columns(x: Any, y: Any) -> Columns:
-    """Return x and y as one-dimensional arrays of floats, without the points that are masked.
+def columns(x: Any, y: Any, sample_weight: Any = None, sigma: Any = None) -> Columns:
+    """Return x, y and their weights as one-dimensional arrays of floats, without the points that are masked.
 
     float64 and float32 come back as they are, strided, read-only or memory-mapped ones too. Other numbers are
-    converted once, to the smallest float that holds them exactly; 64-bit integers and longdouble beyond
-    float64 are shifted first, so that their differences stay exact.
+    converted once, to the smallest float that holds them exactly; 64-bit integers and longdouble of x and y
+    beyond float64 are shifted first, so that their differences stay exact.
 
     Parameters
     ----------
     x, y : array_like, shape (n,) or (n, 1)
         NumPy arrays, masked arrays, lists, or columns of pandas, Polars or PyArrow.
+    sample_weight, sigma : array_like, shape (n,) or (n, 1), or a number; optional
+        Weights of the points, and standard deviations of y, of which the weights are the inverse squares. A number
+        stands for all points. Whether a weight is negative or NaN is left to those who read it.
 
     Raises
     ------
     TypeError
-        If either does not hold real numbers.
+        If any of them does not hold real numbers.
     ValueError
-        If either is not a single column, if lengths differ, or if there are fewer than two points.
+        If any is not a single column, if lengths differ, or if a sigma is not above 0.
     """
-    x_mask, y_mask = _mask(x), _mask(y)
+    masks = [mask for mask in map(_mask, (x, y, sample_weight, sigma)) if mask is not None]
     (x, x_offset), (y, y_offset) = _column(x, "x"), _column(y, "y")
     if x.size != y.size:
         raise ValueError(f"x and y must have the same length; got {x.size:,} and {y.size:,}")
+    repeats = w = None
+    w_unit = 1.0
+    if sample_weight is not None:
+        w = _column_of(sample_weight, "sample_weight", x.size)
+    if sigma is not None:
+        # Sigma does not tell how many points there are; weights do.
+        repeats = float(x.size) if w is None else w
+        own, w_unit = _inverse_squares(_column_of(sigma, "sigma", x.size))
+        w = own if w is None else w * own
     kept = None
-    if x_mask is not None or y_mask is not None:
-        kept = np.ones(x.size, dtype=bool)
-        for mask in (x_mask, y_mask):
-            if mask is not None:
-                kept &= ~mask
+    if masks:
+        kept = ~functools.reduce(np.logical_or, masks)
         x, y = x[kept], y[kept]
-    clean = Columns(x, y, x_offset, y_offset, kept)
-    require_two_points(x.size, "masked", clean.n_masked)
-    return clean
+        w = None if w is None else w[kept]
+        repeats = repeats[kept] if isinstance(repeats, np.ndarray) else repeats and float(x.size)
+    for column in (x, y, w):
+        if column is not None:
+            column.flags.writeable = False
+    return Columns(x, y, x_offset, y_offset, w, w_unit, repeats, kept)
 
 
-def require_two_points(count: int, reason: str = "", left_out: int = 0) -> None:
-    """Raise ValueError if there are too few points for a line."""
-    if count < 2:
-        after = f" after leaving out {left_out:,} {reason}" if left_out else ""
-        raise ValueError(f"x and y must hold at least two points for a line; got {count}{after}")
+def _column_of(values: Any, name: str, size: int) -> Column:
+    """Return a column of so many numbers; a single number stands for all of them."""
+    array = real_array(values, name)
+    if array.ndim == 0:
+        return np.broadcast_to(array.astype(np.float64), size)
+    column, _ = _column(array, name, shifted=False)
+    if column.size != size:
+        raise ValueError(
+            f"{name} must have the length of x and y, or be one number; got {column.size:,} and {size:,}"
+        )
+    return column
+
+
+def _inverse_squares(sigma: Column) -> tuple[Column, float]:
+    """Return ``(unit / sigma)**2`` and the square of the unit, a power of two near the smallest sigma."""
+    with np.errstate(invalid="ignore"):
+        wrong = np.flatnonzero((sigma <= 0.0) | (sigma == np.inf))
+    if wrong.size:
+        raise ValueError(
+            f"sigma must be finite and above 0; got {float(sigma[wrong[0]])!r} at index {wrong[0]:,}"
+        )
+    smallest = float(np.nanmin(sigma)) if sigma.size and not np.isnan(sigma).all() else 1.0
+    unit = math.ldexp(1.0, math.frexp(smallest)[1] - 1)
+    return np.square(unit / sigma.astype(np.float64)), unit
 
 
 def _what_came(value: Any) -> str:
@@ -109,7 +151,7 @@ def _mask(values: Any) -> NDArray[np.bool_] | None:
     return None
 
 
-def _column(values: Any, name: str) -> tuple[Column, float]:
+def _column(values: Any, name: str, *, shifted: bool = True) -> tuple[Column, float]:
     array = real_array(values, name)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
@@ -120,7 +162,8 @@ def _column(values: Any, name: str) -> tuple[Column, float]:
     offset = 0.0
     if array.dtype.char not in "df" or not array.dtype.isnative or not array.flags.aligned:
         exact_in_float32 = array.dtype.itemsize <= 2 or array.dtype.char == "f"
-        array, offset = _shifted(array)
+        if shifted:
+            array, offset = _shifted(array)
         with np.errstate(over="ignore"):  # beyond float64 is infinity, which is looked for
             array = array.astype(np.float32 if exact_in_float32 else np.float64)
     view = array.view(np.ndarray)
@@ -197,6 +240,13 @@ def _kind(array: NDArray[Any]) -> str:
     first = array.flat[0] if array.size else None
     example = next((item for item in array.flat if not isinstance(item, numbers.Real)), first)
     return f"Python objects such as {_what_came(example)}; convert them to float64, and None to NaN, first"
+
+
+def true_or_false(value: Any, name: str) -> bool:
+    """Return value, or raise if it is neither True nor False."""
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    raise TypeError(f"{name} must be True or False; got {value!r}")
 
 
 def finite_number(value: Any, name: str, must_be: str, *, above: float = -math.inf) -> float:

@@ -28,7 +28,7 @@ from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 from numba.misc.appdirs import AppDirs
 
-from fastfit import losses
+from fastfit import double_double, least_squares, losses
 from fastfit.kernels import flags, passes
 
 _PACKAGE = Path(__file__).parent.parent
@@ -49,7 +49,8 @@ _SETTINGS = (
 def _stamp(function: Any) -> str:
     """Return a digest of all that goes into a kernel, as it was loaded: files may have changed since."""
     digest = hashlib.sha256()
-    for namespace in (vars(losses), vars(passes), vars(flags), function.__globals__):
+    modules = (losses, double_double, least_squares, passes, flags)
+    for namespace in (*map(vars, modules), function.__globals__):
         for name, value in sorted(namespace.items()):
             # Registries, here and in the module of the function, are no part of compiled code.
             registry = isinstance(value, dict) and namespace is not vars(flags)

@@ -20,36 +20,90 @@ from typing import Any
 import numba
 import numpy as np
 from numba.core.compiler_lock import global_compiler_lock
-from numba.extending import overload
+from numba import types
+from numba.extending import intrinsic, overload, register_jitable
 from numba.np.ufunc import parallel as numba_threads
 
-from fastfit.kernels import flags, forks, reference
+from fastfit import double_double, least_squares
+from fastfit.double_double import DoubleDouble
+from fastfit.kernels import flags, forks, passes, reference
 from fastfit.kernels.cache import DiskCache
-from fastfit.kernels.passes import BLOCK, block_sums, difference, point
-from fastfit.kernels.reference import Pass
+from fastfit.kernels.passes import BLOCK, block_sums, finish
 
 # Below four blocks (32,768 points) handing work to threads costs more than it saves.
 PARALLEL_BLOCKS = 4
 
 
-@overload(difference, jit_options=flags.POINT)
-def _difference(a: Any, b: Any) -> Any:
-    return difference
+def _part(w: Any, block: slice) -> Any:
+    """Return the weights of a block, None where there are none."""
+    return None if w is None else w[block]
 
 
-@overload(point, jit_options=flags.POINT)
+@intrinsic  # type: ignore[untyped-decorator]  # Numba's are
+def _fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
+    """Return ``a * b + c`` rounded once: an instruction of its own, which vectorises."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fma(*arguments)
+
+    return types.float64(types.float64, types.float64, types.float64), generate
+
+
+@overload(double_double.fused, jit_options=flags.POINT, strict=False)
+def _fused(a: Any, b: Any, c: Any) -> Any:
+    return lambda a, b, c: _fma(a, b, c)
+
+
+@overload(passes.weight, jit_options=flags.POINT, strict=False)
+def _weight(w: Any, i: Any) -> Any:
+    if isinstance(w, types.NoneType):
+        return lambda w, i: 1.0
+    return lambda w, i: np.float64(w[i])
+
+
+@overload(passes.point, jit_options=flags.POINT)
 def _point(loss: Any, residual: Any) -> Any:
     return loss.instance_class.point
 
 
 @overload(block_sums, jit_options=flags.BLOCK_SUMS)
-def _block_sums(what: Any, loss: Any, x: Any, y: Any, center: Any, line: Any) -> Any:
+def _block_sums(what: Any, loss: Any, x: Any, y: Any, w: Any, center: Any, given: Any) -> Any:
     return what.instance_class.block
+
+
+@overload(_part, jit_options=flags.DRIVER, strict=False)
+def _part_of(w: Any, block: Any) -> Any:
+    return (lambda w, block: None) if isinstance(w, types.NoneType) else lambda w, block: w[block]
+
+
+@overload(finish, jit_options=flags.TOTAL)
+def _finish(what: Any, n: Any, center: Any, sums: Any, lost: Any) -> Any:
+    return what.instance_class.finish
+
+
+for function in (passes.difference, passes.on_grid, passes.product_on_grid, passes.residual):
+    register_jitable(**flags.POINT)(function)
+for function in (passes.grid_for, passes.products, passes.weighted_products):
+    register_jitable(**flags.BLOCK_SUMS)(function)
+for function in (
+    double_double.two_sum,
+    double_double.two_product,
+    double_double.add,
+    double_double.negative,
+    double_double.subtract,
+    double_double.multiply,
+    double_double.divide,
+    least_squares.centred,
+    least_squares.line_of,
+    passes.joined,
+    passes.finished,
+):
+    register_jitable(**flags.TOTAL)(function)
 
 
 @numba.njit(**flags.TOTAL)
 def _add_up(rows: Any) -> Any:
-    """Return the sum of the rows, in order, with Neumaier's compensation."""
+    """Return the sums of the columns, in order, and what they lost in rounding (Neumaier)."""
     total = np.zeros(rows.shape[1])
     lost = np.zeros(rows.shape[1])
     for b in range(rows.shape[0]):
@@ -63,27 +117,33 @@ def _add_up(rows: Any) -> Any:
             total[k] = raised
     for k in range(rows.shape[1]):
         # Infinity and NaN stand as they are: their compensation is NaN.
-        if np.isfinite(total[k]):
-            total[k] += lost[k]
-    return total
+        if not np.isfinite(total[k]):
+            lost[k] = 0.0
+    return total, lost
 
 
-def _serial(what: Any, loss: Any, x: Any, y: Any, center: Any, line: Any, rows: Any) -> Any:
+def _serial(
+    what: Any, loss: Any, x: Any, y: Any, w: Any, center: Any, given: Any, rows: Any
+) -> Any:
     for b in range(rows.shape[0]):
         block = slice(b * BLOCK, min((b + 1) * BLOCK, x.size))
-        sums = block_sums(what, loss, x[block], y[block], center, line)
+        sums = block_sums(what, loss, x[block], y[block], _part(w, block), center, given)
         for k in range(len(sums)):
             rows[b, k] = sums[k]
-    return _add_up(rows)
+    sums, lost = _add_up(rows)
+    return finish(what, x.size, center, sums, lost)
 
 
-def _parallel(what: Any, loss: Any, x: Any, y: Any, center: Any, line: Any, rows: Any) -> Any:
+def _parallel(
+    what: Any, loss: Any, x: Any, y: Any, w: Any, center: Any, given: Any, rows: Any
+) -> Any:
     for b in numba.prange(rows.shape[0]):
         block = slice(b * BLOCK, min((b + 1) * BLOCK, x.size))
-        sums = block_sums(what, loss, x[block], y[block], center, line)
+        sums = block_sums(what, loss, x[block], y[block], _part(w, block), center, given)
         for k in range(len(sums)):
             rows[b, k] = sums[k]
-    return _add_up(rows)
+    sums, lost = _add_up(rows)
+    return finish(what, x.size, center, sums, lost)
 
 
 def _compile(function: Callable[..., Any], options: dict[str, Any], *, cached: bool) -> Any:
@@ -95,7 +155,8 @@ def _compile(function: Callable[..., Any], options: dict[str, Any], *, cached: b
 
 _SOURCES = {True: (_parallel, flags.PARALLEL_DRIVER), False: (_serial, flags.DRIVER)}
 _DRIVERS = {parallel: _compile(*source, cached=True) for parallel, source in _SOURCES.items()}
-_checked: dict[tuple[Any, ...], Any] = {}
+_GLANCE = _compile(passes.glance, flags.BLOCK_SUMS, cached=True)
+_ready: dict[tuple[Any, ...], Any] = {}
 
 _region = threading.Lock()
 
@@ -109,59 +170,68 @@ if hasattr(os, "register_at_fork"):
 
 
 def run(
-    what: Pass,
+    what: Any,
     loss: Any,
     x: Any,
     y: Any,
+    w: Any,
     center: tuple[float, float],
-    line: tuple[float, ...],
+    given: tuple[float, ...],
     n_threads: int | None = None,
-) -> Pass:
+) -> Any:
     """Return the sums of one pass over all points.
 
     Parameters
     ----------
-    what : LossGradient, LossGradientCurvature or ProductSums
-        What to sum: any instance of the pass.
+    what : a pass
+        What to sum: any instance of a class of ``passes``.
     loss : Loss or None
         The loss, for a pass that has one.
     x, y : ndarray, shape (n,)
         The points, float64 or float32, contiguous or strided.
+    w : ndarray, shape (n,), or None
+        Their weights.
     center : (float, float)
         Subtracted from ``x`` and ``y``.
-    line : (float, float) or ()
-        Slope and level of the line, for a pass that has one.
+    given : tuple of float
+        What else the pass needs.
     n_threads : int or None
         At most this many threads; None leaves it to Numba (``NUMBA_NUM_THREADS``, by default all
         processors). The result does not depend on it.
 
     Returns
     -------
-    Pass
-        The sums, of the type of ``what``.
+    What the pass makes of its sums, by ``finish``.
     """
     n_blocks = -(-x.size // BLOCK)
-    arguments = (what, loss, x, y, center, line, np.empty((n_blocks, len(what))))
+    arguments = (what, loss, x, y, w, center, given, np.empty((n_blocks, len(what))))
     if n_blocks >= PARALLEL_BLOCKS and n_threads != 1 and _region.acquire(blocking=False):
         try:
             if _threads_are_safe():
                 with _at_most(n_threads):
-                    return type(what)._make(_driver(True, *arguments)(*arguments).tolist())
+                    return _driver(True, *arguments)(*arguments)
         finally:
             _region.release()
-    return type(what)._make(_driver(False, *arguments)(*arguments).tolist())
+    return _driver(False, *arguments)(*arguments)
+
+
+def glance(values: Any, step: int) -> tuple[float, float]:
+    """Return mean and mean square deviation of every ``step``-th value."""
+    return _compiled_once(_GLANCE, ("glance", *_layout(values)), values, step)(values, step)  # type: ignore[no-any-return]
+
+
+def _layout(values: Any) -> tuple[Any, ...]:
+    """Return all that tells arrays apart for the compiler."""
+    return (None,) if values is None else (values.dtype.str, values.flags.num)
 
 
 def _driver(parallel: bool, *arguments: Any) -> Any:
-    """Return the compiled driver for arguments of these types, checked once against the reference.
-
-    It is the machine code itself: Numba's own choice by type would take another 2 microseconds a call.
-    """
-    what, loss, x, y, *_ = arguments
-    # All that tells arguments apart for the compiler; center and line are pairs of floats, or empty as what says.
+    """Return the compiled driver for arguments of these types, checked once against the reference."""
+    what, loss, x, y, w, *_ = arguments
+    # center is a pair of floats, and given has as many as what says.
     key = (parallel, type(what), type(loss), *map(type, loss or ()))
-    key += (x.dtype.str, x.flags.num, y.dtype.str, y.flags.num)
-    driver = _checked.get(key)
+    key += (*_layout(x), *_layout(y), *_layout(w))
+    driver = _ready.get(key)
     if driver is None:
         compiled = _DRIVERS[parallel]
         if not _agrees(compiled, *arguments):
@@ -171,27 +241,50 @@ def _driver(parallel: bool, *arguments: Any) -> Any:
                     "the compiled kernels disagree with NumPy on this machine; pass backend='numpy', "
                     f"and please report this (Numba {numba.__version__}, NumPy {np.__version__})"
                 )
-        driver = compiled
-        if not numba.config.DISABLE_JIT:
-            driver = compiled.compile(tuple(map(numba.typeof, arguments)))
-        _checked[key] = driver
+        driver = _compiled_once(compiled, key, *arguments)
     return driver
 
 
+def _compiled_once(function: Any, key: tuple[Any, ...], *arguments: Any) -> Any:
+    """Return the machine code of a function itself: Numba's choice by type would take 2 microseconds a call."""
+    code = _ready.get(key)
+    if code is None:
+        code = function
+        if not numba.config.DISABLE_JIT:
+            code = function.compile(tuple(map(numba.typeof, arguments)))
+        _ready[key] = code
+    return code
+
+
 def _agrees(
-    driver: Any, what: Pass, loss: Any, x: Any, y: Any, center: Any, line: Any, rows: Any
+    driver: Any, what: Any, loss: Any, x: Any, y: Any, w: Any, center: Any, given: Any, rows: Any
 ) -> bool:
     """Whether a compiled driver gives the reference's sums on a few points like these.
 
     Two blocks and 67 points: every part of the drivers, and of a vectorised loop, has its share.
     """
     count = np.arange(2 * BLOCK + 67) % 67
-    sample_x, sample_y = _like(x, count), _like(y, count + (count % 3 == 0))
-    arguments = (what, loss, sample_x, sample_y, (0.25, -0.5), (0.75, 0.125)[: len(line)])
-    expected = reference.run(*arguments)
-    got = driver(*arguments, np.empty_like(rows, shape=(3, len(what))))
-    # Both sum some 16,000 numbers of order 1,000 in float64; wrong code is not wrong in the tenth digit.
-    return bool(np.allclose(got, expected, rtol=1e-10, atol=1e-10))
+    sample_x, sample_y = _like(x, count / 3.0), _like(y, count + (count % 3 == 0))
+    weights = None if w is None else _like(w, count % 5 + 0.75)
+    given = (0.75, 0.125, 0.5, 3.0)[: len(given)]
+    arguments = (what, loss, sample_x, sample_y, weights, (0.25, -0.5), given)
+    expected = _flat(reference.run(*arguments))
+    got = _flat(driver(*arguments, np.empty_like(rows, shape=(3, len(what)))))
+    # Both sum some 16,000 numbers of order 1,000; wrong code is not wrong in the tenth digit, nor, where numbers have
+    # two parts, in the twentieth.
+    size = max(abs(high) for high, _ in expected)
+    errors = (abs((a[0] - b[0]) + (a[1] - b[1])) for a, b in zip(got, expected, strict=True))
+    precise = any(low != 0.0 for _, low in expected)
+    return max(errors) <= (1e-20 if precise else 1e-10) * size
+
+
+def _flat(result: Any) -> list[tuple[float, float]]:
+    """Return the numbers in a result as pairs, each with the lower part that it may have."""
+    if isinstance(result, float):
+        return [(result, 0.0)]
+    if isinstance(result, DoubleDouble):
+        return [(result.high, result.low)]
+    return [pair for item in result for pair in _flat(item)]
 
 
 def _like(values: Any, content: Any) -> Any:

@@ -2,15 +2,19 @@
 
 A pass is a ``NamedTuple`` of its sums, whose class carries the loop as ``block``. The functions here are
 plain Python: ``reference`` states the same sums in NumPy, and ``parallel`` compiles these loops by type. In all
-of them ``center`` is the pair that is taken from ``x`` and ``y``, which leaves ``u`` and ``v``, and ``line`` is
-the pair ``slope, level`` that predicts ``slope * u + level``.
+of them ``center`` is the pair that is taken from ``x`` and ``y``, which leaves ``u`` and ``v``; ``w`` holds the
+weights, or is None; ``given`` is what else the pass needs, such as the line ``slope * u + level``.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from fastfit.double_double import DoubleDouble, add, fused, two_sum
+from fastfit.least_squares import Centred, Line, centred, line_of
 
 # Points to a block. Bounds of blocks depend on the number of points alone, and blocks are added up in order, so
 # the result does not depend on the number of threads. 8,192 points of x and y fit in the second-level cache.
@@ -22,16 +26,51 @@ def difference(a: Any, b: Any) -> Any:
     return a - b
 
 
+def on_grid(a: Any, grid: Any) -> Any:
+    """Return ``a`` rounded to the spacing of floats around ``grid``, and what that leaves."""
+    near = (a + grid) - grid
+    return near, a - near
+
+
+def product_on_grid(a: Any, b: Any, grid: Any) -> Any:
+    """Return ``a * b`` rounded to the spacing of floats around ``grid``, and what that leaves."""
+    near = fused(a, b, grid) - grid
+    return near, fused(a, b, -near)
+
+
+def grid_for(size: Any) -> Any:
+    """Return the grid for terms that add up to at most ``size``, in whatever order.
+
+    Rounded to the spacing of floats around it, terms and sums are multiples of that spacing of no more than 53
+    bits. So no addition of them rounds. Where nothing is expected, it is next to nothing.
+    """
+    return math.ldexp(1.5, math.frexp(max(size, 1e-290))[1] + 1)
+
+
+def residual(u: Any, v: Any, given: Any) -> Any:
+    """Return ``v - (slope * u + level)`` right to its last digits, however small it is beside ``v``."""
+    slope, slope_low, level, level_low = given
+    above = v - level
+    back = above - v
+    lost = (v - (above - back)) - (level + back)
+    return fused(-slope, u, above) + (lost - fused(slope_low, u, level_low))
+
+
 def point(loss: Any, residual: Any) -> Any:
     """Return value, first and second derivative of the loss at a residual."""
     return loss.point(loss, residual)
 
 
+def weight(w: Any, i: Any) -> Any:
+    """Return the weight of a point, 1 where there are none."""
+    return 1.0 if w is None else np.float64(w[i])
+
+
 class LossGradient(NamedTuple):
-    r"""Sums of the loss :math:`\rho(r)` and of its two first derivatives.
+    r"""Weighted sums of the loss :math:`\rho(r)` and of its two first derivatives.
 
     With :math:`r = v - (\mathrm{slope}\, u + \mathrm{level})` these are
-    :math:`\sum \rho(r)`, :math:`-\sum \rho'(r)\, u` and :math:`-\sum \rho'(r)`.
+    :math:`\sum w \rho(r)`, :math:`-\sum w \rho'(r)\, u` and :math:`-\sum w \rho'(r)`.
     """
 
     loss: float = 0.0
@@ -39,10 +78,10 @@ class LossGradient(NamedTuple):
     grad_level: float = 0.0
 
     @staticmethod
-    def block(what: Any, loss: Any, x: Any, y: Any, center: Any, line: Any) -> Any:
+    def block(what: Any, loss: Any, x: Any, y: Any, w: Any, center: Any, given: Any) -> Any:
         """Return the sums over one block."""
         x_center, y_center = center
-        slope, level = line
+        slope, level = given
         total = 0.0
         grad_slope = 0.0
         grad_level = 0.0
@@ -50,16 +89,23 @@ class LossGradient(NamedTuple):
             u = difference(np.float64(x[i]), x_center)
             v = difference(np.float64(y[i]), y_center)
             value, first, _ = point(loss, v - (slope * u + level))
+            value, first = weight(w, i) * value, weight(w, i) * first
             total += value
             grad_slope -= first * u
             grad_level -= first
         return total, grad_slope, grad_level
 
+    @staticmethod
+    def finish(what: Any, n: Any, center: Any, sums: Any, lost: Any) -> Any:
+        """Return the sums over all blocks."""
+        return LossGradient(sums[0] + lost[0], sums[1] + lost[1], sums[2] + lost[2])
+
 
 class LossGradientCurvature(NamedTuple):
-    r"""Sums of the loss, its two first and its three second derivatives.
+    r"""Weighted sums of the loss, its two first and its three second derivatives.
 
-    The last three are :math:`\sum \rho''(r)\, u^2`, :math:`\sum \rho''(r)\, u` and :math:`\sum \rho''(r)`.
+    The last three are :math:`\sum w \rho''(r)\, u^2`, :math:`\sum w \rho''(r)\, u` and
+    :math:`\sum w \rho''(r)`.
     """
 
     loss: float = 0.0
@@ -70,10 +116,10 @@ class LossGradientCurvature(NamedTuple):
     level_level: float = 0.0
 
     @staticmethod
-    def block(what: Any, loss: Any, x: Any, y: Any, center: Any, line: Any) -> Any:
+    def block(what: Any, loss: Any, x: Any, y: Any, w: Any, center: Any, given: Any) -> Any:
         """Return the sums over one block."""
         x_center, y_center = center
-        slope, level = line
+        slope, level = given
         total = 0.0
         grad_slope = 0.0
         grad_level = 0.0
@@ -84,6 +130,8 @@ class LossGradientCurvature(NamedTuple):
             u = difference(np.float64(x[i]), x_center)
             v = difference(np.float64(y[i]), y_center)
             value, first, second = point(loss, v - (slope * u + level))
+            value, first = weight(w, i) * value, weight(w, i) * first
+            second = weight(w, i) * second
             total += value
             grad_slope -= first * u
             grad_level -= first
@@ -92,36 +140,257 @@ class LossGradientCurvature(NamedTuple):
             level_level += second
         return total, grad_slope, grad_level, slope_slope, slope_level, level_level
 
+    @staticmethod
+    def finish(what: Any, n: Any, center: Any, sums: Any, lost: Any) -> Any:
+        """Return the sums over all blocks."""
+        return LossGradientCurvature(sums[0] + lost[0], sums[1] + lost[1], sums[2] + lost[2], sums[3] + lost[3], sums[4] + lost[4], sums[5] + lost[5])
+
+
+class ResidualSums(NamedTuple):
+    r"""Sums of the residuals of a precise line, :math:`\sum w r`, :math:`\sum w r u` and :math:`\sum w r^2`.
+
+    Given are slope and level in twice the precision of floats: ``slope, slope_low, level, level_low``. No loss.
+    """
+
+    r: float = 0.0
+    ru: float = 0.0
+    rr: float = 0.0
+
+    @staticmethod
+    def block(what: Any, loss: Any, x: Any, y: Any, w: Any, center: Any, given: Any) -> Any:
+        """Return the sums over one block."""
+        x_center, y_center = center
+        r_sum = 0.0
+        ru = 0.0
+        rr = 0.0
+        for i in range(x.size):
+            u = difference(np.float64(x[i]), x_center)
+            v = difference(np.float64(y[i]), y_center)
+            r = residual(u, v, given)
+            wr = weight(w, i) * r
+            r_sum += wr
+            ru += wr * u
+            rr += wr * r
+        return r_sum, ru, rr
+
+    @staticmethod
+    def finish(what: Any, n: Any, center: Any, sums: Any, lost: Any) -> Any:
+        """Return the sums over all blocks."""
+        return ResidualSums(sums[0] + lost[0], sums[1] + lost[1], sums[2] + lost[2])
+
+
+class Products(NamedTuple):
+    """What comes of the passes below: moments, the least-squares line, and the sum of negative weights."""
+
+    moments: Centred
+    line: Line
+    negative: float
+
 
 class ProductSums(NamedTuple):
-    r"""Sums of ``u``, ``v`` and their products, from which moments are made. No loss, no line."""
+    r"""Sums of ``u``, ``v`` and their products in some 80 bits, and their moments. No loss.
+
+    Every term is split into a multiple of the spacing of a grid and a small rest. Sums of the first do not
+    round, and sums of the second round by the 38 bits or so less that the rests are smaller; so both may be
+    reordered, as vectors need it. The idea is that of Rump, Ogita and Oishi, "Accurate floating-point
+    summation" (SIAM J. Sci. Comput. 31, 2008).
+
+    Given are the sums of squares of u and of v that are expected of a block. Should it have more, it is added up
+    again on a coarser grid. Its own sums of squares tell: they bound all the others, by Cauchy and Schwarz.
+    """
 
     u: float = 0.0
     v: float = 0.0
     uu: float = 0.0
     uv: float = 0.0
     vv: float = 0.0
+    u_rest: float = 0.0
+    v_rest: float = 0.0
+    uu_rest: float = 0.0
+    uv_rest: float = 0.0
+    vv_rest: float = 0.0
 
     @staticmethod
-    def block(what: Any, loss: Any, x: Any, y: Any, center: Any, line: Any) -> Any:
+    def block(what: Any, loss: Any, x: Any, y: Any, w: Any, center: Any, given: Any) -> Any:
         """Return the sums over one block."""
-        x_center, y_center = center
-        u_sum = 0.0
-        v_sum = 0.0
-        uu = 0.0
-        uv = 0.0
-        vv = 0.0
-        for i in range(x.size):
-            u = difference(np.float64(x[i]), x_center)
-            v = difference(np.float64(y[i]), y_center)
-            u_sum += u
-            v_sum += v
-            uu += u * u
-            uv += u * v
-            vv += v * v
-        return u_sum, v_sum, uu, uv, vv
+        uu_size, vv_size = given
+        sums = products(x, y, center, uu_size, vv_size)
+        uu, vv = sums[2], sums[4]
+        if (uu > uu_size or vv > vv_size) and math.isfinite(uu) and math.isfinite(vv):
+            return products(x, y, center, max(uu_size, 2.0 * uu), max(vv_size, 2.0 * vv))
+        return sums
+
+    @staticmethod
+    def finish(what: Any, n: Any, center: Any, sums: Any, lost: Any) -> Any:
+        """Return the moments of all points."""
+        w = DoubleDouble(float(n), 0.0)
+        return finished(w, 0, 5, center, sums, lost, 0.0)
 
 
-def block_sums(what: Any, loss: Any, x: Any, y: Any, center: Any, line: Any) -> Any:
+class WeightedProductSums(NamedTuple):
+    r"""The same with weights: sums of ``w``, ``w u``, ``w v`` and of the weighted products.
+
+    Given are the sums of squares as above, weighted, and the sum of weights that is expected of a block.
+    """
+
+    w: float = 0.0
+    u: float = 0.0
+    v: float = 0.0
+    uu: float = 0.0
+    uv: float = 0.0
+    vv: float = 0.0
+    w_rest: float = 0.0
+    u_rest: float = 0.0
+    v_rest: float = 0.0
+    uu_rest: float = 0.0
+    uv_rest: float = 0.0
+    vv_rest: float = 0.0
+    negative: float = 0.0
+
+    @staticmethod
+    def block(what: Any, loss: Any, x: Any, y: Any, w: Any, center: Any, given: Any) -> Any:
+        """Return the sums over one block."""
+        uu_size, vv_size, w_size = given
+        sums = weighted_products(x, y, w, center, uu_size, vv_size, w_size)
+        total, uu, vv = sums[0], sums[3], sums[5]
+        too_much = uu > uu_size or vv > vv_size or total > w_size
+        if too_much and math.isfinite(uu) and math.isfinite(vv) and math.isfinite(total):
+            uu_size, vv_size = max(uu_size, 2.0 * uu), max(vv_size, 2.0 * vv)
+            w_size = max(w_size, 2.0 * total)
+            return weighted_products(x, y, w, center, uu_size, vv_size, w_size)
+        return sums
+
+    @staticmethod
+    def finish(what: Any, n: Any, center: Any, sums: Any, lost: Any) -> Any:
+        """Return the moments of all points."""
+        return finished(joined(0, 6, sums, lost), 1, 6, center, sums, lost, sums[12] + lost[12])
+
+
+def joined(k: Any, rest: Any, sums: Any, lost: Any) -> Any:
+    """Return the k-th sum with all that belongs to it."""
+    return add(
+        two_sum(sums[k], lost[k] + lost[k + rest]), DoubleDouble(sums[k + rest], 0.0)
+    )
+
+
+def finished(w: Any, k: Any, rest: Any, center: Any, sums: Any, lost: Any, negative: Any) -> Any:
+    """Return what the sums from the k-th on tell."""
+    x_center, y_center = center
+    if not w.high > 0.0:
+        nan = DoubleDouble(math.nan, math.nan)
+        none = DoubleDouble(0.0, 0.0)
+        empty = none if w.high == 0.0 else nan
+        nowhere = Centred(w, empty, empty, empty, empty, empty)
+        return Products(nowhere, Line(nan, nan, nan), negative)
+    moments = centred(
+        w,
+        joined(k, rest, sums, lost),
+        joined(k + 1, rest, sums, lost),
+        joined(k + 2, rest, sums, lost),
+        joined(k + 3, rest, sums, lost),
+        joined(k + 4, rest, sums, lost),
+        x_center,
+        y_center,
+    )
+    if not moments.xx.high > 0.0:
+        nan = DoubleDouble(math.nan, math.nan)
+        return Products(moments, Line(nan, nan, nan), negative)
+    return Products(moments, line_of(moments), negative)
+
+
+def products(x: Any, y: Any, center: Any, uu_size: Any, vv_size: Any) -> Any:
+    """Return the sums of ``ProductSums``, exact if they are within the sizes."""
+    x_center, y_center = center
+    u_size, v_size = math.sqrt(uu_size), math.sqrt(vv_size)
+    root = math.sqrt(x.size)
+    u_grid, v_grid = grid_for(u_size * root), grid_for(v_size * root)
+    uu_grid, uv_grid, vv_grid = grid_for(uu_size), grid_for(u_size * v_size), grid_for(vv_size)
+    u_sum = v_sum = uu = uv = vv = 0.0
+    u_rest = v_rest = uu_rest = uv_rest = vv_rest = 0.0
+    for i in range(x.size):
+        u = difference(np.float64(x[i]), x_center)
+        v = difference(np.float64(y[i]), y_center)
+        near, rest = on_grid(u, u_grid)
+        u_sum += near
+        u_rest += rest
+        near, rest = on_grid(v, v_grid)
+        v_sum += near
+        v_rest += rest
+        near, rest = product_on_grid(u, u, uu_grid)
+        uu += near
+        uu_rest += rest
+        near, rest = product_on_grid(u, v, uv_grid)
+        uv += near
+        uv_rest += rest
+        near, rest = product_on_grid(v, v, vv_grid)
+        vv += near
+        vv_rest += rest
+    return u_sum, v_sum, uu, uv, vv, u_rest, v_rest, uu_rest, uv_rest, vv_rest
+
+
+def weighted_products(
+    x: Any, y: Any, w: Any, center: Any, uu_size: Any, vv_size: Any, w_size: Any
+) -> Any:
+    """Return the sums of ``WeightedProductSums``, exact if they are within the sizes."""
+    x_center, y_center = center
+    u_size, v_size, root = math.sqrt(uu_size), math.sqrt(vv_size), math.sqrt(w_size)
+    w_grid, u_grid, v_grid = grid_for(w_size), grid_for(u_size * root), grid_for(v_size * root)
+    uu_grid, uv_grid, vv_grid = grid_for(uu_size), grid_for(u_size * v_size), grid_for(vv_size)
+    w_sum = u_sum = v_sum = uu = uv = vv = 0.0
+    w_rest = u_rest = v_rest = uu_rest = uv_rest = vv_rest = negative = 0.0
+    for i in range(x.size):
+        u = difference(np.float64(x[i]), x_center)
+        v = difference(np.float64(y[i]), y_center)
+        k = np.float64(w[i])
+        negative += k if k < 0.0 else 0.0
+        # ku + ku_low is k * u exactly, and so with v.
+        ku, kv = k * u, k * v
+        ku_low, kv_low = fused(k, u, -ku), fused(k, v, -kv)
+        near, rest = on_grid(k, w_grid)
+        w_sum += near
+        w_rest += rest
+        near, rest = product_on_grid(k, u, u_grid)
+        u_sum += near
+        u_rest += rest
+        near, rest = product_on_grid(k, v, v_grid)
+        v_sum += near
+        v_rest += rest
+        near, rest = product_on_grid(ku, u, uu_grid)
+        uu += near
+        uu_rest += fused(ku_low, u, rest)
+        near, rest = product_on_grid(ku, v, uv_grid)
+        uv += near
+        uv_rest += fused(ku_low, v, rest)
+        near, rest = product_on_grid(kv, v, vv_grid)
+        vv += near
+        vv_rest += fused(kv_low, v, rest)
+    return (
+        *(w_sum, u_sum, v_sum, uu, uv, vv),
+        *(w_rest, u_rest, v_rest, uu_rest, uv_rest, vv_rest),
+        negative,
+    )
+
+
+def glance(values: Any, step: Any) -> Any:
+    """Return mean and mean square deviation of every ``step``-th value, to see roughly where they lie."""
+    first = np.float64(values[0])
+    count = (values.size + step - 1) // step
+    total = 0.0
+    for i in range(count):
+        total += difference(np.float64(values[i * step]), first)
+    offset = total / count
+    square = 0.0
+    for i in range(count):
+        off = difference(difference(np.float64(values[i * step]), first), offset)
+        square += off * off
+    return first + offset, square / count
+
+
+def block_sums(what: Any, loss: Any, x: Any, y: Any, w: Any, center: Any, given: Any) -> Any:
     """Return the sums of the pass ``what`` over one block."""
-    return what.block(what, loss, x, y, center, line)
+    return what.block(what, loss, x, y, w, center, given)
+
+
+def finish(what: Any, n: Any, center: Any, sums: Any, lost: Any) -> Any:
+    """Return what the pass ``what`` makes of sums over all blocks and what they lost in rounding."""
+    return what.finish(what, n, center, sums, lost)

@@ -2,85 +2,161 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
-from fastfit.kernels.passes import BLOCK, LossGradient, LossGradientCurvature, ProductSums
-
-Pass = TypeVar("Pass", LossGradient, LossGradientCurvature, ProductSums)
-
-
-def _loss_gradient_curvature(
-    loss: Any, u: Any, v: Any, line: tuple[float, float]
-) -> tuple[float, ...]:
-    slope, level = line
-    value, first, second = loss.point(loss, v - (slope * u + level))
-    second = np.broadcast_to(second, u.shape)
-    return (
-        value.sum(),
-        -(first * u).sum(),
-        -first.sum(),
-        (second * u * u).sum(),
-        (second * u).sum(),
-        second.sum(),
-    )
+from fastfit.kernels.passes import (
+    BLOCK,
+    LossGradient,
+    LossGradientCurvature,
+    ProductSums,
+    ResidualSums,
+    WeightedProductSums,
+)
 
 
-def _loss_gradient(loss: Any, u: Any, v: Any, line: tuple[float, float]) -> tuple[float, ...]:
-    slope, level = line
-    value, first, _ = loss.point(loss, v - (slope * u + level))
-    return value.sum(), -(first * u).sum(), -first.sum()
+def _derivatives(loss: Any, u: Any, v: Any, w: Any, given: Any) -> tuple[Any, ...]:
+    slope, level = given
+    derivatives = loss.point(loss, v - (slope * u + level))
+    return tuple(w * np.broadcast_to(derivative, u.shape) for derivative in derivatives)
 
 
-def _product_sums(loss: Any, u: Any, v: Any, line: Any) -> tuple[float, ...]:
-    return u.sum(), v.sum(), (u * u).sum(), (u * v).sum(), (v * v).sum()
+def _loss_gradient(loss: Any, u: Any, v: Any, w: Any, given: Any) -> list[float]:
+    value, first, _ = _derivatives(loss, u, v, w, given)
+    return [value.sum(), -(first * u).sum(), -first.sum()]
 
 
-_SUMS: dict[type, Callable[..., tuple[float, ...]]] = {
+def _loss_gradient_curvature(loss: Any, u: Any, v: Any, w: Any, given: Any) -> list[float]:
+    value, first, second = _derivatives(loss, u, v, w, given)
+    gradient = [-(first * u).sum(), -first.sum()]
+    return [value.sum(), *gradient, (second * u * u).sum(), (second * u).sum(), second.sum()]
+
+
+def _residual_sums(loss: Any, u: Any, v: Any, w: Any, given: Any) -> list[float]:
+    slope, slope_low, level, level_low = given
+    product, lost = _exact_product(slope, u)
+    above, lost_above = _exact_sum(v, -level)
+    # First the difference of large numbers, then what is small beside them.
+    r, lost_below = _exact_sum(above, -product)
+    r = r + (lost_above + lost_below - lost - (slope_low * u + level_low))
+    return [(w * r).sum(), (w * r * u).sum(), (w * r * r).sum()]
+
+
+def _product_sums(loss: Any, u: Any, v: Any, w: Any, given: Any) -> list[float]:
+    return _precise_sums((u,), (v,), (u, u), (u, v), (v, v))
+
+
+def _weighted_product_sums(loss: Any, u: Any, v: Any, w: Any, given: Any) -> list[float]:
+    sums = _precise_sums((w,), (w, u), (w, v), (w, u, u), (w, u, v), (w, v, v))
+    return [*sums, float(w[w < 0.0].sum())]
+
+
+def _precise_sums(*products: tuple[Any, ...]) -> list[float]:
+    """Return the sums of the products, rounded to floats, and then what that leaves."""
+    pairs = [_precise_sum(*factors) for factors in products]
+    return [*(high for high, _ in pairs), *(low for _, low in pairs)]
+
+
+def _precise_sum(first: Any, *factors: Any) -> tuple[float, float]:
+    terms = [first]
+    for factor in factors:
+        terms = [part for term in terms for part in _exact_product(term, factor)]
+    values = np.concatenate(terms).tolist()
+    if not math.isfinite(sum(values)):
+        return sum(values), 0.0
+    high = math.fsum(values)
+    return high, math.fsum([*values, -high])
+
+
+def _exact_product(a: Any, b: Any) -> tuple[Any, Any]:
+    """Return the product and what it lost in rounding (Dekker, with Veltkamp's splitting)."""
+    product = a * b
+    a_high, b_high = 134217729.0 * a, 134217729.0 * b
+    a_high, b_high = a_high - (a_high - a), b_high - (b_high - b)
+    a_low, b_low = a - a_high, b - b_high
+    lost = ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
+    return product, lost
+
+
+def _exact_sum(a: Any, b: Any) -> tuple[Any, Any]:
+    """Return the sum and what it lost in rounding (Knuth)."""
+    total = a + b
+    back = total - a
+    return total, (a - (total - back)) + (b - back)
+
+
+_SUMS: dict[type, Callable[..., list[float]]] = {
     LossGradient: _loss_gradient,
     LossGradientCurvature: _loss_gradient_curvature,
+    ResidualSums: _residual_sums,
     ProductSums: _product_sums,
+    WeightedProductSums: _weighted_product_sums,
 }
 
 
 def run(
-    what: Pass,
+    what: Any,
     loss: Any,
     x: Any,
     y: Any,
+    w: Any,
     center: tuple[float, float],
-    line: tuple[float, ...],
+    given: tuple[float, ...],
     n_threads: int | None = None,
-) -> Pass:
-    """Return the sums of one pass over all points. Of threads NumPy uses one.
+) -> Any:
+    """Return the sums of one pass over all points, as ``parallel.run`` does. Of threads NumPy uses one.
 
     Parameters
     ----------
-    what : LossGradient, LossGradientCurvature or ProductSums
-        What to sum: any instance of the pass.
+    what : a pass
+        What to sum: any instance of a class of ``passes``.
     loss : Loss or None
         The loss, for a pass that has one.
     x, y : ndarray, shape (n,)
         The points, float64 or float32.
+    w : ndarray, shape (n,), or None
+        Their weights.
     center : (float, float)
         Subtracted from ``x`` and ``y``.
-    line : (float, float) or ()
-        Slope and level of the line, for a pass that has one.
+    given : tuple of float
+        What else the pass needs.
     n_threads : int or None
         As in ``parallel.run``, and of no effect.
 
     Returns
     -------
-    Pass
-        The sums, of the type of ``what``.
+    What the pass makes of its sums, by ``finish``.
     """
-    total = np.zeros(len(what), dtype=np.longdouble)
+    rows = [[0.0] * len(what)]
     with np.errstate(all="ignore"):  # overflow and NaN show in the sums, where they are looked for
         for start in range(0, x.size, BLOCK):
             block = slice(start, start + BLOCK)
             u = x[block].astype(np.float64) - center[0]
             v = y[block].astype(np.float64) - center[1]
-            total += _SUMS[type(what)](loss, u, v, line)
-        return type(what)._make(total.astype(np.float64).tolist())
+            weights = 1.0 if w is None else w[block].astype(np.float64)
+            rows.append([float(total) for total in _SUMS[type(what)](loss, u, v, weights, given)])
+    sums, lost = zip(*map(_sum_of_blocks, zip(*rows, strict=True)), strict=True)
+    return what.finish(what, x.size, center, sums, lost)
+
+
+def _sum_of_blocks(sums: tuple[float, ...]) -> tuple[float, float]:
+    """Return the sum rounded to a float, and what that leaves, by exact arithmetic."""
+    rough = sum(sums)
+    if not math.isfinite(rough):
+        return rough, 0.0
+    exact = sum(map(Fraction, sums), Fraction(0))
+    high = float(exact)
+    return high, float(exact - Fraction(high))
+
+
+def glance(values: Any, step: int) -> tuple[float, float]:
+    """Return mean and mean square deviation of every ``step``-th value."""
+    sample = values[::step].astype(np.float64)
+    with np.errstate(all="ignore"):
+        off = sample - sample[0]
+        mean = off.mean()
+        return float(sample[0] + mean), float(np.square(off - mean).mean())

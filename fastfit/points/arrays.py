@@ -3,49 +3,64 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 import numpy as np
 
-from fastfit.coordinates import Curvature, Frame
-from fastfit.kernels.passes import LossGradient, LossGradientCurvature, ProductSums
+from fastfit.coordinates import Curvature, Evaluation, Frame
+from fastfit.double_double import DoubleDouble, add, subtract, two_sum
+from fastfit.kernels.passes import (
+    BLOCK,
+    LossGradient,
+    LossGradientCurvature,
+    ProductSums,
+    ResidualSums,
+    WeightedProductSums,
+)
 from fastfit.losses import Loss
 from fastfit.moments import Moments
-from fastfit.points.base import Evaluation
-from fastfit.validation import Column, Columns, require_two_points
+from fastfit.points.base import Residuals
+from fastfit.validation import Column, Columns
 
 _LOSS_GRADIENT = LossGradient()
 _LOSS_GRADIENT_CURVATURE = LossGradientCurvature()
 _PRODUCT_SUMS = ProductSums()
+_WEIGHTED_PRODUCT_SUMS = WeightedProductSums()
+_RESIDUAL_SUMS = ResidualSums()
 
 # A look at so many points, evenly spread, tells roughly where the points lie.
 _SAMPLE = 1000
 # Squares of spreads within these bounds neither overflow nor underflow in any sum of a pass.
 _SMALLEST_SQUARE, _LARGEST_SQUARE = 1e-200, 1e200
-# A center this many variances off the mean costs two of sixteen digits; the sample is rarely off by 0.01.
+# Weights up to this size may be multiplied by such squares.
+_LARGEST_WEIGHT = 1e100
+# A center this many variances off the mean costs 6 of 80 bits.
 _CANCELLATION = 64.0
+# Points so few standard deviations off zero are read as they are: u is x, without any rounding.
+_NEAR_ZERO = 4.0
+# Blocks may have so many times the squares that the sample tells before they are added up once more.
+_MARGIN = 16.0
 # Reading in chunks keeps the temporaries of a closer look below a few megabytes.
 _CHUNK = 1 << 18
 
 
-def _backend(name: str) -> Callable[..., Any]:
+def _backend(name: str) -> Any:
     if name == "numpy":
         from fastfit.kernels import reference
 
-        return reference.run
+        return reference
     from fastfit.kernels import parallel
 
-    return parallel.run
+    return parallel
 
 
 class ArrayPoints:
-    """Points in two arrays.
+    """Points in arrays.
 
     Parameters
     ----------
     columns : Columns
-        x and y as ``validation.columns`` returns them: float64 or float32, contiguous or strided.
+        x, y and weights as ``validation.columns`` returns them: float64 or float32, contiguous or strided.
     nan_policy : {"raise", "omit", "propagate"}
         What to do about NaN: raise ValueError, leave those points out, or let moments be NaN.
         Infinities are left out by no policy.
@@ -63,14 +78,16 @@ class ArrayPoints:
         n_threads: int | None = None,
         backend: str = "numba",
     ) -> None:
-        self._run = _backend(backend)
+        self._kernels = _backend(backend)
         self._n_threads = n_threads
         self._nan_policy = nan_policy
-        self._x, self._y = columns.x, columns.y
+        self._x, self._y, self._w = columns.x, columns.y, columns.w
         self._offset = (columns.x_offset, columns.y_offset)
-        self._kept = columns.kept
-        self._x_scale = self._y_scale = 1.0
-        self._center = (_rough_center(self._x), _rough_center(self._y))
+        self._kept, self._repeats = columns.kept, columns.repeats
+        self.weight_unit = columns.w_unit
+        self._exponent = (0, 0)
+        self._center, self._squares = (0.0, 0.0), (0.0, 0.0)
+        self._glance()
         self._moments: Moments | None = None
         self.n_passes = 0
         self.n_omitted = columns.n_masked
@@ -81,42 +98,48 @@ class ArrayPoints:
         return self._x.size
 
     @property
+    def repeats(self) -> float:
+        """How many points there are, one of weight 2 counted twice."""
+        if self._repeats is None:
+            return self.moments().weight_sum
+        if isinstance(self._repeats, float):
+            return float(self._x.size)
+        return float(self._repeats.sum(dtype=np.float64))
+
+    @property
     def frame(self) -> Frame:
         """The coordinates in which lines are evaluated."""
+        x_exponent, y_exponent = self._exponent
         return Frame(
-            self._center[0] + self._offset[0] * self._x_scale,
-            self._center[1] + self._offset[1] * self._y_scale,
-            self._x_scale,
-            self._y_scale,
+            two_sum(self._center[0], math.ldexp(self._offset[0], x_exponent)),
+            two_sum(self._center[1], math.ldexp(self._offset[1], y_exponent)),
+            x_exponent,
+            y_exponent,
         )
 
     @property
     def x(self) -> Column:
         """The x values that are fitted, as the caller knows them."""
-        return _as_passed(self._x, self._x_scale, self._offset[0])
+        return _as_passed(self._x, self._exponent[0], self._offset[0])
 
     @property
     def y(self) -> Column:
         """The y values that are fitted, as the caller knows them."""
-        return _as_passed(self._y, self._y_scale, self._offset[1])
+        return _as_passed(self._y, self._exponent[1], self._offset[1])
 
     def evaluate(
         self, loss: Loss, slope: float, level: float, *, curvature: bool = False
     ) -> Evaluation:
         """Return the mean loss of a line and its derivatives, as ``Points.evaluate`` says."""
-        self.n_passes += 1
-        line = (float(slope), float(level))
-        n = self._x.size
-        if not curvature:
-            sums = self._run(
-                _LOSS_GRADIENT, loss, self._x, self._y, self._center, line, self._n_threads
-            )
-            return Evaluation(sums[0] / n, sums[1] / n, sums[2] / n)
-        sums = self._run(
-            _LOSS_GRADIENT_CURVATURE, loss, self._x, self._y, self._center, line, self._n_threads
-        )
-        mean = [total / n for total in sums]
-        return Evaluation(mean[0], mean[1], mean[2], Curvature(*mean[3:]))
+        what = _LOSS_GRADIENT_CURVATURE if curvature else _LOSS_GRADIENT
+        sums = self._run(what, loss, (float(slope), float(level)))
+        total = self._x.size if self._w is None else self.moments().weight_sum
+        mean = [value / total for value in sums]
+        return Evaluation(mean[0], mean[1], mean[2], Curvature(*mean[3:]) if curvature else None)
+
+    def residuals(self, slope: DoubleDouble, level: DoubleDouble) -> Residuals:
+        """Return sums of the residuals of a precise line, as ``Points.residuals`` says."""
+        return Residuals(*self._run(_RESIDUAL_SUMS, None, (*slope, *level)))
 
     def moments(self) -> Moments:
         """Return the moments of the points, as ``Points.moments`` says.
@@ -127,57 +150,129 @@ class ArrayPoints:
         Raises
         ------
         ValueError
-            If x is constant, or if there is NaN or infinity and the policy is to raise.
+            If there is NaN or infinity and the policy is to raise, a weight is negative, or numbers are too far
+            apart for float64.
         """
         if self._moments is None:
             moments = self._sum_products()
             for _ in range(4):  # NaN left out, rescaled, centred, and one to spare
-                if _is_sound(moments) or not self._look_closely(moments):
+                if self._is_sound(moments) or not self._look_closely(moments):
                     break
                 moments = self._sum_products()
-            if moments.is_finite and not moments.uu > 0.0:
-                raise ValueError("the spread of x is beyond the range of float64; rescale x")
             self._moments = moments
         return self._moments
 
-    def _sum_products(self) -> Moments:
+    def _run(self, what: Any, loss: Loss | None, given: tuple[float, ...]) -> Any:
         self.n_passes += 1
-        sums = self._run(_PRODUCT_SUMS, None, self._x, self._y, self._center, (), self._n_threads)
-        return Moments.from_sums(self._x.size, self.frame, sums)
+        return self._kernels.run(
+            what, loss, self._x, self._y, self._w, self._center, given, self._n_threads
+        )
+
+    def _glance(self) -> None:
+        """Choose the center from some of the points, and see what squares are to be expected about it."""
+        x_center, uu = self._rough_center(self._x)
+        y_center, vv = self._rough_center(self._y)
+        self._center, self._squares = (x_center, y_center), (uu, vv)
+
+    def _rough_center(self, values: Column) -> tuple[float, float]:
+        """Return where values lie, and their mean square about that, by a glance.
+
+        It is 0 for values near zero, and else a multiple of about their standard deviation. Either way the shift
+        is exact for nearly all values there can be. If all the values seen are the same, they lie just there.
+        """
+        if not values.size:
+            return 0.0, 0.0
+        mean, square = self._kernels.glance(values, max(1, values.size // _SAMPLE))
+        if not math.isfinite(mean + square):
+            return 0.0, 1.0
+        if square == 0.0:
+            return mean, 0.0
+        if mean * mean <= _NEAR_ZERO * _NEAR_ZERO * square:
+            return 0.0, square + mean * mean
+        step = math.ldexp(1.0, math.frexp(square)[1] // 2)
+        return round(mean / step) * step, square + step * step
+
+    def _sum_products(self) -> Moments:
+        n = self._x.size
+        if n == 0:
+            return Moments()
+        block = _MARGIN * min(n, BLOCK)
+        expected = block * self._squares[0], block * self._squares[1]
+        if self._w is None:
+            found = self._run(_PRODUCT_SUMS, None, expected)
+        else:
+            mean, _ = self._kernels.glance(self._w, max(1, n // _SAMPLE))
+            mean = mean if 0.0 < mean < _LARGEST_WEIGHT else 0.0
+            expected = (expected[0] * mean, expected[1] * mean, block * mean)
+            found = self._run(_WEIGHTED_PRODUCT_SUMS, None, expected)
+            if found.negative < 0.0:
+                self._raise_negative()
+        sums, line = found.moments, found.line
+        if self._offset != (0.0, 0.0):
+            frame = self.frame
+            x_off = subtract(frame.x_center, DoubleDouble(self._center[0]))
+            y_off = subtract(frame.y_center, DoubleDouble(self._center[1]))
+            sums = sums._replace(x_mean=add(sums.x_mean, x_off), y_mean=add(sums.y_mean, y_off))
+            line = None
+        return Moments(n, sums, *self._exponent, line)
+
+    def _is_sound(self, moments: Moments) -> bool:
+        """Whether all is well with moments."""
+        if not moments.is_finite or not moments.weight_sum:
+            return not self._x.size
+        spread = moments.seen_from(self.frame)
+        x_resolved = _resolves(spread.u_mean, spread.uu)
+        return x_resolved and _resolves(spread.v_mean, spread.vv)
 
     def _look_closely(self, moments: Moments) -> bool:
         """Find out what is wrong with moments, and return whether reading the points again will help."""
         if not moments.is_finite:
-            x_count, y_count = self._count_not_finite("x"), self._count_not_finite("y")
-            if (x_count or y_count) and self._nan_policy == "propagate":
+            counts = [self._count_not_finite(name) for name in ("x", "y", "sample_weight")]
+            if any(counts) and self._nan_policy == "propagate":
                 return False
-            if x_count or y_count:
+            if any(counts):
                 self._omit_nan()
                 return True
-        before = (self._x_scale, self._y_scale, self._center)
-        x_center, y_center = self._center
-        if not _resolves(moments.u_mean, moments.uu):
-            low, high = _range(self._x)
-            if low == high:
-                raise ValueError(
-                    "x must hold at least two different values, or no slope is determined; "
-                    f"got {low / self._x_scale + self._offset[0]!r} at all {self._x.size:,} points"
-                )
-            self._x, scale, x_center = _reframed(
-                self._x, low, high, x_center + moments.u_mean, moments.uu
-            )
-            self._x_scale *= scale
-        if not _resolves(moments.v_mean, moments.vv):
-            self._y, scale, y_center = _reframed(
-                self._y, *_range(self._y), y_center + moments.v_mean, moments.vv
-            )
-            self._y_scale *= scale
-        self._center = (x_center, y_center)
-        return before != (self._x_scale, self._y_scale, self._center)
+            self._check_size_of_weights()
+        x, y = self._x, self._y
+        if self._w is not None:
+            x, y = x[self._w > 0.0], y[self._w > 0.0]
+            if not x.size:
+                return False
+        u_mean, v_mean, uu, _, vv = moments.seen_from(self.frame)
+        before = (self._exponent, self._center)
+        if not _resolves(u_mean, uu):
+            self._x = self._reframed(0, self._x, _range(x), u_mean, uu)
+        if not _resolves(v_mean, vv):
+            self._y = self._reframed(1, self._y, _range(y), v_mean, vv)
+        return before != (self._exponent, self._center)
+
+    def _reframed(
+        self, axis: int, values: Column, bounds: tuple[float, float], mean: float, square: float
+    ) -> Column:
+        """Return values, scaled by a power of two if need be, and center them, so that sums are sound."""
+        low, high = bounds
+        exponent = 0
+        if low == high:
+            center, square = low, 0.0
+        elif _SMALLEST_SQUARE < square < _LARGEST_SQUARE and math.isfinite(mean):
+            center = self._center[axis] + mean
+        else:
+            # Within 2**+-1000, the factor itself is a float64.
+            half = 0.5 * high - 0.5 * low or max(abs(low), abs(high))
+            exponent = max(-1000, min(1000, -math.frexp(half)[1]))
+            values = _read_only(np.ldexp(values.astype(np.float64), exponent))
+            center, square = 0.5 * math.ldexp(low, exponent) + 0.5 * math.ldexp(high, exponent), 1.0
+        self._center = _with(self._center, axis, center)
+        self._squares = _with(self._squares, axis, square)
+        self._exponent = _with(self._exponent, axis, self._exponent[axis] + exponent)
+        return values
 
     def _count_not_finite(self, name: str) -> int:
-        """Return how many values of x or y are NaN or infinite, or raise about them if the policy says so."""
-        values = self._x if name == "x" else self._y
+        """Return how many values of a column are NaN or infinite, or raise about them if the policy says so."""
+        values = {"x": self._x, "y": self._y, "sample_weight": self._w}[name]
+        if values is None:
+            return 0
         not_finite = (
             start + np.flatnonzero(~np.isfinite(values[start : start + _CHUNK]))
             for start in range(0, values.size, _CHUNK)
@@ -200,54 +295,45 @@ class ArrayPoints:
 
     def _omit_nan(self) -> None:
         keep = ~(np.isnan(self._x) | np.isnan(self._y))
+        if self._w is not None:
+            keep &= ~np.isnan(self._w)
+            self._w = _read_only(self._w[keep])
+        if isinstance(self._repeats, np.ndarray):
+            self._repeats = self._repeats[keep]
         before = self._x.size
         self._x, self._y = _read_only(self._x[keep]), _read_only(self._y[keep])
         self.n_omitted += before - self._x.size
-        require_two_points(self._x.size, "masked or with NaN", self.n_omitted)
-        self._center = (_rough_center(self._x), _rough_center(self._y))
+        self._glance()
+
+    def _raise_negative(self) -> NoReturn:
+        assert self._w is not None
+        where = np.flatnonzero(self._w < 0.0)
+        raise ValueError(
+            f"sample_weight must not be negative; got {float(self._w[where[0]])!r} "
+            f"at index {self._position(where[0]):,}{_and_more(where.size)}"
+        )
+
+    def _check_size_of_weights(self) -> None:
+        """Raise ValueError if the weights are so large that sums overflow."""
+        if self._w is not None and self._w.max() > _LARGEST_WEIGHT:
+            raise ValueError(
+                f"sample_weight must be below {_LARGEST_WEIGHT:g}; got {float(self._w.max())!r}"
+            )
 
 
-def _as_passed(values: Column, scale: float, offset: float) -> Column:
-    return values if scale == 1.0 and offset == 0.0 else values / scale + offset
+def _with(pair: tuple[Any, Any], axis: int, value: Any) -> tuple[Any, Any]:
+    return (value, pair[1]) if axis == 0 else (pair[0], value)
 
 
-def _rough_center(values: Column) -> float:
-    """Return a value near the mean, from some of the values; exactly the value if those are all the same."""
-    sample = values[:: max(1, values.size // _SAMPLE)].astype(np.float64)
-    with np.errstate(all="ignore"):
-        first = float(sample[0])
-        center = first + float((sample - first).mean())
-    if math.isfinite(center):
-        return center
-    finite = sample[np.isfinite(sample)]
-    return float(finite[0]) if finite.size else 0.0
-
-
-def _is_sound(moments: Moments) -> bool:
-    """Whether all is well with moments."""
-    x_resolved = _resolves(moments.u_mean, moments.uu)
-    return moments.is_finite and x_resolved and _resolves(moments.v_mean, moments.vv)
+def _as_passed(values: Column, exponent: int, offset: float) -> Column:
+    if exponent == 0 and offset == 0.0:
+        return values
+    return np.asarray(np.ldexp(values, -exponent) + offset)
 
 
 def _resolves(mean: float, square: float) -> bool:
     """Whether a variance in the frame is in the range of float64, and free of cancellation."""
     return _SMALLEST_SQUARE < square < _LARGEST_SQUARE and mean * mean < _CANCELLATION * square
-
-
-def _reframed(
-    values: Column, low: float, high: float, mean: float, square: float
-) -> tuple[Column, float, float]:
-    """Return values, the power of two they were scaled by, and their center, so that sums are sound."""
-    if low == high:
-        return values, 1.0, low
-    if _SMALLEST_SQUARE < square < _LARGEST_SQUARE and math.isfinite(mean):
-        return values, 1.0, mean
-    # Within 2**+-1000, the factor itself is a float64.
-    half = 0.5 * high - 0.5 * low or max(abs(low), abs(high))
-    exponent = max(-1000, min(1000, -math.frexp(half)[1]))
-    scaled = np.ldexp(values.astype(np.float64), exponent)
-    low, high = math.ldexp(low, exponent), math.ldexp(high, exponent)
-    return _read_only(scaled), math.ldexp(1.0, exponent), 0.5 * low + 0.5 * high
 
 
 def _range(values: Column) -> tuple[float, float]:

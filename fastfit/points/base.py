@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from fastfit.coordinates import Curvature
+from fastfit.coordinates import Evaluation, Frame
+from fastfit.double_double import DoubleDouble
 from fastfit.losses import Loss
 from fastfit.moments import Moments
 
 
-class Evaluation(NamedTuple):
-    """The mean loss of a line and its derivatives, in the frame of the points.
+class Residuals(NamedTuple):
+    """Weighted sums of the residuals ``r`` of a line, of ``r * u`` and of ``r**2``, in the frame of the points."""
 
-    ``curvature`` is None unless it was asked for.
-    """
-
-    loss: float
-    grad_slope: float
-    grad_level: float
-    curvature: Curvature | None = None
+    r: float
+    ru: float
+    rr: float
 
 
 class Points(Protocol):
@@ -32,11 +29,15 @@ class Points(Protocol):
     def n_passes(self) -> int:
         """How often all points have been read so far."""
 
+    @property
+    def frame(self) -> Frame:
+        """The coordinates in which lines are evaluated. They stay as they are once moments were asked for."""
+
     def moments(self) -> Moments:
         """Return first and second moments; at most one pass, the first time, over clean points.
 
-        The moments name the frame of the points, which stays as it is from then on. Solvers ask for moments
-        before they evaluate, so NaN and infinity are found here, whatever the loss would make of them.
+        Solvers ask for moments before they evaluate, so NaN and infinity are found here, whatever the loss
+        would make of them.
         """
 
     def evaluate(
@@ -52,4 +53,10 @@ class Points(Protocol):
             The line, in the frame of the points.
         curvature : bool
             Whether to return the second derivatives too, from the same pass.
+        """
+
+    def residuals(self, slope: DoubleDouble, level: DoubleDouble) -> Residuals | None:
+        """Return sums of the residuals of a precise line, each right to its last digits; one pass.
+
+        None if no single residual is to be seen, as with moments.
         """

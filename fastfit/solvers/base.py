@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from fastfit.double_double import DoubleDouble
 from fastfit.losses import Loss
 from fastfit.points.base import Points
 from fastfit.result import History, Status
 
 
-@dataclass(frozen=True, slots=True)
-class Solution:
-    """A line in the frame of the points, and how it was found."""
+class Solution(NamedTuple):
+    """A line on the scale of the frame of the points, but not shifted, and how it was found."""
 
-    slope: float
-    level: float
+    slope: DoubleDouble
+    intercept: DoubleDouble
     loss: float
     n_iter: int
     status: Status
@@ -26,5 +25,5 @@ class Solution:
 class Solver(Protocol):
     """A way to find the line of least loss. An option of a solver is an attribute of it."""
 
-    def solve(self, points: Points, loss: Loss) -> Solution:
-        """Return the line of least loss through points whose moments are finite."""
+    def solve(self, points: Points, loss: Loss, *, fit_intercept: bool = True) -> Solution:
+        """Return the line of least loss through points whose moments are finite and determine one."""

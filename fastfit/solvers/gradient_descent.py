@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastfit.coordinates import Axes
-from fastfit.losses import Loss
+from fastfit.coordinates import Axes, Evaluation, Spread
+from fastfit.double_double import DoubleDouble
+from fastfit.losses import Loss, SquaredError
 from fastfit.moments import Moments
-from fastfit.points.base import Evaluation, Points
+from fastfit.points.base import Points
 from fastfit.result import History, Iterate, Status
 from fastfit.solvers.base import Solution
-from fastfit.validation import finite_number, positive_integer
+from fastfit.validation import finite_number, positive_integer, require_one_of, true_or_false
 
 Callback = Callable[[Iterate], Any]
 
@@ -50,6 +51,9 @@ class GradientDescent:
     callback : callable or None
         Called with an ``Iterate`` after every step. If it returns something true, or raises StopIteration, the
         fit ends.
+    passes : {"auto", "samples", "moments"}
+        "samples" reads the points at every step. "moments" reads them once, for their moments, and descends on
+        those: the same states but for rounding, for least squares alone. "auto" does so where it can.
     rng : None, int or numpy.random.Generator
         For ``init="random"`` alone, as in ``numpy.random.default_rng``.
 
@@ -73,6 +77,7 @@ class GradientDescent:
     tol: float = 1e-10
     record_every: int | None = None
     callback: Callback | None = field(default=None, repr=False)
+    passes: str = "auto"
     rng: int | np.random.Generator | None = None
 
     def __post_init__(self) -> None:
@@ -84,22 +89,26 @@ class GradientDescent:
         if not (isinstance(self.learning_rate, str) and self.learning_rate == "auto"):
             must_be = "'auto' or a finite number above 0"
             finite_number(self.learning_rate, "learning_rate", must_be, above=0.0)
-        if not isinstance(self.standardize, (bool, np.bool_)):
-            raise TypeError(f"standardize must be True or False; got {self.standardize!r}")
+        true_or_false(self.standardize, "standardize")
         positive_integer(self.max_iter, "max_iter")
         finite_number(self.tol, "tol", "a finite number of at least 0", above=-math.ulp(0.0))
         if self.record_every is not None:
             positive_integer(self.record_every, "record_every")
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback must be callable or None; got {self.callback!r}")
+        require_one_of(self.passes, ("auto", "samples", "moments"), "passes")
 
-    def solve(self, points: Points, loss: Loss) -> Solution:
+    def solve(self, points: Points, loss: Loss, *, fit_intercept: bool = True) -> Solution:
         """Return the line of least loss, or the best found, with the status that says which."""
         moments = points.moments()
-        raw, standard = Axes.raw(moments.frame), moments.standard_axes
+        reader, points = points, self._where_to_descend(points, loss)
+        frame = points.frame
+        spread = moments.seen_from(frame)
+        raw = Axes.raw(frame)
+        standard = (Axes.standard if fit_intercept else Axes.through_origin)(frame, spread)
         axes = standard if self.standardize else raw
         # The line is kept in the frame, where an offset of y or x costs no digits, and stepped along the axes.
-        line = self._start(axes, raw)
+        line = self._start(axes, raw, fit_intercept)
         automatic = self.learning_rate == "auto"
         here = points.evaluate(loss, *line, curvature=automatic)
         if not math.isfinite(here.loss + here.grad_slope + here.grad_level):
@@ -107,14 +116,22 @@ class GradientDescent:
                 "the loss of the first line overflows float64: "
                 "start closer to the points (init), or rescale x and y"
             )
-        step = 1.0 / _steepest(axes, here) if automatic else float(self.learning_rate)
-        best, best_line = here, line
+        step = 1.0 / _steepest(axes, here, fit_intercept) if automatic else float(self.learning_rate)
+        best, best_line, best_size = here, line, math.inf
         recorded: list[Iterate] = []
         n_iter = 0
         while True:
-            status = self._check(here, best, moments, line, standard)
-            if here.loss < best.loss:
+            status = None
+            # With a stable step the loss never rises, but for rounding: of its sum, and of the residuals, by a few
+            # ulp of the terms they are the difference of.
+            if here.loss <= best.loss:
                 best, best_line = here, line
+            elif not math.sqrt(here.loss) <= math.sqrt(best.loss) * (1.0 + 1e-12) + _rounding(spread, *line):
+                status = Status.DIVERGED
+            if status is None and self.tol > 0:
+                along, across = standard.gradient_from_frame(here.grad_slope, here.grad_level)
+                if abs(along) <= 2.0 * self.tol and (not fit_intercept or abs(across) <= 2.0 * self.tol):
+                    status = Status.CONVERGED
             recording = self.record_every is not None and n_iter % self.record_every == 0
             if recording or (self.callback and n_iter > 0):
                 state = _iterate(n_iter, raw, line, here)
@@ -127,7 +144,7 @@ class GradientDescent:
             if status is not None:
                 break
             along, across = axes.gradient_from_frame(here.grad_slope, here.grad_level)
-            change = axes.step_to_frame(-step * along, -step * across)
+            change = axes.step_to_frame(-step * along, -step * across if fit_intercept else 0.0)
             moved = (line[0] + change[0], line[1] + change[1])
             if moved == line and self.tol > 0:
                 status = Status.STALLED
@@ -141,7 +158,7 @@ class GradientDescent:
         message = status.value
         if status is Status.DIVERGED:
             line, here = best_line, best
-            limit = 2.0 / _steepest(axes, points.evaluate(loss, *line, curvature=True))
+            limit = 2.0 / _steepest(axes, points.evaluate(loss, *line, curvature=True), fit_intercept)
             message += (
                 f" The largest stable learning rate for these data is {limit:.6g} "
                 "(stay below it; half of it is fast and safe)."
@@ -149,35 +166,35 @@ class GradientDescent:
         elif status is Status.MAX_ITER and self.tol == 0:
             message += " (With tol=0, which asks for max_iter steps, that is as expected.)"
         history = History.of(recorded) if recorded else None
-        return Solution(*line, here.loss, n_iter, status, message, history)
+        slope, intercept = DoubleDouble(line[0]), frame.intercept(*line)
+        mean_square = here.loss
+        if points is moments and not moments.resolves(mean_square):
+            seen = reader.residuals(slope, reader.frame.level(slope, intercept))
+            mean_square = mean_square if seen is None else seen.rr / moments.weight_sum
+        return Solution(slope, intercept, mean_square, n_iter, status, message, history)
 
-    def _start(self, axes: Axes, raw: Axes) -> tuple[float, float]:
+    def _where_to_descend(self, points: Points, loss: Loss) -> Points:
+        """Return the points themselves, or their moments."""
+        squared = isinstance(loss, SquaredError)
+        if self.passes == "moments" and not squared:
+            raise ValueError(f"passes='moments' needs loss='squared_error'; got {loss!r}")
+        if self.passes == "samples" and isinstance(points, Moments):
+            raise ValueError("passes='samples' needs points to read; got their moments alone")
+        return points.moments() if squared and self.passes != "samples" else points
+
+    def _start(self, axes: Axes, raw: Axes, fit_intercept: bool) -> tuple[float, float]:
         """Return the first line, in the frame."""
         if self.init is None:
             return axes.line_to_frame(0.0, 0.0)
         if isinstance(self.init, str):
             p, q = np.random.default_rng(self.rng).standard_normal(2).tolist()
-            return axes.line_to_frame(p, q)
-        return raw.line_to_frame(*_pair(self.init))
-
-    def _check(
-        self,
-        here: Evaluation,
-        best: Evaluation,
-        moments: Moments,
-        line: tuple[float, float],
-        standard: Axes,
-    ) -> Status | None:
-        """Return how the descent ends here, or None if it goes on."""
-        # With a stable step the loss never rises, but for rounding: of its sum, and of the residuals, by a few ulp
-        # of the terms they are the difference of.
-        rounding = 8.0 * _EPSILON * _size_of_terms(moments, *line)
-        if not math.sqrt(here.loss) <= math.sqrt(best.loss) * (1.0 + 1e-12) + rounding:
-            return Status.DIVERGED
-        gradient = standard.gradient_from_frame(here.grad_slope, here.grad_level)
-        if self.tol > 0 and max(map(abs, gradient)) <= 2.0 * self.tol:
-            return Status.CONVERGED
-        return None
+            return axes.line_to_frame(p, q if fit_intercept else 0.0)
+        slope, intercept = _pair(self.init)
+        if not fit_intercept and intercept != 0.0:
+            raise ValueError(
+                f"the intercept of init must be 0 with fit_intercept=False; got {intercept!r}"
+            )
+        return raw.line_to_frame(slope, intercept)
 
 
 def _pair(init: Any) -> tuple[float, float]:
@@ -200,10 +217,11 @@ def _check_rng(rng: Any, at_random: bool) -> None:
         raise TypeError(f"rng must be {must_be}; got {rng!r}") from error
 
 
-def _steepest(axes: Axes, evaluation: Evaluation) -> float:
+def _steepest(axes: Axes, evaluation: Evaluation, fit_intercept: bool) -> float:
     """Return the largest curvature of the mean loss on the axes, or raise if float64 cannot hold it."""
     assert evaluation.curvature is not None
-    steepest = axes.curvature_from_frame(evaluation.curvature).largest_eigenvalue
+    curvature = axes.curvature_from_frame(evaluation.curvature)
+    steepest = curvature.largest_eigenvalue if fit_intercept else curvature.slope_slope
     if not 0.0 < steepest < math.inf:
         raise ValueError(
             "the curvature of the loss in raw coordinates is beyond the range of float64: "
@@ -212,11 +230,11 @@ def _steepest(axes: Axes, evaluation: Evaluation) -> float:
     return steepest
 
 
-def _size_of_terms(moments: Moments, slope: float, level: float) -> float:
-    """Return the size of the numbers that residuals are made of, in the frame."""
-    v = math.sqrt(moments.vv) + abs(moments.v_mean)
-    u = math.sqrt(moments.uu) + abs(moments.u_mean)
-    return v + abs(slope) * u + abs(level)
+def _rounding(spread: Spread, slope: float, level: float) -> float:
+    """Return by how much residuals may be off: a few ulp of the numbers they are made of, in the frame."""
+    v = math.sqrt(spread.vv) + abs(spread.v_mean)
+    u = math.sqrt(spread.uu) + abs(spread.u_mean)
+    return 8.0 * _EPSILON * (v + abs(slope) * u + abs(level))
 
 
 def _iterate(n_iter: int, raw: Axes, line: tuple[float, float], here: Evaluation) -> Iterate:

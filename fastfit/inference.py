@@ -1,0 +1,178 @@
+"""Errors of a least-squares line: what its points tell of slope, intercept and predictions.
+
+The formulas are those of linear regression with independent errors, as in Seber and Lee, "Linear Regression
+Analysis" (2003), sections 3.5 and 5.3. Distributions are SciPy's.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastfit.double_double import DoubleDouble, add, multiply
+from fastfit.least_squares import Centred, LeastSquares
+from fastfit.moments import Moments
+
+_MISSING = "intervals and p-values need SciPy: pip install 'fastfit[stats]'"
+
+
+class Inference:
+    """Errors of a line through points with these moments.
+
+    Parameters
+    ----------
+    moments : Moments
+        The moments of the points.
+    slope, intercept : DoubleDouble
+        The line, on the scale of the moments.
+    residual_square : float
+        Weighted sum of squared residuals, on that scale.
+    fit_intercept : bool
+        Whether the intercept was fitted.
+    repeats : float
+        How many points there are, one that stands twice counted twice.
+    unit : float
+        The standard deviation of a point of weight 1, if those were given; 1 else.
+    known_sigma : bool
+        Whether the standard deviations are those of the points, and not known up to a factor.
+    """
+
+    def __init__(
+        self,
+        moments: Moments,
+        slope: DoubleDouble,
+        intercept: DoubleDouble,
+        residual_square: float,
+        *,
+        fit_intercept: bool,
+        repeats: float,
+        unit: float,
+        known_sigma: bool,
+    ) -> None:
+        self._moments = moments
+        self._slope, self._intercept = slope, intercept
+        self._residual_square = residual_square
+        self._fit_intercept = fit_intercept
+        self._unit, self._known_sigma = unit, known_sigma
+        self.n_dof = repeats - (2.0 if fit_intercept else 1.0)
+
+    @cached_property
+    def _best(self) -> LeastSquares:
+        return self._moments.least_squares(fit_intercept=self._fit_intercept)
+
+    @property
+    def _sums(self) -> Centred:
+        return self._best.moments
+
+    @property
+    def _scale(self) -> tuple[int, int]:
+        return self._moments.frame[2:]
+
+    @property
+    def _variance(self) -> float:
+        """The variance of a point of weight 1, on the scale of the moments; NaN if no points tell."""
+        if self._known_sigma:
+            return math.ldexp(self._unit, self._scale[1]) ** 2
+        return self._residual_square / self.n_dof if self.n_dof > 0.0 else math.nan
+
+    @property
+    def residual_std(self) -> float:
+        """The standard deviation of the residuals, in units of y, or of sigma if that was given."""
+        if not self.n_dof > 0.0:
+            return math.nan
+        return math.ldexp(math.sqrt(self._residual_square / self.n_dof), -self._scale[1]) / self._unit
+
+    @property
+    def rvalue(self) -> float:
+        """The correlation coefficient; without intercept, its counterpart about zero. NaN if y has no spread."""
+        sums = self._sums
+        if not sums.yy.high > 0.0:
+            return math.nan
+        explained = 1.0 - self._best.residual_square / sums.yy.high
+        if explained > 0.5:
+            return math.copysign(math.sqrt(explained), sums.xy.high)
+        return sums.xy.high / (math.sqrt(sums.xx.high) * math.sqrt(sums.yy.high))
+
+    @property
+    def stderr(self) -> float:
+        """Standard error of the slope."""
+        x_exponent, y_exponent = self._scale
+        return math.ldexp(math.sqrt(self._variance / self._sums.xx.high), x_exponent - y_exponent)
+
+    @property
+    def intercept_stderr(self) -> float:
+        """Standard error of the intercept; 0 where it is not fitted."""
+        return self._line_stderr(0.0)
+
+    @property
+    def covariance(self) -> NDArray[np.float64]:
+        """Covariance of slope and intercept, in this order."""
+        x_exponent, y_exponent = self._scale
+        sums = self._sums
+        slope = self._variance / sums.xx.high
+        cross = -sums.x_mean.high * slope if self._fit_intercept else 0.0 * slope
+        along = math.ldexp(math.sqrt(slope), x_exponent - y_exponent) ** 2
+        across = math.ldexp(cross, x_exponent - 2 * y_exponent)
+        return np.array([[along, across], [across, self.intercept_stderr**2]])
+
+    def pvalue(self, slope: float) -> float:
+        """Return the two-sided p-value of a slope of zero; NaN if the residuals tell nothing about it."""
+        stderr = self.stderr
+        if stderr == 0.0:
+            return 0.0 if slope else math.nan
+        return 2.0 * self._tail(-abs(slope) / stderr)
+
+    def quantile(self, level: float) -> float:
+        """Return how many standard errors an interval of this level reaches to either side."""
+        special = _special()
+        tail = 0.5 * (1.0 + level)
+        if self._known_sigma:
+            return float(special.ndtri(tail))
+        return float(special.stdtrit(self.n_dof, tail)) if self.n_dof > 0.0 else math.nan
+
+    def predict(self, x: NDArray[np.float64], slope: float, intercept: float) -> Any:
+        """Return the line at x, computed from the mean of x, so that time stamps cost no digits."""
+        moments = self._moments
+        if self._scale != (0, 0) or not self._fit_intercept:
+            return slope * x + intercept
+        center = moments.frame.x_center
+        level = add(self._intercept, multiply(self._slope, center)).high
+        return level + slope * ((x - center.high) - center.low)
+
+    def band(self, x: NDArray[np.float64], level: float, *, of_points: bool) -> Any:
+        """Return the half width of the band about the line at x, of the line itself or of further points."""
+        return self.quantile(level) * self._line_stderr(x, of_points=of_points)
+
+    def _line_stderr(self, x: Any, *, of_points: bool = False) -> Any:
+        """Return the standard error of the line at x, or of a further point of weight 1 there."""
+        x_exponent, y_exponent = self._scale
+        sums = self._sums
+        x = np.ldexp(x, x_exponent) if x_exponent else x
+        if self._fit_intercept:
+            # The mean of x in two parts, which time stamps need.
+            off = (x - self._moments.frame.x_center.high) - self._moments.frame.x_center.low
+            share = 1.0 / sums.w.high + off / sums.xx.high * off
+        else:
+            share = x / sums.xx.high * x
+        error = np.sqrt(self._variance * (share + (1.0 if of_points else 0.0)))
+        error = np.ldexp(error, -y_exponent) if y_exponent else error
+        return float(error) if np.ndim(error) == 0 else error
+
+    def _tail(self, t: float) -> float:
+        special = _special()
+        if self._known_sigma:
+            return float(special.ndtr(t))
+        return float(special.stdtr(self.n_dof, t)) if self.n_dof > 0.0 else math.nan
+
+
+def _special() -> Any:
+    """Return SciPy's distribution functions, looked up when they are asked for."""
+    try:
+        from scipy import special
+    except ImportError as error:
+        raise ImportError(_MISSING) from error
+    return special
