@@ -26,7 +26,7 @@ NAN_POLICIES = ("raise", "omit", "propagate")
 
 _NAN = DoubleDouble(math.nan)
 _NOT_FITTED = Solution(_NAN, _NAN, math.nan, 0, Status.NOT_FINITE, Status.NOT_FINITE.value)
-_TINY = 2.0**-1022
+_TINY, _HUGE = 2.0**-1022, 2.0**1023
 
 
 def fit_line(
@@ -110,7 +110,9 @@ def fit_line(
     if isinstance(x, Moments):
         for name, value in (("y", y), ("sample_weight", sample_weight), ("sigma", sigma)):
             if value is not None:
-                raise ValueError(f"{name} must be left out when x is Moments, which know it already")
+                raise ValueError(
+                    f"{name} must be left out when x is Moments, which know it already"
+                )
         points: Any = x
     else:
         points = points_of(
@@ -196,6 +198,8 @@ def _in_callers_units(solution: Solution, moments: Moments) -> tuple[float, floa
         slope = _scaled(slope, x_exponent - y_exponent)
         intercept = _scaled(intercept, -y_exponent)
         loss = _scaled(loss, -2 * y_exponent)
+    elif _TINY < abs(slope) < _HUGE and _TINY < abs(intercept) < _HUGE and _TINY < loss < _HUGE:
+        return slope, intercept, loss
     # A loss of a few ulp squared is rounding, and may vanish; any other number must keep its digits.
     rounding = (8.0 * 2.0**-52) ** 2 * moments.mean_square_of_y
     for value, name, before, arguments, floor in (

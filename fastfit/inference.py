@@ -84,7 +84,9 @@ class Inference:
         """The standard deviation of the residuals, in units of y, or of sigma if that was given."""
         if not self.n_dof > 0.0:
             return math.nan
-        return math.ldexp(math.sqrt(self._residual_square / self.n_dof), -self._scale[1]) / self._unit
+        return (
+            math.ldexp(math.sqrt(self._residual_square / self.n_dof), -self._scale[1]) / self._unit
+        )
 
     @property
     def rvalue(self) -> float:

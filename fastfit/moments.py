@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from numpy.typing import ArrayLike
 
 from fastfit.coordinates import Curvature, Evaluation, Frame, Spread
-from fastfit.double_double import DoubleDouble, scaled, subtract
+from fastfit.double_double import DoubleDouble, scaled
 from fastfit.least_squares import Centred, LeastSquares, Line, is_resolved, merged
 from fastfit.losses import Loss, SquaredError
 
@@ -346,8 +346,8 @@ class Moments:
         """Return means and mean products as plain numbers, in the coordinates of a frame."""
         w, x_mean, y_mean, xx, xy, yy = self._sums
         return Spread(
-            subtract(x_mean, frame.x_center).high,
-            subtract(y_mean, frame.y_center).high,
+            (x_mean.high - frame.x_center.high) + (x_mean.low - frame.x_center.low),
+            (y_mean.high - frame.y_center.high) + (y_mean.low - frame.y_center.low),
             xx.high / w.high,
             xy.high / w.high,
             yy.high / w.high,
@@ -365,6 +365,10 @@ def _on_one_scale(one: Moments, other: Moments) -> tuple[Moments, Moments]:
     """Return both moments on the scale of those with the larger numbers, for x and for y."""
     if one._x_exponent == other._x_exponent and one._y_exponent == other._y_exponent:
         return one, other
-    x = max(one, other, key=lambda m: m._size(m._sums.x_mean, m._sums.xx, m._x_exponent))._x_exponent
-    y = max(one, other, key=lambda m: m._size(m._sums.y_mean, m._sums.yy, m._y_exponent))._y_exponent
+    x = max(
+        one, other, key=lambda m: m._size(m._sums.x_mean, m._sums.xx, m._x_exponent)
+    )._x_exponent
+    y = max(
+        one, other, key=lambda m: m._size(m._sums.y_mean, m._sums.yy, m._y_exponent)
+    )._y_exponent
     return one._on_scale(x, y), other._on_scale(x, y)

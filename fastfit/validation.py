@@ -86,7 +86,7 @@ def columns(x: Any, y: Any, sample_weight: Any = None, sigma: Any = None) -> Col
     ValueError
         If any is not a single column, if lengths differ, or if a sigma is not above 0.
     """
-    masks = [mask for mask in map(_mask, (x, y, sample_weight, sigma)) if mask is not None]
+    masks = [_mask(values) for values in (x, y, sample_weight, sigma) if _is_masked(values)]
     (x, x_offset), (y, y_offset) = _column(x, "x"), _column(y, "y")
     if x.size != y.size:
         raise ValueError(f"x and y must have the same length; got {x.size:,} and {y.size:,}")
@@ -105,9 +105,9 @@ def columns(x: Any, y: Any, sample_weight: Any = None, sigma: Any = None) -> Col
         x, y = x[kept], y[kept]
         w = None if w is None else w[kept]
         repeats = repeats[kept] if isinstance(repeats, np.ndarray) else repeats and float(x.size)
-    for column in (x, y, w):
-        if column is not None:
-            column.flags.writeable = False
+        x, y = _read_only_view(x), _read_only_view(y)
+    if w is not None:
+        w = _read_only_view(w)
     return Columns(x, y, x_offset, y_offset, w, w_unit, repeats, kept)
 
 
@@ -142,16 +142,20 @@ def _what_came(value: Any) -> str:
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
 
 
-def _mask(values: Any) -> NDArray[np.bool_] | None:
+def _is_masked(values: Any) -> bool:
     # Not imported for this: it takes 30 ms, and who has a masked array has imported it.
     masked_arrays = sys.modules.get("numpy.ma")
-    if masked_arrays is not None and isinstance(values, masked_arrays.MaskedArray):
-        mask: NDArray[np.bool_] = masked_arrays.getmaskarray(values).reshape(-1)
-        return mask
-    return None
+    return masked_arrays is not None and isinstance(values, masked_arrays.MaskedArray)
+
+
+def _mask(values: Any) -> NDArray[np.bool_]:
+    mask: NDArray[np.bool_] = np.ma.getmaskarray(values).reshape(-1)
+    return mask
 
 
 def _column(values: Any, name: str, *, shifted: bool = True) -> tuple[Column, float]:
+    if type(values) is np.ndarray and values.ndim == 1 and _is_ready(values):
+        return _read_only_view(values), 0.0
     array = real_array(values, name)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
@@ -160,15 +164,24 @@ def _column(values: Any, name: str, *, shifted: bool = True) -> tuple[Column, fl
             f"{name} must be one-dimensional, or a single column; got an array of shape {array.shape}"
         )
     offset = 0.0
-    if array.dtype.char not in "df" or not array.dtype.isnative or not array.flags.aligned:
+    if not _is_ready(array):
         exact_in_float32 = array.dtype.itemsize <= 2 or array.dtype.char == "f"
         if shifted:
             array, offset = _shifted(array)
         with np.errstate(over="ignore"):  # beyond float64 is infinity, which is looked for
             array = array.astype(np.float32 if exact_in_float32 else np.float64)
+    return _read_only_view(array), offset
+
+
+def _is_ready(array: NDArray[Any]) -> bool:
+    """Whether the kernels take an array as it is."""
+    return array.dtype.char in "df" and array.dtype.isnative and array.flags.aligned
+
+
+def _read_only_view(array: NDArray[Any]) -> Column:
     view = array.view(np.ndarray)
     view.flags.writeable = False
-    return view, offset
+    return view
 
 
 def _shifted(array: NDArray[Any]) -> tuple[NDArray[Any], float]:

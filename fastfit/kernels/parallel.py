@@ -83,7 +83,13 @@ def _finish(what: Any, n: Any, center: Any, sums: Any, lost: Any) -> Any:
 
 for function in (passes.difference, passes.on_grid, passes.product_on_grid, passes.residual):
     register_jitable(**flags.POINT)(function)
-for function in (passes.grid_for, passes.products, passes.weighted_products):
+for function in (
+    passes.rough_center,
+    passes.center_for,
+    passes.grid_for,
+    passes.products,
+    passes.weighted_products,
+):
     register_jitable(**flags.BLOCK_SUMS)(function)
 for function in (
     double_double.two_sum,
@@ -209,28 +215,30 @@ def run(
         try:
             if _threads_are_safe():
                 with _at_most(n_threads):
-                    return _driver(True, *arguments)(*arguments)
+                    return what.result(_driver(True, *arguments)(*arguments))
         finally:
             _region.release()
-    return _driver(False, *arguments)(*arguments)
+    return what.result(_driver(False, *arguments)(*arguments))
 
 
-def glance(values: Any, step: int) -> tuple[float, float]:
-    """Return mean and mean square deviation of every ``step``-th value."""
-    return _compiled_once(_GLANCE, ("glance", *_layout(values)), values, step)(values, step)  # type: ignore[no-any-return]
+def glance(x: Any, y: Any, step: int) -> tuple[float, float, float, float]:
+    """Return rough centers of x and of y and mean squares about them, from every ``step``-th point."""
+    key = ("glance", *_layout(x), *_layout(y))
+    return _compiled_once(_GLANCE, key, x, y, step)(x, y, step)  # type: ignore[no-any-return]
 
 
 def _layout(values: Any) -> tuple[Any, ...]:
-    """Return all that tells arrays apart for the compiler."""
-    return (None,) if values is None else (values.dtype.str, values.flags.num)
+    """Return all that tells arrays apart for the compiler; they are all in native byte order."""
+    return (None,) if values is None else (values.dtype.char, values.flags.num)
 
 
 def _driver(parallel: bool, *arguments: Any) -> Any:
     """Return the compiled driver for arguments of these types, checked once against the reference."""
     what, loss, x, y, w, *_ = arguments
     # center is a pair of floats, and given has as many as what says.
-    key = (parallel, type(what), type(loss), *map(type, loss or ()))
-    key += (*_layout(x), *_layout(y), *_layout(w))
+    key = (parallel, type(what), type(loss), *_layout(x), *_layout(y), *_layout(w))
+    if loss:
+        key += tuple(map(type, loss))
     driver = _ready.get(key)
     if driver is None:
         compiled = _DRIVERS[parallel]
@@ -269,7 +277,7 @@ def _agrees(
     given = (0.75, 0.125, 0.5, 3.0)[: len(given)]
     arguments = (what, loss, sample_x, sample_y, weights, (0.25, -0.5), given)
     expected = _flat(reference.run(*arguments))
-    got = _flat(driver(*arguments, np.empty_like(rows, shape=(3, len(what)))))
+    got = _flat(what.result(driver(*arguments, np.empty_like(rows, shape=(3, len(what))))))
     # Both sum some 16,000 numbers of order 1,000; wrong code is not wrong in the tenth digit, nor, where numbers have
     # two parts, in the twentieth.
     size = max(abs(high) for high, _ in expected)

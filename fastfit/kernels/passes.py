@@ -8,6 +8,7 @@ weights, or is None; ``given`` is what else the pass needs, such as the line ``s
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -19,6 +20,8 @@ from fastfit.least_squares import Centred, Line, centred, line_of
 # Points to a block. Bounds of blocks depend on the number of points alone, and blocks are added up in order, so
 # the result does not depend on the number of threads. 8,192 points of x and y fit in the second-level cache.
 BLOCK = 8192
+# Points whose mean is so few standard deviations off zero are read as they are.
+NEAR_ZERO = 4.0
 
 
 def difference(a: Any, b: Any) -> Any:
@@ -98,7 +101,12 @@ class LossGradient(NamedTuple):
     @staticmethod
     def finish(what: Any, n: Any, center: Any, sums: Any, lost: Any) -> Any:
         """Return the sums over all blocks."""
-        return LossGradient(sums[0] + lost[0], sums[1] + lost[1], sums[2] + lost[2])
+        return sums[0] + lost[0], sums[1] + lost[1], sums[2] + lost[2]
+
+    @classmethod
+    def result(cls, numbers: Any) -> LossGradient:
+        """Return the sums over all blocks by name."""
+        return cls(*numbers)
 
 
 class LossGradientCurvature(NamedTuple):
@@ -143,7 +151,19 @@ class LossGradientCurvature(NamedTuple):
     @staticmethod
     def finish(what: Any, n: Any, center: Any, sums: Any, lost: Any) -> Any:
         """Return the sums over all blocks."""
-        return LossGradientCurvature(sums[0] + lost[0], sums[1] + lost[1], sums[2] + lost[2], sums[3] + lost[3], sums[4] + lost[4], sums[5] + lost[5])
+        return (
+            sums[0] + lost[0],
+            sums[1] + lost[1],
+            sums[2] + lost[2],
+            sums[3] + lost[3],
+            sums[4] + lost[4],
+            sums[5] + lost[5],
+        )
+
+    @classmethod
+    def result(cls, numbers: Any) -> LossGradientCurvature:
+        """Return the sums over all blocks by name."""
+        return cls(*numbers)
 
 
 class ResidualSums(NamedTuple):
@@ -176,15 +196,38 @@ class ResidualSums(NamedTuple):
     @staticmethod
     def finish(what: Any, n: Any, center: Any, sums: Any, lost: Any) -> Any:
         """Return the sums over all blocks."""
-        return ResidualSums(sums[0] + lost[0], sums[1] + lost[1], sums[2] + lost[2])
+        return sums[0] + lost[0], sums[1] + lost[1], sums[2] + lost[2]
+
+    @classmethod
+    def result(cls, numbers: Any) -> ResidualSums:
+        """Return the sums over all blocks by name."""
+        return cls(*numbers)
 
 
 class Products(NamedTuple):
-    """What comes of the passes below: moments, the least-squares line, and the sum of negative weights."""
+    """What comes of the passes below.
+
+    The moments of the points, and their line of least squares; means and variances of u and v, which show whether the
+    center was chosen well; and the sum of negative weights.
+    """
 
     moments: Centred
     line: Line
+    u_mean: float
+    v_mean: float
+    uu: float
+    vv: float
     negative: float
+
+    @classmethod
+    def of(cls, numbers: Any) -> Products:
+        """Return the numbers that ``finished`` lists, by name."""
+        pairs = list(map(_pair, zip(numbers[:18:2], numbers[1:18:2], strict=True)))
+        return cls(Centred(*pairs[:6]), Line(*pairs[6:]), *numbers[18:])
+
+
+# Twice as fast as calling the class.
+_pair = functools.partial(tuple.__new__, DoubleDouble)
 
 
 class ProductSums(NamedTuple):
@@ -226,6 +269,11 @@ class ProductSums(NamedTuple):
         w = DoubleDouble(float(n), 0.0)
         return finished(w, 0, 5, center, sums, lost, 0.0)
 
+    @classmethod
+    def result(cls, numbers: Any) -> Products:
+        """Return the moments of all points by name."""
+        return Products.of(numbers)
+
 
 class WeightedProductSums(NamedTuple):
     r"""The same with weights: sums of ``w``, ``w u``, ``w v`` and of the weighted products.
@@ -265,37 +313,48 @@ class WeightedProductSums(NamedTuple):
         """Return the moments of all points."""
         return finished(joined(0, 6, sums, lost), 1, 6, center, sums, lost, sums[12] + lost[12])
 
+    @classmethod
+    def result(cls, numbers: Any) -> Products:
+        """Return the moments of all points by name."""
+        return Products.of(numbers)
+
 
 def joined(k: Any, rest: Any, sums: Any, lost: Any) -> Any:
     """Return the k-th sum with all that belongs to it."""
-    return add(
-        two_sum(sums[k], lost[k] + lost[k + rest]), DoubleDouble(sums[k + rest], 0.0)
-    )
+    return add(two_sum(sums[k], lost[k] + lost[k + rest]), DoubleDouble(sums[k + rest], 0.0))
 
 
 def finished(w: Any, k: Any, rest: Any, center: Any, sums: Any, lost: Any, negative: Any) -> Any:
-    """Return what the sums from the k-th on tell."""
+    """Return the numbers of ``Products`` in a row, from the sums from the k-th on.
+
+    They are not named yet, since Numba takes a microsecond to hand a name to Python.
+    """
     x_center, y_center = center
-    if not w.high > 0.0:
-        nan = DoubleDouble(math.nan, math.nan)
-        none = DoubleDouble(0.0, 0.0)
-        empty = none if w.high == 0.0 else nan
-        nowhere = Centred(w, empty, empty, empty, empty, empty)
-        return Products(nowhere, Line(nan, nan, nan), negative)
-    moments = centred(
-        w,
-        joined(k, rest, sums, lost),
-        joined(k + 1, rest, sums, lost),
-        joined(k + 2, rest, sums, lost),
-        joined(k + 3, rest, sums, lost),
-        joined(k + 4, rest, sums, lost),
-        x_center,
-        y_center,
+    nothing = DoubleDouble(0.0 * w.high, 0.0)  # NaN, if the weights are
+    total = w.high if w.high != 0.0 else 1.0
+    m = Centred(w, nothing, nothing, nothing, nothing, nothing)
+    line = Line(nothing, nothing, nothing)
+    if w.high > 0.0:
+        m = centred(
+            w,
+            joined(k, rest, sums, lost),
+            joined(k + 1, rest, sums, lost),
+            joined(k + 2, rest, sums, lost),
+            joined(k + 3, rest, sums, lost),
+            joined(k + 4, rest, sums, lost),
+            x_center,
+            y_center,
+        )
+    if m.xx.high > 0.0:
+        line = line_of(m)
+    return (
+        *(m.w.high, m.w.low, m.x_mean.high, m.x_mean.low, m.y_mean.high, m.y_mean.low),
+        *(m.xx.high, m.xx.low, m.xy.high, m.xy.low, m.yy.high, m.yy.low),
+        *(line.slope.high, line.slope.low, line.intercept.high, line.intercept.low),
+        *(line.residual_square.high, line.residual_square.low),
+        *(m.x_mean.high - x_center + m.x_mean.low, m.y_mean.high - y_center + m.y_mean.low),
+        *(m.xx.high / total, m.yy.high / total, negative),
     )
-    if not moments.xx.high > 0.0:
-        nan = DoubleDouble(math.nan, math.nan)
-        return Products(moments, Line(nan, nan, nan), negative)
-    return Products(moments, line_of(moments), negative)
 
 
 def products(x: Any, y: Any, center: Any, uu_size: Any, vv_size: Any) -> Any:
@@ -371,8 +430,13 @@ def weighted_products(
     )
 
 
-def glance(values: Any, step: Any) -> Any:
-    """Return mean and mean square deviation of every ``step``-th value, to see roughly where they lie."""
+def glance(x: Any, y: Any, step: Any) -> Any:
+    """Return rough centers of x and of y and mean squares about them, from every ``step``-th point."""
+    return (*rough_center(x, step), *rough_center(y, step))
+
+
+def rough_center(values: Any, step: Any) -> Any:
+    """Return about where values lie, and their mean square about that, from every ``step``-th."""
     first = np.float64(values[0])
     count = (values.size + step - 1) // step
     total = 0.0
@@ -383,7 +447,23 @@ def glance(values: Any, step: Any) -> Any:
     for i in range(count):
         off = difference(difference(np.float64(values[i * step]), first), offset)
         square += off * off
-    return first + offset, square / count
+    return center_for(first + offset, square / count)
+
+
+def center_for(mean: Any, square: Any) -> Any:
+    """Return a center for values with this mean and variance, and their mean square about it.
+
+    It is 0 if that is not far outside of them, and else a multiple of about their standard deviation. Either way
+    nearly all values there can be are shifted by it without rounding. If all are the same, it is their value.
+    """
+    if not math.isfinite(mean + square):
+        return 0.0, 1.0
+    if square == 0.0:
+        return mean, square
+    if mean * mean <= NEAR_ZERO * NEAR_ZERO * square:
+        return 0.0, square + mean * mean
+    spacing = math.ldexp(1.0, math.frexp(square)[1] // 2)
+    return np.rint(mean / spacing) * spacing, square + spacing * spacing
 
 
 def block_sums(what: Any, loss: Any, x: Any, y: Any, w: Any, center: Any, given: Any) -> Any:

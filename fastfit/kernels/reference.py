@@ -16,6 +16,7 @@ from fastfit.kernels.passes import (
     ProductSums,
     ResidualSums,
     WeightedProductSums,
+    center_for,
 )
 
 
@@ -140,7 +141,7 @@ def run(
             weights = 1.0 if w is None else w[block].astype(np.float64)
             rows.append([float(total) for total in _SUMS[type(what)](loss, u, v, weights, given)])
     sums, lost = zip(*map(_sum_of_blocks, zip(*rows, strict=True)), strict=True)
-    return what.finish(what, x.size, center, sums, lost)
+    return what.result(what.finish(what, x.size, center, sums, lost))
 
 
 def _sum_of_blocks(sums: tuple[float, ...]) -> tuple[float, float]:
@@ -153,10 +154,13 @@ def _sum_of_blocks(sums: tuple[float, ...]) -> tuple[float, float]:
     return high, float(exact - Fraction(high))
 
 
-def glance(values: Any, step: int) -> tuple[float, float]:
-    """Return mean and mean square deviation of every ``step``-th value."""
-    sample = values[::step].astype(np.float64)
+def glance(x: Any, y: Any, step: int) -> tuple[float, float, float, float]:
+    """Return rough centers of x and of y and mean squares about them, from every ``step``-th point."""
     with np.errstate(all="ignore"):
-        off = sample - sample[0]
-        mean = off.mean()
-        return float(sample[0] + mean), float(np.square(off - mean).mean())
+        return (*_rough_center(x[::step]), *_rough_center(y[::step]))
+
+
+def _rough_center(values: Any) -> Any:
+    off = values.astype(np.float64) - float(values[0])
+    offset = float(off.mean())
+    return center_for(float(values[0]) + offset, float(np.square(off - offset).mean()))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from fastfit.kernels.passes import (
     BLOCK,
     LossGradient,
     LossGradientCurvature,
+    Products,
     ProductSums,
     ResidualSums,
     WeightedProductSums,
@@ -28,22 +30,21 @@ _PRODUCT_SUMS = ProductSums()
 _WEIGHTED_PRODUCT_SUMS = WeightedProductSums()
 _RESIDUAL_SUMS = ResidualSums()
 
-# A look at so many points, evenly spread, tells roughly where the points lie.
-_SAMPLE = 1000
+# A look at so many points, evenly spread, tells where the points lie, to some 6 % of their spread.
+_SAMPLE = 256
 # Squares of spreads within these bounds neither overflow nor underflow in any sum of a pass.
 _SMALLEST_SQUARE, _LARGEST_SQUARE = 1e-200, 1e200
 # Weights up to this size may be multiplied by such squares.
 _LARGEST_WEIGHT = 1e100
 # A center this many variances off the mean costs 6 of 80 bits.
 _CANCELLATION = 64.0
-# Points so few standard deviations off zero are read as they are: u is x, without any rounding.
-_NEAR_ZERO = 4.0
 # Blocks may have so many times the squares that the sample tells before they are added up once more.
 _MARGIN = 16.0
 # Reading in chunks keeps the temporaries of a closer look below a few megabytes.
 _CHUNK = 1 << 18
 
 
+@functools.cache
 def _backend(name: str) -> Any:
     if name == "numpy":
         from fastfit.kernels import reference
@@ -110,6 +111,8 @@ class ArrayPoints:
     def frame(self) -> Frame:
         """The coordinates in which lines are evaluated."""
         x_exponent, y_exponent = self._exponent
+        if self._offset == (0.0, 0.0):
+            return Frame(*map(DoubleDouble, self._center), x_exponent, y_exponent)
         return Frame(
             two_sum(self._center[0], math.ldexp(self._offset[0], x_exponent)),
             two_sum(self._center[1], math.ldexp(self._offset[1], y_exponent)),
@@ -154,12 +157,12 @@ class ArrayPoints:
             apart for float64.
         """
         if self._moments is None:
-            moments = self._sum_products()
+            found = self._sum_products()
             for _ in range(4):  # NaN left out, rescaled, centred, and one to spare
-                if self._is_sound(moments) or not self._look_closely(moments):
+                if _is_sound(found) or not self._look_closely(found):
                     break
-                moments = self._sum_products()
-            self._moments = moments
+                found = self._sum_products()
+            self._moments = self._moments_of(found)
         return self._moments
 
     def _run(self, what: Any, loss: Loss | None, given: tuple[float, ...]) -> Any:
@@ -170,63 +173,43 @@ class ArrayPoints:
 
     def _glance(self) -> None:
         """Choose the center from some of the points, and see what squares are to be expected about it."""
-        x_center, uu = self._rough_center(self._x)
-        y_center, vv = self._rough_center(self._y)
-        self._center, self._squares = (x_center, y_center), (uu, vv)
+        if self._x.size:
+            step = max(1, self._x.size // _SAMPLE)
+            x_center, uu, y_center, vv = self._kernels.glance(self._x, self._y, step)
+            self._center, self._squares = (float(x_center), float(y_center)), (uu, vv)
 
-    def _rough_center(self, values: Column) -> tuple[float, float]:
-        """Return where values lie, and their mean square about that, by a glance.
-
-        It is 0 for values near zero, and else a multiple of about their standard deviation. Either way the shift
-        is exact for nearly all values there can be. If all the values seen are the same, they lie just there.
-        """
-        if not values.size:
-            return 0.0, 0.0
-        mean, square = self._kernels.glance(values, max(1, values.size // _SAMPLE))
-        if not math.isfinite(mean + square):
-            return 0.0, 1.0
-        if square == 0.0:
-            return mean, 0.0
-        if mean * mean <= _NEAR_ZERO * _NEAR_ZERO * square:
-            return 0.0, square + mean * mean
-        step = math.ldexp(1.0, math.frexp(square)[1] // 2)
-        return round(mean / step) * step, square + step * step
-
-    def _sum_products(self) -> Moments:
+    def _sum_products(self) -> Products | None:
+        """Return the sums of products, None without points."""
         n = self._x.size
         if n == 0:
-            return Moments()
+            return None
         block = _MARGIN * min(n, BLOCK)
         expected = block * self._squares[0], block * self._squares[1]
         if self._w is None:
-            found = self._run(_PRODUCT_SUMS, None, expected)
-        else:
-            mean, _ = self._kernels.glance(self._w, max(1, n // _SAMPLE))
-            mean = mean if 0.0 < mean < _LARGEST_WEIGHT else 0.0
-            expected = (expected[0] * mean, expected[1] * mean, block * mean)
-            found = self._run(_WEIGHTED_PRODUCT_SUMS, None, expected)
-            if found.negative < 0.0:
-                self._raise_negative()
+            return cast(Products, self._run(_PRODUCT_SUMS, None, expected))
+        mean = float(self._w[:: max(1, n // _SAMPLE)].mean(dtype=np.float64))
+        mean = mean if 0.0 < mean < _LARGEST_WEIGHT else 0.0
+        expected_with_weights = (expected[0] * mean, expected[1] * mean, block * mean)
+        found: Products = self._run(_WEIGHTED_PRODUCT_SUMS, None, expected_with_weights)
+        if found.negative < 0.0:
+            self._raise_negative()
+        return found
+
+    def _moments_of(self, found: Products | None) -> Moments:
+        if found is None:
+            return Moments()
         sums, line = found.moments, found.line
-        if self._offset != (0.0, 0.0):
-            frame = self.frame
-            x_off = subtract(frame.x_center, DoubleDouble(self._center[0]))
-            y_off = subtract(frame.y_center, DoubleDouble(self._center[1]))
-            sums = sums._replace(x_mean=add(sums.x_mean, x_off), y_mean=add(sums.y_mean, y_off))
-            line = None
-        return Moments(n, sums, *self._exponent, line)
+        if self._offset == (0.0, 0.0):
+            return Moments(self._x.size, sums, *self._exponent, line)
+        frame = self.frame
+        x_off = subtract(frame.x_center, DoubleDouble(self._center[0]))
+        y_off = subtract(frame.y_center, DoubleDouble(self._center[1]))
+        sums = sums._replace(x_mean=add(sums.x_mean, x_off), y_mean=add(sums.y_mean, y_off))
+        return Moments(self._x.size, sums, *self._exponent)
 
-    def _is_sound(self, moments: Moments) -> bool:
-        """Whether all is well with moments."""
-        if not moments.is_finite or not moments.weight_sum:
-            return not self._x.size
-        spread = moments.seen_from(self.frame)
-        x_resolved = _resolves(spread.u_mean, spread.uu)
-        return x_resolved and _resolves(spread.v_mean, spread.vv)
-
-    def _look_closely(self, moments: Moments) -> bool:
-        """Find out what is wrong with moments, and return whether reading the points again will help."""
-        if not moments.is_finite:
+    def _look_closely(self, found: Products) -> bool:
+        """Find out what is wrong with sums, and return whether reading the points again will help."""
+        if not math.isfinite(found.u_mean + found.v_mean + found.uu + found.vv):
             counts = [self._count_not_finite(name) for name in ("x", "y", "sample_weight")]
             if any(counts) and self._nan_policy == "propagate":
                 return False
@@ -239,12 +222,11 @@ class ArrayPoints:
             x, y = x[self._w > 0.0], y[self._w > 0.0]
             if not x.size:
                 return False
-        u_mean, v_mean, uu, _, vv = moments.seen_from(self.frame)
         before = (self._exponent, self._center)
-        if not _resolves(u_mean, uu):
-            self._x = self._reframed(0, self._x, _range(x), u_mean, uu)
-        if not _resolves(v_mean, vv):
-            self._y = self._reframed(1, self._y, _range(y), v_mean, vv)
+        if not _resolves(found.u_mean, found.uu):
+            self._x = self._reframed(0, self._x, _range(x), found.u_mean, found.uu)
+        if not _resolves(found.v_mean, found.vv):
+            self._y = self._reframed(1, self._y, _range(y), found.v_mean, found.vv)
         return before != (self._exponent, self._center)
 
     def _reframed(
@@ -329,6 +311,13 @@ def _as_passed(values: Column, exponent: int, offset: float) -> Column:
     if exponent == 0 and offset == 0.0:
         return values
     return np.asarray(np.ldexp(values, -exponent) + offset)
+
+
+def _is_sound(found: Products | None) -> bool:
+    """Whether all is well with sums of products."""
+    return found is None or (
+        _resolves(found.u_mean, found.uu) and _resolves(found.v_mean, found.vv)
+    )
 
 
 def _resolves(mean: float, square: float) -> bool:

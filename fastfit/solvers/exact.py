@@ -45,6 +45,4 @@ class Exact:
                 off_center = subtract(frame.x_center, line.moments.x_mean).high
                 rx = seen.ru + off_center * seen.r
                 line = line.measured(seen.r, rx, seen.rr, fit_intercept=fit_intercept)
-        return Solution(
-            line.slope, line.intercept, line.mean_square, 0, Status.CONVERGED, _MESSAGE
-        )
+        return Solution(line.slope, line.intercept, line.mean_square, 0, Status.CONVERGED, _MESSAGE)

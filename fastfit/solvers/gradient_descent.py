@@ -116,7 +116,9 @@ class GradientDescent:
                 "the loss of the first line overflows float64: "
                 "start closer to the points (init), or rescale x and y"
             )
-        step = 1.0 / _steepest(axes, here, fit_intercept) if automatic else float(self.learning_rate)
+        step = (
+            1.0 / _steepest(axes, here, fit_intercept) if automatic else float(self.learning_rate)
+        )
         best, best_line, best_size = here, line, math.inf
         recorded: list[Iterate] = []
         n_iter = 0
@@ -126,11 +128,15 @@ class GradientDescent:
             # ulp of the terms they are the difference of.
             if here.loss <= best.loss:
                 best, best_line = here, line
-            elif not math.sqrt(here.loss) <= math.sqrt(best.loss) * (1.0 + 1e-12) + _rounding(spread, *line):
+            elif not math.sqrt(here.loss) <= math.sqrt(best.loss) * (1.0 + 1e-12) + _rounding(
+                spread, *line
+            ):
                 status = Status.DIVERGED
             if status is None and self.tol > 0:
                 along, across = standard.gradient_from_frame(here.grad_slope, here.grad_level)
-                if abs(along) <= 2.0 * self.tol and (not fit_intercept or abs(across) <= 2.0 * self.tol):
+                if abs(along) <= 2.0 * self.tol and (
+                    not fit_intercept or abs(across) <= 2.0 * self.tol
+                ):
                     status = Status.CONVERGED
             recording = self.record_every is not None and n_iter % self.record_every == 0
             if recording or (self.callback and n_iter > 0):
@@ -158,7 +164,9 @@ class GradientDescent:
         message = status.value
         if status is Status.DIVERGED:
             line, here = best_line, best
-            limit = 2.0 / _steepest(axes, points.evaluate(loss, *line, curvature=True), fit_intercept)
+            limit = 2.0 / _steepest(
+                axes, points.evaluate(loss, *line, curvature=True), fit_intercept
+            )
             message += (
                 f" The largest stable learning rate for these data is {limit:.6g} "
                 "(stay below it; half of it is fast and safe)."
