@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import numpy as np
 import typer
@@ -16,10 +16,12 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from fastfit import __version__, worked_example
-from fastfit.fit import SOLVERS, fit_line
+from fastfit.fit import fit_line
 from fastfit.points.files import read_columns
 from fastfit.result import ConvergenceWarning, Iterate, LineFit
-from fastfit.solvers.gradient_descent import Callback
+from fastfit.solvers.base import Solver
+from fastfit.solvers.exact import Exact
+from fastfit.solvers.gradient_descent import Callback, GradientDescent
 
 app = typer.Typer(
     help="Fit a straight line to millions of points.",
@@ -40,7 +42,16 @@ class SolverName(StrEnum):
     """How to go downhill."""
 
     AUTO = "auto"
+    EXACT = "exact"
     GRADIENT_DESCENT = "gradient_descent"
+
+
+class Passes(StrEnum):
+    """What a descent reads at every step."""
+
+    AUTO = "auto"
+    SAMPLES = "samples"
+    MOMENTS = "moments"
 
 
 BackendOption = Annotated[Backend, typer.Option(help="What computes the passes.")]
@@ -105,6 +116,16 @@ def _rate(text: str) -> float | str:
         return text  # "auto", or an error that the solver words
 
 
+def _solver(name: SolverName, given: dict[str, Any], callback: Callback | None) -> Solver:
+    """Return the solver with the options that were given, or raise if it has none of that name."""
+    if name is SolverName.GRADIENT_DESCENT or (name is SolverName.AUTO and given):
+        return GradientDescent(**given, callback=callback)
+    if given:
+        options = ", ".join("--" + option.replace("_", "-") for option in given)
+        raise ValueError(f"{options} must be left out with --solver exact, which takes no steps")
+    return Exact()
+
+
 @app.command()
 def fit(
     file: Annotated[
@@ -114,7 +135,24 @@ def fit(
         str | None, typer.Option(help="Column of x (of a .npy table, its number from 0).")
     ] = None,
     y: Annotated[str | None, typer.Option(help="Column of y.")] = None,
-    solver: Annotated[SolverName, typer.Option(help="How to go downhill.")] = SolverName.AUTO,
+    weight: Annotated[
+        str | None, typer.Option(help="Column of weights: 2 is the point twice.", metavar="COL")
+    ] = None,
+    sigma: Annotated[
+        str | None, typer.Option(help="Column of standard deviations of y.", metavar="COL")
+    ] = None,
+    absolute_sigma: Annotated[
+        bool, typer.Option("--absolute-sigma", help="Take errors from sigma, not from residuals.")
+    ] = False,
+    intercept: Annotated[
+        bool, typer.Option(help="Fit an intercept; without, the line passes the origin.")
+    ] = True,
+    solver: Annotated[
+        SolverName,
+        typer.Option(
+            help="Closed form, or descent; auto is exact unless an option of the descent is given."
+        ),
+    ] = SolverName.AUTO,
     init: Annotated[
         str | None,
         typer.Option(
@@ -123,20 +161,24 @@ def fit(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of --init random.")] = None,
     learning_rate: Annotated[
-        str, typer.Option(help="Step length, or auto.", metavar="NUMBER|auto")
-    ] = "auto",
+        str | None, typer.Option(help="Step length, or auto.", metavar="NUMBER|auto")
+    ] = None,
     standardize: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            help="Descend on axes with mean 0 and standard deviation 1; without, in those of the file, often slowly."
+            "--standardize/--no-standardize",
+            help="Descend on axes with mean 0 and standard deviation 1; without, in those of the file, often slowly.",
         ),
-    ] = True,
-    max_iter: Annotated[int, typer.Option(help="Largest number of steps.")] = 10_000,
+    ] = None,
+    max_iter: Annotated[int | None, typer.Option(help="Largest number of steps.")] = None,
     tol: Annotated[
-        float, typer.Option(help="How close to zero the gradient must come, free of units.")
-    ] = 1e-10,
+        float | None, typer.Option(help="How close to zero the gradient must come, free of units.")
+    ] = None,
     record_every: Annotated[
         int | None, typer.Option(help="Print every so many states, and the last.")
+    ] = None,
+    passes: Annotated[
+        Passes | None, typer.Option(help="Read the points at every step, or once.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Largest number of threads.")] = None,
     backend: BackendOption = Backend.NUMBA,
@@ -146,6 +188,7 @@ def fit(
     """Fit a line to two columns of a file by least squares.
 
     Rows with a missing value are left out, and counted. Columns need no names where the file has just two.
+    Options from --init to --passes are those of the descent.
 
     Example: fastfit fit flights.parquet --x distance --y air_time --plot flights.png
     """
@@ -154,25 +197,32 @@ def fit(
             from fastfit.plotting import axes_to_save, check_path, save
 
             check_path(plot)
-        x_values, y_values = read_columns(file, x, y)
-        with _progress(max_iter) as callback:
-            descent = SOLVERS[solver.value](
-                init=_pair(init),
-                learning_rate=_rate(learning_rate),
-                standardize=standardize,
-                max_iter=max_iter,
-                tol=tol,
-                record_every=record_every,
-                callback=callback,
-                rng=seed,
-            )
+        options = {
+            "init": _pair(init),
+            "rng": seed,
+            "learning_rate": None if learning_rate is None else _rate(learning_rate),
+            "standardize": standardize,
+            "max_iter": max_iter,
+            "tol": tol,
+            "record_every": record_every,
+            "passes": None if passes is None else passes.value,
+        }
+        given = {name: value for name, value in options.items() if value is not None}
+        named = {"sample_weight": weight, "sigma": sigma}
+        named = {name: column for name, column in named.items() if column is not None}
+        columns = read_columns(file, x, y, *filter(None, named.values()))
+        weights: dict[str, Any] = dict(zip(named, columns[2:], strict=True))
+        with _progress(max_iter or GradientDescent.max_iter) as callback:
             result = fit_line(
-                x_values,
-                y_values,
-                solver=descent,
+                columns[0],
+                columns[1],
+                solver=_solver(solver, given, callback),
+                fit_intercept=intercept,
+                absolute_sigma=absolute_sigma,
                 nan_policy="omit",
                 n_threads=threads,
                 backend=backend.value,
+                **weights,
             )
         if plot is not None:
             axes = result.plot(axes_to_save())

@@ -20,7 +20,11 @@ from fastfit.solvers.base import Solution, Solver
 from fastfit.solvers.exact import Exact
 from fastfit.solvers.gradient_descent import GradientDescent
 
-SOLVERS = {"auto": Exact, "exact": Exact, "gradient_descent": GradientDescent}
+SOLVERS: dict[str, type[Solver]] = {
+    "auto": Exact,
+    "exact": Exact,
+    "gradient_descent": GradientDescent,
+}
 BACKENDS = ("numba", "numpy")
 NAN_POLICIES = ("raise", "omit", "propagate")
 
@@ -154,7 +158,7 @@ def fit_line(
         status=solution.status,
         message=solution.message,
         history=solution.history,
-        _points=points,
+        _points=None if points is moments else points,
         _inference=inference,
     )
     if fit.status not in (Status.CONVERGED, Status.STOPPED, Status.NOT_FINITE):

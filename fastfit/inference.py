@@ -108,7 +108,7 @@ class Inference:
     @property
     def intercept_stderr(self) -> float:
         """Standard error of the intercept; 0 where it is not fitted."""
-        return self._line_stderr(0.0)
+        return float(self._line_stderr(0.0))
 
     @property
     def covariance(self) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ means and centred sums of products, and from those the line, come out.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 from fastfit.double_double import ZERO, DoubleDouble, add, divide, multiply, subtract
@@ -84,6 +85,8 @@ def line_of(m: Centred) -> Line:
 
 # Moments are right to some 80 bits about a center within 8 standard deviations of the mean, of which that costs 6.
 _RESOLUTION = 2.0**-74
+# Sums of residuals this small beside the residuals are rounding.
+_SIGNIFICANT = 2.0**-42
 # Residuals of this size beside y are those of a line that two floats cannot bring any closer: zero.
 _NOTHING = 2.0**-196
 
@@ -132,7 +135,7 @@ class LeastSquares(NamedTuple):
         return is_resolved(self.residual_square, self.moments.yy.high)
 
     def measured(self, r: float, rx: float, rr: float, *, fit_intercept: bool) -> LeastSquares:
-        """Return the line refined by sums of its residuals, as they were measured.
+        """Return the line with its residuals as they were measured, and refined where these tell more than moments.
 
         Parameters
         ----------
@@ -141,8 +144,11 @@ class LeastSquares(NamedTuple):
             their squares.
         """
         moments = self.moments
-        turn = rx / moments.xx.high
-        rise = r / moments.w.high if fit_intercept else 0.0
+        # Sums of residuals of a best line vanish, but for rounding.
+        told = _SIGNIFICANT * math.sqrt(rr)
+        turn = rx / moments.xx.high if abs(rx) > told * math.sqrt(moments.xx.high) else 0.0
+        risen = fit_intercept and abs(r) > told * math.sqrt(moments.w.high)
+        rise = r / moments.w.high if risen else 0.0
         left = rr - turn * rx - rise * r
         shift = rise - turn * moments.x_mean.high
         return self._replace(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _FORMAT = "fastfit.Moments"
 _VERSION = 1
+_EMPTY = Centred()
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,7 +55,7 @@ class Moments:
     """
 
     count: int = 0
-    _sums: Centred = Centred()
+    _sums: Centred = _EMPTY
     # The sums are those of x * 2**x_exponent: 0 but where squares of x would leave the range of float64.
     _x_exponent: int = 0
     _y_exponent: int = 0
@@ -187,30 +188,34 @@ class Moments:
 
         Raises
         ------
+        TypeError
+            If the text is no string.
         ValueError
-            If the text is not what ``to_json`` writes, or of a later version.
+            If it is not what ``to_json`` writes, or of a later version.
         """
+        if not isinstance(text, (str, bytes)):
+            raise TypeError(f"text must be a string; got {type(text).__name__}")
         must_be = "text must be JSON as Moments.to_json writes it"
         try:
             written = json.loads(text)
-            if not isinstance(written, dict) or written.pop("format", None) != _FORMAT:
-                raise ValueError(f"{must_be}; its format is another")
-            if (version := written.pop("version", None)) != _VERSION:
-                raise ValueError(f"{must_be}, of version {_VERSION}; got version {version!r}")
-            count, x_exponent, y_exponent = (
-                written.pop(name) for name in ("count", "x_exponent", "y_exponent")
-            )
-            for number in (count, x_exponent, y_exponent):
-                if type(number) is not int:
-                    raise TypeError(f"{number!r} is no integer")
+            known = isinstance(written, dict) and written.pop("format", None) == _FORMAT
+        except ValueError as error:
+            raise ValueError(must_be) from error
+        if not known:
+            raise ValueError(must_be)
+        if (version := written.pop("version", None)) != _VERSION:
+            raise ValueError(f"{must_be}, of version {_VERSION}; got version {version!r}")
+        try:
             numbers = {}
             for name in Centred._fields:
                 high, low = map(float.fromhex, written.pop(name))
                 numbers[name] = DoubleDouble(high, low)
+            whole = [written.pop(name) for name in ("count", "x_exponent", "y_exponent")]
         except (TypeError, KeyError, OverflowError, ValueError) as error:
-            text_of_ours = str(error) if str(error).startswith(must_be) else must_be
-            raise ValueError(text_of_ours) from error
-        return cls(count, Centred(**numbers), x_exponent, y_exponent)
+            raise ValueError(f"{must_be}; it is not complete") from error
+        if written or not all(type(number) is int for number in whole) or whole[0] < 0:
+            raise ValueError(f"{must_be}; got entries that it does not write")
+        return cls(whole[0], Centred(**numbers), *whole[1:])
 
     def _size(self, mean: DoubleDouble, square: DoubleDouble, exponent: int) -> float:
         """Return the binary logarithm of the size of x or y, 0 being the smallest there is."""

@@ -404,12 +404,12 @@ class LineFit:
         ImportError
             If matplotlib is missing: ``pip install 'fastfit[plot]'``.
         ValueError
-            If the fit is a copy or was unpickled: its points did not come along.
+            If the fit is one of moments, or a copy or was unpickled: its points did not come along.
         """
         from fastfit.plotting import draw_fit
 
         if self._points is None:
             raise ValueError(
-                "this fit has no points to draw: a pickle or copy of a fit does not keep them"
+                "this fit has no points to draw: moments have none, and a pickle or copy does not keep them"
             )
         return draw_fit(self, self._points.x, self._points.y, ax)

@@ -58,6 +58,24 @@ def least_squares(x: Any, y: Any) -> ExactLine:
     return ExactLine(float(slope), float(intercept), float(loss))
 
 
+def moments(x: Any, y: Any, w: Any = None) -> dict[str, Fraction]:
+    """Return sum of weights, means and centred sums of products without any rounding."""
+    xs, ys = _fractions(x), _fractions(y)
+    ws = [Fraction(1)] * len(xs) if w is None else _fractions(w)
+    total = sum(ws, Fraction(0))
+    x_mean = sum((k * a for k, a in zip(ws, xs, strict=True)), Fraction(0)) / total
+    y_mean = sum((k * b for k, b in zip(ws, ys, strict=True)), Fraction(0)) / total
+    points = [(k, a - x_mean, b - y_mean) for k, a, b in zip(ws, xs, ys, strict=True)]
+    return {
+        "w": total,
+        "x_mean": x_mean,
+        "y_mean": y_mean,
+        "xx": sum((k * a * a for k, a, _ in points), Fraction(0)),
+        "xy": sum((k * a * b for k, a, b in points), Fraction(0)),
+        "yy": sum((k * b * b for k, _, b in points), Fraction(0)),
+    }
+
+
 def relative_error(got: float, expected: float) -> float:
     """Return the distance over the size of what was expected; infinite for NaN."""
     if math.isnan(got):

@@ -203,17 +203,19 @@ def test_code_that_computes_something_else_is_compiled_anew(
     """Whatever slips past the digest: a kernel is checked against the reference before it is trusted."""
 
     @numba.njit
-    def wrong(what: Any, loss: Any, x: Any, y: Any, center: Any, line: Any, rows: Any) -> Any:
-        return np.ones(rows.shape[1])
+    def wrong(
+        what: Any, loss: Any, x: Any, y: Any, w: Any, center: Any, given: Any, rows: Any
+    ) -> Any:
+        return 1.0, 1.0, 1.0
 
     x = np.arange(100.0)
-    arguments = (LossGradient(), SquaredError(), x, 2 * x, (0.0, 0.0), (1.0, 0.0))
+    arguments = (LossGradient(), SquaredError(), x, 2 * x, None, (0.0, 0.0), (1.0, 0.0))
     expected = parallel.run(*arguments)
-    monkeypatch.setattr(parallel, "_checked", {})
+    monkeypatch.setattr(parallel, "_ready", {})
     monkeypatch.setitem(parallel._DRIVERS, False, wrong)
     assert parallel.run(*arguments) == expected
     # And where a fresh compilation is no better, an error says so.
-    monkeypatch.setattr(parallel, "_checked", {})
+    monkeypatch.setattr(parallel, "_ready", {})
     monkeypatch.setattr(parallel, "_compile", lambda *_, **__: wrong)
     with pytest.raises(RuntimeError, match="disagree with NumPy"):
         parallel.run(*arguments)

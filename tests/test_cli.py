@@ -195,7 +195,7 @@ def test_without_the_extra(missing: str) -> None:
 
 
 def test_no_progress_in_a_pipe_and_some_on_a_terminal(run_script: Script, csv: str) -> None:
-    code = f"import sys; sys.argv = ['fastfit', 'fit', {csv!r}, '--backend', 'numpy']; "
+    code = f"import sys; sys.argv = ['fastfit', 'fit', {csv!r}, '--backend', 'numpy', '--tol', '1e-9']; "
     code += "from fastfit.__main__ import main; main()"
     assert "iteration 1 of at most" not in run_script(code)
     forced = start_script(code, TTY_COMPATIBLE="1", FORCE_COLOR="1")

@@ -248,5 +248,5 @@ def test_a_fit_survives_pickling_without_its_points() -> None:
     again = pickle.loads(stored)
     assert again.to_dict() == fit.to_dict()
     for other in (again, copy.copy(fit), copy.deepcopy(fit)):
-        with pytest.raises(ValueError, match="no points to draw: a pickle or copy"):
+        with pytest.raises(ValueError, match="no points to draw: .* a pickle or copy"):
             other.plot()

@@ -54,7 +54,7 @@ def test_default_descent_finds_the_exact_line(
     assume(np.ptp(values) > 1e-3)
     y = slope * (values - offset) + np.random.default_rng(seed).normal(size=values.size)
     exact = oracle.least_squares(values, y)
-    fit = ff.fit_line(values, y)
+    fit = ff.fit_line(values, y, solver="gradient_descent")
     # tol bounds the error of the slope by 1e-10 of the ratio of the spreads.
     assert abs(fit.slope - exact.slope) <= 1e-9 * np.std(y) / np.std(values)
     assert fit.loss == pytest.approx(exact.loss, rel=1e-9, abs=1e-18 * float(np.var(y)))
@@ -159,7 +159,9 @@ def test_random_init_follows_its_rng(cloud: tuple[Any, Any]) -> None:
 
 
 def test_converged(cloud: tuple[Any, Any]) -> None:
-    fit = ff.fit_line(*cloud)
+    fit = ff.fit_line(*cloud, solver="gradient_descent")
+    assert (fit.status, fit.converged, fit.n_iter, fit.n_passes) == (Status.CONVERGED, True, 1, 1)
+    fit = ff.fit_line(*cloud, solver=GradientDescent(passes="samples"))
     assert (fit.status, fit.converged, fit.n_iter, fit.n_passes) == (Status.CONVERGED, True, 1, 3)
 
 
@@ -284,7 +286,7 @@ def test_record_every_and_the_last(cloud: tuple[Any, Any], every: int, expected:
 
 
 def test_no_history_unless_asked(cloud: tuple[Any, Any]) -> None:
-    assert ff.fit_line(*cloud).history is None
+    assert ff.fit_line(*cloud, solver="gradient_descent").history is None
 
 
 @pytest.mark.parametrize(
@@ -314,6 +316,11 @@ def test_no_history_unless_asked(cloud: tuple[Any, Any]) -> None:
         ({"rng": 3}, ValueError, "rng must be None unless init is 'random'; got 3"),
         ({"rng": "a", "init": "random"}, TypeError, "rng must be None, an integer .* got 'a'"),
         ({"callback": 3}, TypeError, "callback must be callable or None; got 3"),
+        (
+            {"passes": "all"},
+            ValueError,
+            "passes must be 'auto' or 'samples' or 'moments'; got 'all'",
+        ),
     ],
 )
 def test_options_are_checked_when_they_are_given(

@@ -12,14 +12,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastfit.kernels import parallel, reference
-from fastfit.kernels.passes import BLOCK, LossGradient, LossGradientCurvature, ProductSums
+from fastfit.kernels.passes import (
+    BLOCK,
+    LossGradient,
+    LossGradientCurvature,
+    ProductSums,
+    ResidualSums,
+    WeightedProductSums,
+    center_for,
+)
+from fastfit.least_squares import Centred
 from fastfit.losses import LOSSES, SquaredError
 from tests import oracle
 from tests.conftest import COMPILED, Script, needs_compiler
 
-PASSES = (LossGradient(), LossGradientCurvature(), ProductSums())
-SIZES = [0, 1, 2, 3, BLOCK - 1, BLOCK, BLOCK + 1, *([1_000_003] if COMPILED else [])]
+LOSS_PASSES = (LossGradient(), LossGradientCurvature())
+SIZES = [0, 1, 2, 3, BLOCK - 1, BLOCK, BLOCK + 1, *([100_003] if COMPILED else [])]
 LINE = (1.75, -0.5)
+PRECISE_LINE = (1.75, 1e-17, -0.5, -1e-17)
+# Some blocks have more than they are expected to have, and some less.
+SIZES_OF_BLOCKS = (float(BLOCK), 10.0 * BLOCK, 2.0 * BLOCK)
 
 
 def arrays(n: int, dtype: Any, layout: str, offset: float) -> tuple[Any, Any]:
@@ -39,29 +51,173 @@ def by_name(what: Any) -> str:
     return type(what).__name__
 
 
+def weights_of(n: int, kind: str | None, dtype: Any = np.float64) -> Any:
+    return None if kind is None else np.random.default_rng(n + 1).random(n).astype(dtype)
+
+
 @pytest.mark.parametrize("offset", [0.0, 1e6])
 @pytest.mark.parametrize("n", SIZES)
 @pytest.mark.parametrize("layout", ["contiguous", "columns", "reversed"])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("what", PASSES, ids=by_name)
+@pytest.mark.parametrize("weights", [None, "weights"])
+@pytest.mark.parametrize("what", [*LOSS_PASSES, ResidualSums()], ids=by_name)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_compiled_equals_reference(
-    loss: str, what: Any, dtype: Any, layout: str, n: int, offset: float
+    loss: str, what: Any, weights: str | None, dtype: Any, layout: str, n: int, offset: float
 ) -> None:
     x, y = arrays(n, dtype, layout, offset)
-    arguments = (what, LOSSES[loss](), x, y, (offset, offset), LINE)
+    w = weights_of(n, weights, dtype)
+    given = PRECISE_LINE if isinstance(what, ResidualSums) else LINE
+    arguments = (what, LOSSES[loss](), x, y, w, (offset, offset), given)
     got, expected = parallel.run(*arguments), reference.run(*arguments)
     assert type(got) is type(what)
     # Each of n terms of order 1 (up to 100) is rounded a few times: far below 1e-12 of their summed sizes.
     np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-12 * max(n, 1))
 
 
+def assert_equal_to_20_digits(got: Any, expected: Any, n: int, scale: float) -> None:
+    """Centred sums in two floats agree, by the sizes of what goes into them."""
+    for name in Centred._fields:
+        a, b = getattr(got, name), getattr(expected, name)
+        assert abs((a.high - b.high) + (a.low - b.low)) <= 1e-20 * scale * max(n, 1), name
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+@pytest.mark.parametrize("n", SIZES[1:])
+@pytest.mark.parametrize("layout", ["contiguous", "columns", "reversed"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("weights", [None, "weights"])
+def test_compiled_moments_equal_those_of_the_reference(
+    weights: str | None, dtype: Any, layout: str, n: int, offset: float
+) -> None:
+    x, y = arrays(n, dtype, layout, offset)
+    w = weights_of(n, weights, dtype)
+    what = ProductSums() if w is None else WeightedProductSums()
+    arguments = (what, None, x, y, w, (offset, offset), SIZES_OF_BLOCKS[: 2 if w is None else 3])
+    got, expected = parallel.run(*arguments), reference.run(*arguments)
+    # Means near the offset have an ulp of their low part of 1e-26; products are of order 10.
+    assert_equal_to_20_digits(got.moments, expected.moments, n, 10.0)
+    assert got.negative == 0.0
+    if n > 2:
+        np.testing.assert_allclose(got.line, expected.line, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("run", [parallel.run, reference.run], ids=["compiled", "reference"])
+@pytest.mark.parametrize("expected", [0.0, 1e-300, 1e-6, 1.0, 1e6, 1e20, 1e300])
+def test_moments_do_not_depend_on_what_was_expected(run: Any, expected: float) -> None:
+    x, y = arrays(2 * BLOCK + 5 if COMPILED else 400, np.float64, "contiguous", 0.0)
+    w = weights_of(x.size, "weights")
+    for what, weights, sizes in (
+        (ProductSums(), None, (expected, expected)),
+        (WeightedProductSums(), w, (expected, expected, expected)),
+    ):
+        got = run(what, None, x, y, weights, (0.0, 0.0), sizes).moments
+        best = reference.run(what, None, x, y, weights, (0.0, 0.0), sizes).moments
+        # A grid that is too coarse by a factor f leaves 80 bits less those of f: some 1e-4 at 1e20 times.
+        scale = max(1.0, min(expected, 1e20) / 1e6)
+        assert_equal_to_20_digits(got, best, x.size, 10.0 * scale)
+
+
+@pytest.mark.parametrize("run", [parallel.run, reference.run], ids=["compiled", "reference"])
+def test_moments_against_exact_arithmetic(run: Any) -> None:
+    rng = np.random.default_rng(6)
+    x = rng.lognormal(0.0, 3.0, size=600)
+    y = rng.normal(size=600)
+    w = rng.random(600)
+    for weights, what in ((None, ProductSums()), (w, WeightedProductSums())):
+        sizes = (600 * float(x @ x), 600.0, 600.0)[: 2 if weights is None else 3]
+        got = run(what, None, x, y, weights, (0.0, 0.0), sizes).moments
+        exact = oracle.moments(x, y, weights)
+        for name in Centred._fields:
+            a, b = getattr(got, name), exact[name]
+            size = max(1, abs(b)) if name != "xy" else (exact["xx"] * exact["yy"])
+            assert abs(Fraction(a.high) + Fraction(a.low) - b) <= Fraction(1e-22) * size, name
+
+
+def test_negative_weights_show() -> None:
+    x, y = arrays(1000, np.float64, "contiguous", 0.0)
+    w = np.ones(1000)
+    w[[3, 700]] = (-0.5, -0.25)
+    for run in (parallel.run, reference.run):
+        found = run(WeightedProductSums(), None, x, y, w, (0.0, 0.0), (1e4, 1e4, 1e4))
+        assert found.negative == -0.75
+
+
+@pytest.mark.parametrize("what", [*LOSS_PASSES, ResidualSums(), WeightedProductSums()], ids=by_name)
+@pytest.mark.parametrize("run", [parallel.run, reference.run], ids=["compiled", "reference"])
+def test_a_weight_of_two_is_the_point_twice(run: Any, what: Any) -> None:
+    x, y = arrays(500, np.float64, "contiguous", 0.0)
+    w = np.random.default_rng(2).integers(0, 4, size=500)
+    given = {3: PRECISE_LINE, 13: SIZES_OF_BLOCKS}.get(len(what), LINE)
+    given = LINE if isinstance(what, LossGradient) else given
+    rest = ((0.25, 0.5), given)
+    one = run(what, SquaredError(), x, y, w.astype(float), *rest)
+    repeated = np.repeat(x, w), np.repeat(y, w)
+    if isinstance(what, WeightedProductSums):
+        other = run(ProductSums(), None, *repeated, None, rest[0], given[:2])
+        assert_equal_to_20_digits(one.moments, other.moments, 500, 10.0)
+        return
+    other = run(what, SquaredError(), *repeated, None, *rest)
+    np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+@pytest.mark.parametrize("run", [parallel.run, reference.run], ids=["compiled", "reference"])
+def test_residuals_of_a_line_that_all_but_meets_the_points(run: Any) -> None:
+    """Residuals of 1e-16 of numbers that themselves are rounded to 1e-16."""
+    x = np.linspace(1.0, 2.0, 300)
+    y = 1e6 * (x / 3.0 + 0.1)
+    slope, level = (1e6 / 3.0, 1e-11), (1e5, -2e-12)
+    got = run(ResidualSums(), None, x, y, None, (0.0, 0.0), (*slope, *level))
+    exact_slope, exact_level = (sum(map(Fraction, pair)) for pair in (slope, level))
+    r = [Fraction(b) - exact_slope * Fraction(a) - exact_level for a, b in zip(x, y, strict=True)]
+    assert got.rr == pytest.approx(float(sum(e * e for e in r)), rel=1e-13)
+    size = float(sum(map(abs, r)))
+    assert got.r == pytest.approx(float(sum(r)), abs=1e-13 * size)
+    mixed = sum(e * Fraction(a) for e, a in zip(r, x, strict=True))
+    assert got.ru == pytest.approx(float(mixed), abs=2e-13 * size)
+
+
 @pytest.mark.parametrize("mixed", [(np.float64, np.float32), (np.float32, np.float64)])
 def test_types_of_x_and_y_may_differ(mixed: tuple[Any, Any]) -> None:
     x, y = arrays(1000, np.float64, "contiguous", 0.0)
     x, y = x.astype(mixed[0]), y[::-1].astype(mixed[1])[::-1]
-    arguments = (LossGradient(), SquaredError(), x, y, (0.0, 0.0), LINE)
+    arguments = (LossGradient(), SquaredError(), x, y, None, (0.0, 0.0), LINE)
     np.testing.assert_allclose(parallel.run(*arguments), reference.run(*arguments), rtol=1e-12)
+
+
+@pytest.mark.parametrize("kernels", [parallel, reference], ids=["compiled", "reference"])
+@pytest.mark.parametrize(
+    ("mean", "spread", "center"),
+    [
+        (0.0, 1.0, 0.0),
+        (3.0, 1.0, 0.0),
+        (1000.0, 1.0, 1000.0),
+        (1.7e18, 1e6, 1.7e18),
+        (-5.0, 0.0, -5.0),
+        (np.nan, 1.0, 0.0),
+        (np.inf, 1.0, 0.0),
+        (1e200, 1e199, 0.0),
+    ],
+)
+def test_a_glance_finds_a_center(kernels: Any, mean: float, spread: float, center: float) -> None:
+    x = mean + spread * np.linspace(-1.7, 1.7, 1001)
+    y = np.zeros(1001)
+    x_center, uu, y_center, vv = kernels.glance(x, y, 3)
+    assert (y_center, vv) == (0.0, 0.0)
+    assert abs(x_center - center) <= 0.51 * spread
+    if np.isfinite(mean) and spread < 1e100:
+        # The size of a block is to be told within a factor of 16.
+        assert 0.5 < uu / (spread**2 + (mean - x_center) ** 2) < 2.5 or spread == uu == 0.0
+
+
+@given(mean=st.floats(-1e15, 1e15), spread=st.floats(1e-3, 1e3), off=st.floats(-5.0, 5.0))
+def test_shifts_by_the_center_are_exact(mean: float, spread: float, off: float) -> None:
+    """For values around the mean, whose digits are those that float64 leaves there."""
+    center, _ = center_for(mean, spread**2)
+    value = mean + off * spread
+    if center and abs(off) * spread > abs(center) / 2:
+        return
+    assert Fraction(value) - Fraction(float(center)) == Fraction(float(value - center))
 
 
 @pytest.mark.parametrize("run", [parallel.run, reference.run], ids=["compiled", "reference"])
@@ -71,7 +227,7 @@ def test_sums_against_exact_arithmetic(run: Any, offset: float) -> None:
     x = offset + 1000.0 * rng.random(3000)
     y = offset + 1000.0 * rng.random(3000)
     center = (float(x[0]), float(y[0]))
-    got = run(LossGradientCurvature(), SquaredError(), x, y, center, LINE)
+    got = run(LossGradientCurvature(), SquaredError(), x, y, None, center, LINE)
     exact = oracle.squared_error_sums(x, y, center, LINE)
     sizes = oracle.squared_error_sums(np.abs(x - x[0]), np.abs(y - y[0]), (0, 0), (-1.75, -0.5))
     for name in exact._fields:
@@ -82,13 +238,15 @@ def test_sums_against_exact_arithmetic(run: Any, offset: float) -> None:
 
 @pytest.mark.parametrize("run", [parallel.run, reference.run], ids=["compiled", "reference"])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_derivatives_are_those_of_the_loss(run: Any, loss: str) -> None:
+@pytest.mark.parametrize("weights", [None, "weights"])
+def test_derivatives_are_those_of_the_loss(run: Any, loss: str, weights: str | None) -> None:
     x, y = arrays(500, np.float64, "contiguous", 0.0)
+    w = weights_of(500, weights)
     step = 1e-4
 
     def sums(slope: float, level: float) -> Any:
         line = (slope, level)
-        return run(LossGradientCurvature(), LOSSES[loss](), x, y, (0.1, 0.2), line)
+        return run(LossGradientCurvature(), LOSSES[loss](), x, y, w, (0.1, 0.2), line)
 
     slope, level = LINE
     here = sums(slope, level)
@@ -121,7 +279,7 @@ def test_loss_equals_the_squared_residual_to_leading_order(loss: str, residual: 
 
 def test_both_passes_have_the_same_loss_and_gradient() -> None:
     x, y = arrays(BLOCK + 7, np.float64, "contiguous", 3.0)
-    rest = (SquaredError(), x, y, (3.0, 3.0), LINE)
+    rest = (SquaredError(), x, y, None, (3.0, 3.0), LINE)
     short, long = parallel.run(LossGradient(), *rest), parallel.run(LossGradientCurvature(), *rest)
     np.testing.assert_allclose(
         short, long[:3], rtol=1e-13
@@ -136,9 +294,14 @@ def test_nan_and_infinity_show_in_every_pass(run: Any, where: int, bad: float) -
     for name in ("x", "y"):
         x, y = clean_x.copy(), clean_y.copy()
         (x if name == "x" else y)[where] = bad
-        for what in PASSES:
-            got = run(what, SquaredError(), x, y, (0.0, 0.0), LINE)
+        for what in (*LOSS_PASSES, ResidualSums()):
+            given = PRECISE_LINE if isinstance(what, ResidualSums) else LINE
+            got = run(what, SquaredError(), x, y, None, (0.0, 0.0), given)
             assert not np.isfinite(sum(got)), (by_name(what), name)
+        for what, w in ((ProductSums(), None), (WeightedProductSums(), np.ones(x.size))):
+            found = run(what, None, x, y, w, (0.0, 0.0), SIZES_OF_BLOCKS[: 2 if w is None else 3])
+            shows = found.u_mean + found.uu if name == "x" else found.v_mean + found.vv
+            assert not np.isfinite(shows), (by_name(what), name)
 
 
 @needs_compiler
@@ -146,13 +309,16 @@ def test_nan_and_infinity_show_in_every_pass(run: Any, where: int, bad: float) -
 @given(n=st.integers(1, 40 * BLOCK), n_threads=st.integers(1, 2))
 def test_threads_do_not_change_a_bit(n: int, n_threads: int) -> None:
     x, y = arrays(n, np.float64, "contiguous", 1.0)
-    arguments = (LossGradientCurvature(), SquaredError(), x, y, (1.0, 1.0), LINE)
-    assert parallel.run(*arguments, n_threads=n_threads) == parallel.run(*arguments)
+    for what, given_ in ((LossGradientCurvature(), LINE), (ProductSums(), SIZES_OF_BLOCKS[:2])):
+        arguments = (what, SquaredError(), x, y, None, (1.0, 1.0), given_)
+        one = parallel.run(*arguments, n_threads=n_threads)
+        assert repr(one) == repr(parallel.run(*arguments))  # NaN, of one point, included
 
 
 def test_block_sums_are_added_up_with_compensation() -> None:
     rows = np.array([[1e16, 1.0], [1.0, 1e16], [1.0, 1.0], [-1e16, -1e16]])
-    np.testing.assert_array_equal(parallel._add_up(rows), [2.0, 2.0])
+    total, lost = parallel._add_up(rows)
+    np.testing.assert_array_equal(total + lost, [2.0, 2.0])
 
 
 @needs_compiler
@@ -166,24 +332,30 @@ def test_number_of_threads_is_limited_for_a_while() -> None:
 BITS = """
 import numba, numpy as np
 from fastfit.kernels import parallel
-from fastfit.kernels.passes import LossGradient, LossGradientCurvature, ProductSums
+from fastfit.kernels.passes import *
 from fastfit.losses import LOSSES
 rng = np.random.default_rng(1)
-seen = set()
+line, sizes = (1.5, 2.0), (8192.0, 9000.0, 8000.0)
 for n in (8191, 8192, 8193, 32768, 32769, 300_000, 1_000_003):
     table = 1e5 + rng.normal(size=(n, 2))
+    weights = rng.random(n)
     for x, y in (
         (table[:, 0], table[:, 1]),
         (table[:, 0].copy(), table[:, 1].copy()),
         table.T.astype(np.float32),
     ):
-        for what in (LossGradient(), LossGradientCurvature(), ProductSums()):
-            for loss in LOSSES.values():
-                results = {
-                    parallel.run(what, loss(), x, y, (1e5, 1e5), (1.5, 2.0), n_threads)
-                    for n_threads in (1, 2, 3, 8)
-                }
-                assert len(results) == 1, (n, x.dtype, x.strides, what, loss, results)
+        runs = [
+            (what, loss(), x, y, w, (1e5, 1e5), line)
+            for what in (LossGradient(), LossGradientCurvature())
+            for loss in LOSSES.values()
+            for w in (None, weights)
+        ]
+        runs.append((ProductSums(), None, x, y, None, (1e5, 1e5), sizes[:2]))
+        runs.append((WeightedProductSums(), None, x, y, weights, (1e5, 1e5), sizes))
+        runs.append((ResidualSums(), None, x, y, None, (1e5, 1e5), (1.5, 1e-17, 2.0, 1e-17)))
+        for arguments in runs:
+            results = {parallel.run(*arguments, n_threads) for n_threads in (1, 2, 3, 8)}
+            assert len(results) == 1, (n, x.dtype, x.strides, arguments[:2], results)
 print(numba.threading_layer(), numba.config.NUMBA_NUM_THREADS)
 """
 

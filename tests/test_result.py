@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -28,16 +29,18 @@ def test_repr_is_one_readable_line(fit: ff.LineFit) -> None:
 
 def test_summary_is_a_table(fit: ff.LineFit) -> None:
     lines = fit.summary().splitlines()
-    cells = dict(line.rsplit("  ", 1) for line in lines[:-1])
-    assert {name.strip(): value for name, value in cells.items()} == {
+    cells = dict(re.split("  +", line, maxsplit=1) for line in lines[:-1])
+    assert cells == {
         "line": "y = 0.6 x + 1",
-        "slope": "0.6",
-        "intercept": "1",
+        "slope": "0.6 +- 0.566   95 % from -1.83395 to 3.03395, p = 0.4 of no slope",
+        "intercept": "1 +- 1.55   95 % from -5.66564 to 7.66564",
+        "R squared": "0.36",
+        "residual std": "1.26491106",
         "mean loss": "0.8",
         "points": "4",
         "left out": "0",
         "iterations": "1",
-        "passes over the points": "3",
+        "passes over the points": "1",
         "status": "CONVERGED",
     }
     assert lines[-1] == ff.Status.CONVERGED.value

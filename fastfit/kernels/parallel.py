@@ -19,8 +19,8 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba.core.compiler_lock import global_compiler_lock
 from numba import types
+from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic, overload, register_jitable
 from numba.np.ufunc import parallel as numba_threads
 
@@ -39,7 +39,7 @@ def _part(w: Any, block: slice) -> Any:
     return None if w is None else w[block]
 
 
-@intrinsic  # type: ignore[untyped-decorator]  # Numba's are
+@intrinsic
 def _fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
     """Return ``a * b + c`` rounded once: an instruction of its own, which vectorises."""
 
@@ -51,7 +51,7 @@ def _fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
 
 @overload(double_double.fused, jit_options=flags.POINT, strict=False)
 def _fused(a: Any, b: Any, c: Any) -> Any:
-    return lambda a, b, c: _fma(a, b, c)
+    return lambda a, b, c: _fma(a, b, c)  # noqa: PLW0108  # an intrinsic is no function
 
 
 @overload(passes.weight, jit_options=flags.POINT, strict=False)
@@ -81,30 +81,32 @@ def _finish(what: Any, n: Any, center: Any, sums: Any, lost: Any) -> Any:
     return what.instance_class.finish
 
 
-for function in (passes.difference, passes.on_grid, passes.product_on_grid, passes.residual):
-    register_jitable(**flags.POINT)(function)
-for function in (
-    passes.rough_center,
-    passes.center_for,
-    passes.grid_for,
-    passes.products,
-    passes.weighted_products,
-):
-    register_jitable(**flags.BLOCK_SUMS)(function)
-for function in (
-    double_double.two_sum,
-    double_double.two_product,
-    double_double.add,
-    double_double.negative,
-    double_double.subtract,
-    double_double.multiply,
-    double_double.divide,
-    least_squares.centred,
-    least_squares.line_of,
-    passes.joined,
-    passes.finished,
-):
-    register_jitable(**flags.TOTAL)(function)
+_INLINED = {
+    "POINT": (passes.difference, passes.on_grid, passes.product_on_grid, passes.residual),
+    "BLOCK_SUMS": (
+        passes.rough_center,
+        passes.center_for,
+        passes.grid_for,
+        passes.products,
+        passes.weighted_products,
+    ),
+    "TOTAL": (
+        double_double.two_sum,
+        double_double.two_product,
+        double_double.add,
+        double_double.negative,
+        double_double.subtract,
+        double_double.multiply,
+        double_double.divide,
+        least_squares.centred,
+        least_squares.line_of,
+        passes.joined,
+        passes.finished,
+    ),
+}
+for _options, _functions in _INLINED.items():
+    for _function in _functions:
+        register_jitable(**getattr(flags, _options))(_function)
 
 
 @numba.njit(**flags.TOTAL)

@@ -112,7 +112,8 @@ class ArrayPoints:
         """The coordinates in which lines are evaluated."""
         x_exponent, y_exponent = self._exponent
         if self._offset == (0.0, 0.0):
-            return Frame(*map(DoubleDouble, self._center), x_exponent, y_exponent)
+            centers = DoubleDouble(self._center[0]), DoubleDouble(self._center[1])
+            return Frame(*centers, x_exponent, y_exponent)
         return Frame(
             two_sum(self._center[0], math.ldexp(self._offset[0], x_exponent)),
             two_sum(self._center[1], math.ldexp(self._offset[1], y_exponent)),
@@ -159,7 +160,7 @@ class ArrayPoints:
         if self._moments is None:
             found = self._sum_products()
             for _ in range(4):  # NaN left out, rescaled, centred, and one to spare
-                if _is_sound(found) or not self._look_closely(found):
+                if found is None or _is_sound(found) or not self._look_closely(found):
                     break
                 found = self._sum_products()
             self._moments = self._moments_of(found)
@@ -313,11 +314,9 @@ def _as_passed(values: Column, exponent: int, offset: float) -> Column:
     return np.asarray(np.ldexp(values, -exponent) + offset)
 
 
-def _is_sound(found: Products | None) -> bool:
+def _is_sound(found: Products) -> bool:
     """Whether all is well with sums of products."""
-    return found is None or (
-        _resolves(found.u_mean, found.uu) and _resolves(found.v_mean, found.vv)
-    )
+    return _resolves(found.u_mean, found.uu) and _resolves(found.v_mean, found.vv)
 
 
 def _resolves(mean: float, square: float) -> bool:

@@ -21,9 +21,9 @@ class FileError(ValueError):
 
 
 def read_columns(
-    path: str | Path, x: str | None = None, y: str | None = None
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return two columns of a file; a missing value is NaN. In CSV, so are the words in ``MISSING``.
+    path: str | Path, x: str | None = None, y: str | None = None, *others: str
+) -> tuple[NDArray[Any], ...]:
+    """Return two or more columns of a file; a missing value is NaN. In CSV, so are the words in ``MISSING``.
 
     Parameters
     ----------
@@ -32,6 +32,8 @@ def read_columns(
     x, y : str, optional
         Names of the columns; of a ``.npy`` table without names, their numbers from 0. May be left out
         where the file has just two.
+    *others : str
+        Further columns.
 
     Raises
     ------
@@ -50,34 +52,40 @@ def read_columns(
         raise FileError(f"{path} is empty")
     name = path.name.lower()
     if name.endswith(".npy"):
-        return _read_npy(path, x, y)
+        return _read_npy(path, x, y, others)
     if name.endswith(".parquet"):
-        return _read_table(path, x, y, parquet=True)
+        return _read_table(path, x, y, others, parquet=True)
     if name.endswith((".csv", ".csv.gz")):
-        return _read_table(path, x, y, parquet=False)
+        return _read_table(path, x, y, others, parquet=False)
     raise FileError(f"{path} is of no known format; its name must end in {', '.join(FORMATS)}")
 
 
-def _chosen(path: Path, names: list[str], x: str | None, y: str | None) -> tuple[str, str]:
-    """Return the names of the two columns to read, or raise with a list of those there are."""
+def _chosen(
+    path: Path, names: list[str], x: str | None, y: str | None, others: tuple[str, ...]
+) -> list[str]:
+    """Return the names of the columns to read, or raise with a list of those there are."""
     there = "; it has " + (", ".join(map(repr, names)) if names else "none")
     stripped = {name.strip(): name for name in names}  # "x, y" in a header means "x" and "y"
-    x, y = (asked if asked in names else stripped.get(str(asked), asked) for asked in (x, y))
-    for asked in (x, y):
-        if asked is not None and asked not in names:
-            raise FileError(f"{path} has no column {asked!r}{there}")
-    if x is not None and y is not None:
-        return x, y
-    if len(names) != 2:
-        raise FileError(f"{path} does not have just two columns, so x and y must be named{there}")
-    if x is None and y is None:
-        return names[0], names[1]
-    given = x if x is not None else y
-    other = names[1] if given == names[0] else names[0]
-    return (given, other) if x is not None else (other, given)  # type: ignore[return-value]
+    asked = [None if name is None else stripped.get(name, name) for name in (x, y, *others)]
+    asked = [
+        name if name in names else found for name, found in zip((x, y, *others), asked, strict=True)
+    ]
+    for name in asked:
+        if name is not None and name not in names:
+            raise FileError(f"{path} has no column {name!r}{there}")
+    known = [name for name in asked if name is not None]
+    if len(known) == len(asked):
+        return known
+    left = [name for name in names if name not in known]
+    if len(left) + len(known) != len(asked) or len(set(known)) != len(known):
+        count = "two columns" if len(asked) == 2 else f"{len(asked)} columns"
+        raise FileError(f"{path} does not have just {count}, so x and y must be named{there}")
+    return [left.pop(0) if name is None else name for name in asked]
 
 
-def _read_npy(path: Path, x: str | None, y: str | None) -> tuple[NDArray[Any], NDArray[Any]]:
+def _read_npy(
+    path: Path, x: str | None, y: str | None, others: tuple[str, ...]
+) -> tuple[NDArray[Any], ...]:
     try:
         table = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
@@ -93,20 +101,20 @@ def _read_npy(path: Path, x: str | None, y: str | None) -> tuple[NDArray[Any], N
         )
     if table.dtype.names is None:
         names = [str(number) for number in range(table.shape[1])]
-        chosen: tuple[Any, ...] = tuple(map(int, _chosen(path, names, x, y)))
+        chosen: tuple[Any, ...] = tuple(map(int, _chosen(path, names, x, y, others)))
         columns = [table[:, number] for number in chosen]
     else:
-        chosen = _chosen(path, list(table.dtype.names), x, y)
+        chosen = tuple(_chosen(path, list(table.dtype.names), x, y, others))
         columns = [table[name] for name in chosen]
     for name, column in zip(chosen, columns, strict=True):
         if column.dtype.kind not in "biuf":
             raise FileError(f"{path}: column {name!r} holds no numbers but {column.dtype}")
-    return columns[0], columns[1]
+    return tuple(columns)
 
 
 def _read_table(
-    path: Path, x: str | None, y: str | None, *, parquet: bool
-) -> tuple[NDArray[Any], NDArray[Any]]:
+    path: Path, x: str | None, y: str | None, others: tuple[str, ...], *, parquet: bool
+) -> tuple[NDArray[Any], ...]:
     try:
         import polars as pl
     except ImportError as error:
@@ -121,7 +129,7 @@ def _read_table(
             lazy = pl.scan_csv(
                 path, glob=False, infer_schema_length=None, null_values=list(MISSING)
             )
-        chosen = _chosen(path, lazy.collect_schema().names(), x, y)
+        chosen = _chosen(path, lazy.collect_schema().names(), x, y, others)
         # By name, since a plain string may also be a pattern of names.
         table = lazy.select(pl.selectors.by_name(*dict.fromkeys(chosen))).collect()
     except FileError:
@@ -135,8 +143,7 @@ def _read_table(
         raise FileError(f"{path} cannot be read: it is damaged ({_one_line(error)})") from error
     if not table.height:
         raise FileError(f"{path} has columns but no rows")
-    columns = [_numbers(path, table[name]) for name in chosen]
-    return columns[0], columns[1]
+    return tuple(_numbers(path, table[name]) for name in chosen)
 
 
 def _numbers(path: Path, column: pl.Series) -> NDArray[Any]:

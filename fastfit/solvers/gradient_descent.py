@@ -111,40 +111,22 @@ class GradientDescent:
         line = self._start(axes, raw, fit_intercept)
         automatic = self.learning_rate == "auto"
         here = points.evaluate(loss, *line, curvature=automatic)
-        if not math.isfinite(here.loss + here.grad_slope + here.grad_level):
-            raise ValueError(
-                "the loss of the first line overflows float64: "
-                "start closer to the points (init), or rescale x and y"
-            )
-        step = (
-            1.0 / _steepest(axes, here, fit_intercept) if automatic else float(self.learning_rate)
-        )
-        best, best_line, best_size = here, line, math.inf
-        recorded: list[Iterate] = []
+        _require_finite(here)
+        rate = self.learning_rate
+        step = 1.0 / _steepest(axes, here, fit_intercept) if automatic else float(rate)
+        observer = _Observer(self.record_every, self.callback, raw)
+        best, best_line = here, line
         n_iter = 0
         while True:
             status = None
-            # With a stable step the loss never rises, but for rounding: of its sum, and of the residuals, by a few
-            # ulp of the terms they are the difference of.
-            if here.loss <= best.loss:
-                best, best_line = here, line
-            elif not math.sqrt(here.loss) <= math.sqrt(best.loss) * (1.0 + 1e-12) + _rounding(
-                spread, *line
-            ):
+            if not here.loss <= best.loss and _has_grown(here.loss, best.loss, spread, line):
                 status = Status.DIVERGED
-            if status is None and self.tol > 0:
-                along, across = standard.gradient_from_frame(here.grad_slope, here.grad_level)
-                if abs(along) <= 2.0 * self.tol and (
-                    not fit_intercept or abs(across) <= 2.0 * self.tol
-                ):
-                    status = Status.CONVERGED
-            recording = self.record_every is not None and n_iter % self.record_every == 0
-            if recording or (self.callback and n_iter > 0):
-                state = _iterate(n_iter, raw, line, here)
-                if recording:
-                    recorded.append(state)
-                if self.callback and n_iter > 0 and _asks_to_stop(self.callback, state):
-                    status = status or Status.STOPPED
+            elif self.tol > 0 and _is_flat(here, standard, self.tol, fit_intercept):
+                status = Status.CONVERGED
+            if here.loss < best.loss:
+                best, best_line = here, line
+            if observer.looks and observer.sees(n_iter, line, here):
+                status = status or Status.STOPPED
             if status is None and n_iter == self.max_iter:
                 status = Status.MAX_ITER
             if status is not None:
@@ -159,26 +141,15 @@ class GradientDescent:
             here = points.evaluate(loss, *line)
             n_iter += 1
 
-        if recorded and recorded[-1].iteration != n_iter:
-            recorded.append(_iterate(n_iter, raw, line, here))
+        history = observer.history(n_iter, line, here)
         message = status.value
         if status is Status.DIVERGED:
-            line, here = best_line, best
-            limit = 2.0 / _steepest(
-                axes, points.evaluate(loss, *line, curvature=True), fit_intercept
-            )
-            message += (
-                f" The largest stable learning rate for these data is {limit:.6g} "
-                "(stay below it; half of it is fast and safe)."
-            )
+            line, here = best_line, points.evaluate(loss, *best_line, curvature=True)
+            message += _advice(2.0 / _steepest(axes, here, fit_intercept))
         elif status is Status.MAX_ITER and self.tol == 0:
             message += " (With tol=0, which asks for max_iter steps, that is as expected.)"
-        history = History.of(recorded) if recorded else None
         slope, intercept = DoubleDouble(line[0]), frame.intercept(*line)
-        mean_square = here.loss
-        if points is moments and not moments.resolves(mean_square):
-            seen = reader.residuals(slope, reader.frame.level(slope, intercept))
-            mean_square = mean_square if seen is None else seen.rr / moments.weight_sum
+        mean_square = _mean_square(reader, points, here.loss, slope, intercept)
         return Solution(slope, intercept, mean_square, n_iter, status, message, history)
 
     def _where_to_descend(self, points: Points, loss: Loss) -> Points:
@@ -245,13 +216,73 @@ def _rounding(spread: Spread, slope: float, level: float) -> float:
     return 8.0 * _EPSILON * (v + abs(slope) * u + abs(level))
 
 
+def _require_finite(first: Evaluation) -> None:
+    if not math.isfinite(first.loss + first.grad_slope + first.grad_level):
+        raise ValueError(
+            "the loss of the first line overflows float64: "
+            "start closer to the points (init), or rescale x and y"
+        )
+
+
+def _mean_square(
+    points: Points, read: Points, loss: float, slope: DoubleDouble, intercept: DoubleDouble
+) -> float:
+    """Return the mean loss of a line; measured on the points, if their moments do not resolve it."""
+    if read is points or not isinstance(read, Moments) or read.resolves(loss):
+        return loss
+    seen = points.residuals(slope, points.frame.level(slope, intercept))
+    return loss if seen is None else seen.rr / read.weight_sum
+
+
+def _has_grown(loss: float, best: float, spread: Spread, line: tuple[float, float]) -> bool:
+    """Whether a loss has risen by more than rounding, which with a stable step it never does."""
+    return not math.sqrt(loss) <= math.sqrt(best) * (1.0 + 1e-12) + _rounding(spread, *line)
+
+
+def _is_flat(here: Evaluation, standard: Axes, tol: float, fit_intercept: bool) -> bool:
+    """Whether the gradient on standardised axes is within the tolerance of zero."""
+    along, across = standard.gradient_from_frame(here.grad_slope, here.grad_level)
+    return abs(along) <= 2.0 * tol and (not fit_intercept or abs(across) <= 2.0 * tol)
+
+
+def _advice(limit: float) -> str:
+    return (
+        f" The largest stable learning rate for these data is {limit:.6g} "
+        "(stay below it; half of it is fast and safe)."
+    )
+
+
+class _Observer:
+    """Keeps the states that are to be recorded, and shows the callback what it is to see."""
+
+    def __init__(self, record_every: int | None, callback: Callback | None, raw: Axes) -> None:
+        self._every, self._callback, self._raw = record_every, callback, raw
+        self._recorded: list[Iterate] = []
+        self.looks = record_every is not None or callback is not None
+
+    def sees(self, n_iter: int, line: tuple[float, float], here: Evaluation) -> bool:
+        """Whether the callback, having seen this state, asks to stop."""
+        recording = self._every is not None and n_iter % self._every == 0
+        calling = self._callback is not None and n_iter > 0
+        if not recording and not calling:
+            return False
+        state = _iterate(n_iter, self._raw, line, here)
+        if recording:
+            self._recorded.append(state)
+        if self._callback is None or not calling:
+            return False
+        try:
+            return bool(self._callback(state))
+        except StopIteration:
+            return True
+
+    def history(self, n_iter: int, line: tuple[float, float], here: Evaluation) -> History | None:
+        """Return the recorded states, with this last one."""
+        if self._recorded and self._recorded[-1].iteration != n_iter:
+            self._recorded.append(_iterate(n_iter, self._raw, line, here))
+        return History.of(self._recorded) if self._recorded else None
+
+
 def _iterate(n_iter: int, raw: Axes, line: tuple[float, float], here: Evaluation) -> Iterate:
     gradient = raw.gradient_from_frame(here.grad_slope, here.grad_level)
     return Iterate(n_iter, *raw.line_from_frame(*line), *gradient, raw.loss_from_frame(here.loss))
-
-
-def _asks_to_stop(callback: Callback, state: Iterate) -> bool:
-    try:
-        return bool(callback(state))
-    except StopIteration:
-        return True

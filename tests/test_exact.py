@@ -1,0 +1,214 @@
+"""The exact solution: certified values, exact rational arithmetic, and residuals next to nothing."""
+
+from __future__ import annotations
+
+import csv
+import json
+from decimal import Decimal, localcontext
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import fastfit as ff
+from tests import oracle
+from tests.conftest import COMPILED, DATA
+
+NIST = json.loads((DATA / "nist" / "certified.json").read_text())
+N = 3000 if COMPILED else 600
+
+
+def digits(got: float, expected: str) -> float:
+    """Return how many digits are right: NIST's log relative error."""
+    exact = Fraction(Decimal(expected))
+    error = abs(Fraction(got) - exact) / abs(exact)
+    return float("inf") if error == 0 else -float(np.log10(float(error)))
+
+
+@pytest.mark.parametrize("name", ["Norris", "NoInt1", "NoInt2"])
+def test_nist(name: str, backend: Any) -> None:
+    case = NIST[name]
+    with open(DATA / "nist" / case["file"], newline="") as file:
+        rows = [(float(row["x"]), float(row["y"])) for row in csv.DictReader(file)]
+    x, y = map(np.array, zip(*rows, strict=True))
+    fit = ff.fit_line(x, y, fit_intercept=case["fit_intercept"], backend=backend)
+    found = {
+        "slope": fit.slope,
+        "slope_stderr": fit.stderr,
+        "residual_sd": fit.residual_std,
+        "r_squared": fit.rvalue**2,
+        "ss_residual": fit.loss * fit.n_points,
+    }
+    if case["fit_intercept"]:
+        found |= {"intercept": fit.intercept, "intercept_stderr": fit.intercept_stderr}
+        found["cov_slope_intercept"] = fit.covariance[0, 1]
+    else:
+        assert (fit.intercept, fit.intercept_stderr) == (0.0, 0.0)
+    for quantity, value in found.items():
+        # The values are those of the decimals; that float64 rounds those costs a digit or two of the residuals.
+        assert digits(value, case["exact_25_digits"][quantity]) >= 13.5, quantity
+
+
+def hostile(name: str) -> tuple[Any, Any]:
+    rng = np.random.default_rng(20261123)
+    u, noise = rng.random(N), rng.normal(size=N)
+    x = {
+        "unit": u,
+        "epoch seconds over a day": 1.7e9 + 86_400 * u,
+        "epoch nanoseconds over a second": np.round(1.7e18 + 1e9 * u),
+        "1e10 + U": 1e10 + u,
+        "1e13 + 10 U": 1e13 + 10 * u,
+        "two clusters": np.where(u < 0.5, 0.0, 1e8) + rng.normal(size=N),
+        "far point first": np.r_[1e12, u[1:]],
+        "far point last": np.r_[u[1:], 1e12],
+        "log-normal": rng.lognormal(0.0, 5.0, size=N),
+    }[name]
+    center = float(np.median(x))
+    return x, 2.0 + 3.0 * (x - center) / np.std(x - center) + noise
+
+
+HOSTILE = [
+    "unit",
+    "epoch seconds over a day",
+    "epoch nanoseconds over a second",
+    "1e10 + U",
+    "1e13 + 10 U",
+    "two clusters",
+    "far point first",
+    "far point last",
+    "log-normal",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_line_is_that_of_exact_arithmetic(name: str, backend: Any) -> None:
+    x, y = hostile(name)
+    exact = oracle.least_squares(x, y)
+    fit = ff.fit_line(x, y, backend=backend)
+    # Moments of 80 bits leave nothing but the rounding of the answer itself.
+    assert fit.slope == exact.slope
+    assert abs(fit.intercept - exact.intercept) <= 2 * np.spacing(abs(exact.intercept))
+    assert fit.loss == pytest.approx(exact.loss, rel=1e-14)
+    scipys = stats.linregress(x, y)
+    assert abs(fit.slope - exact.slope) <= abs(scipys.slope - exact.slope)
+    error, scipys_error = (abs(v - exact.intercept) for v in (fit.intercept, scipys.intercept))
+    assert error <= max(2 * scipys_error, np.spacing(abs(exact.intercept)))
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_weighted_line_is_that_of_exact_arithmetic(name: str, backend: Any) -> None:
+    x, y = hostile(name)
+    w = np.random.default_rng(3).random(N)
+    exact = oracle.moments(x, y, w)
+    slope = exact["xy"] / exact["xx"]
+    fit = ff.fit_line(x, y, sample_weight=w, backend=backend)
+    assert fit.slope == float(slope)
+    intercept = float(exact["y_mean"] - slope * exact["x_mean"])
+    assert abs(fit.intercept - intercept) <= 2 * np.spacing(abs(intercept))
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_line_through_the_origin_is_that_of_exact_arithmetic(name: str, backend: Any) -> None:
+    x, y = hostile(name)
+    pairs = [(Fraction(a), Fraction(b)) for a, b in zip(x.tolist(), y.tolist(), strict=True)]
+    slope = sum(a * b for a, b in pairs) / sum(a * a for a, _ in pairs)
+    fit = ff.fit_line(x, y, fit_intercept=False, backend=backend)
+    # The products can cancel: their sum is right to 80 bits of the sum of their sizes.
+    size = sum(abs(a * b) for a, b in pairs) / sum(a * a for a, _ in pairs)
+    assert abs(Fraction(fit.slope) - slope) <= abs(slope) * Fraction(2.0**-53) + size * Fraction(
+        2.0**-75
+    )
+    loss = sum((b - slope * a) ** 2 for a, b in pairs) / N
+    assert fit.loss == pytest.approx(float(loss), rel=1e-13)
+
+
+def exact_stderr(x: Any, y: Any) -> float:
+    m = oracle.moments(x, y)
+    variance = (m["yy"] - m["xy"] ** 2 / m["xx"]) / (len(x) - 2) / m["xx"]
+    with localcontext(prec=40):
+        return float((Decimal(variance.numerator) / Decimal(variance.denominator)).sqrt())
+
+
+@pytest.mark.parametrize("noise", [1.0, 1e-3, 1e-6, 1e-9, 1e-12, 1e-15])
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+def test_stderr_of_lines_with_little_noise(noise: float, offset: float, backend: Any) -> None:
+    rng = np.random.default_rng(5)
+    x = offset + rng.random(N)
+    y = 2.0 * x + 1.0 + noise * rng.normal(size=N)
+    fit = ff.fit_line(x, y, backend=backend)
+    assert fit.stderr == pytest.approx(exact_stderr(x, y), rel=1e-13)
+    assert fit.n_passes == (1 if noise > 1e-4 else 2)
+
+
+@pytest.mark.parametrize("through_origin", [False, True])
+def test_perfect_lines_leave_nothing(backend: Any, through_origin: bool) -> None:
+    for x, y in (
+        (np.arange(50.0), 3.0 * np.arange(50.0)),
+        (np.arange(50.0) - 2e9, 0.25 * (np.arange(50.0) - 2e9)),
+        (np.array([0.1, 0.7]), np.array([0.3, 0.3]) if not through_origin else np.array([1.0, 7.0])),
+    ):
+        fit = ff.fit_line(x, y, fit_intercept=not through_origin, backend=backend)
+        if x.size > 2 or not through_origin:
+            assert fit.loss == 0.0
+            assert fit.residual_std == 0.0 or x.size == 2
+    fit = ff.fit_line(np.arange(50.0), 2.0 * np.arange(50.0), backend=backend)
+    assert (fit.slope, fit.intercept, fit.loss, fit.stderr, fit.rvalue) == (2.0, 0.0, 0.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_two_points_are_met(backend: Any, seed: int) -> None:
+    """Slope and intercept of most pairs of points are no floats, but their line leaves nothing."""
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(size=(2, 2)) * 10.0 ** rng.integers(-5, 6, size=2)[:, None]
+    fit = ff.fit_line(x, y, backend=backend)
+    exact = oracle.least_squares(x, y)
+    assert (fit.slope, fit.loss) == (exact.slope, 0.0)
+    assert fit.intercept == pytest.approx(exact.intercept, rel=1e-15)
+    assert abs(fit.rvalue) == 1.0
+    assert np.isnan([fit.stderr, fit.intercept_stderr, fit.residual_std, fit.pvalue]).all()
+
+
+def test_one_point_is_enough_without_intercept(backend: Any) -> None:
+    fit = ff.fit_line([4.0], [2.0], fit_intercept=False, backend=backend)
+    assert (fit.slope, fit.intercept, fit.loss) == (0.5, 0.0, 0.0)
+    assert np.isnan(fit.stderr)
+    same = ff.fit_line([4.0, 4.0], [1.0, 3.0], fit_intercept=False, backend=backend)
+    assert (same.slope, same.loss) == (0.5, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("x", "options", "message"),
+    [
+        ([1.0], {}, "x and y must hold at least two points for a line; got 1"),
+        ([], {"fit_intercept": False}, "x and y must hold at least one point for a line; got 0"),
+        ([0.0, 0.0], {"fit_intercept": False}, "x must hold a value other than 0 for a line"),
+        ([3.0, 3.0], {}, "two different values, .*; got 3.0 at all 2 points"),
+    ],
+)
+def test_points_that_determine_no_line(
+    backend: Any, x: list[float], options: dict[str, Any], message: str
+) -> None:
+    for solver in ("exact", "gradient_descent"):
+        with pytest.raises(ValueError, match=message):
+            ff.fit_line(x, [1.0] * len(x), backend=backend, solver=solver, **options)
+
+
+def test_one_pass_and_what_is_said(backend: Any) -> None:
+    rng = np.random.default_rng(1)
+    fit = ff.fit_line(*rng.normal(size=(2, 100)), backend=backend)
+    assert (fit.n_passes, fit.n_iter, fit.status) == (1, 0, ff.Status.CONVERGED)
+    assert fit.message == "Exact: the line of least squares, in closed form."
+    assert repr(fit).endswith("100 points, exact")
+    assert ff.Exact() == ff.Exact()
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-200, 1e200, 5e307])
+def test_extreme_x_without_intercept(backend: Any, factor: float) -> None:
+    y = np.array([1.0, 2.0, 4.0])
+    fit = ff.fit_line(factor * np.array([1.0, 2.0, 3.0]), y, fit_intercept=False, backend=backend)
+    exact = Fraction(17, 14) / Fraction(factor)
+    assert fit.slope == pytest.approx(float(exact), rel=1e-15)
+    assert fit.loss == pytest.approx(5 / 42, rel=1e-14)
+    assert fit.stderr == pytest.approx(float(exact) * np.sqrt(5 / 14 / 2 / 14) / (17 / 14))
