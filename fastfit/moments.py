@@ -334,13 +334,15 @@ class Moments:
                 f"x and y must hold at least {least} for a line; got {self.count}{after}"
             )
         if not self.weight_sum > 0.0:
-            raise ValueError("sample_weight must be above 0 for some points; got 0 for all")
+            raise ValueError("sample_weight must be above zero for some points; got zero for all")
         if not fit_intercept and self._sums.xx.high == 0.0 == self._sums.x_mean.high:
             raise ValueError("x must hold a value other than 0 for a line without intercept")
         if fit_intercept and not self._sums.xx.high > 0.0:
+            plain = self.weight_sum == self.count
+            points = f"{self.count:,} points" if plain else "points of weight above zero"
             raise ValueError(
                 "x must hold at least two different values, or no slope is determined; "
-                f"got {self.x_mean!r} at all {self.count:,} points"
+                f"got {self.x_mean!r} at all {points}"
             )
 
     def resolves(self, mean_square: float) -> bool:

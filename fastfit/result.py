@@ -263,7 +263,7 @@ class LineFit:
         TypeError
             If x holds no real numbers.
         """
-        values = real_array(x, "x").astype(np.float64)
+        values = real_array(x, "x").astype(np.float64, copy=False)
         if self._inference:
             line = self._inference.predict(values, self.slope, self.intercept)
         else:
@@ -327,7 +327,7 @@ class LineFit:
         return self._band(x, level, of_points=True)
 
     def _band(self, x: ArrayLike, level: float, *, of_points: bool) -> tuple[Any, Any]:
-        values = real_array(x, "x").astype(np.float64)
+        values = real_array(x, "x").astype(np.float64, copy=False)
         level = _probability(level)
         line = self.predict(values)
         half: Any = math.nan

@@ -44,9 +44,10 @@ def one_of(names: Iterable[str]) -> str:
 class Columns(NamedTuple):
     """Clean columns: what was passed is ``x + x_offset`` and ``y + y_offset``.
 
-    The offsets are 0 but for numbers beyond float64, such as time stamps in nanoseconds. ``w`` holds the weights in
-    units of ``w_unit``, or is None; ``repeats``, how often each point stands, where that is not what the weights
-    say. ``kept`` tells which points are left where some were masked.
+    The offsets are 0 but for numbers beyond float64, such as time stamps in nanoseconds. ``w`` holds the weights, or
+    is None; ``w_name`` says what they were made of, ``w_unit`` the standard deviation that a weight of 1 stands for,
+    and ``repeats`` how often each point stands, where that is not what the weights say. ``kept`` tells which points
+    are left where some were masked.
     """
 
     x: Column
@@ -54,6 +55,7 @@ class Columns(NamedTuple):
     x_offset: float = 0.0
     y_offset: float = 0.0
     w: Column | None = None
+    w_name: str = "sample_weight"
     w_unit: float = 1.0
     repeats: Column | float | None = None
     kept: NDArray[np.bool_] | None = None
@@ -91,13 +93,14 @@ def columns(x: Any, y: Any, sample_weight: Any = None, sigma: Any = None) -> Col
     if x.size != y.size:
         raise ValueError(f"x and y must have the same length; got {x.size:,} and {y.size:,}")
     repeats = w = None
-    w_unit = 1.0
+    w_name, w_unit = "sample_weight", 1.0
     if sample_weight is not None:
         w = _column_of(sample_weight, "sample_weight", x.size)
     if sigma is not None:
         # Sigma does not tell how many points there are; weights do.
         repeats = float(x.size) if w is None else w
         own, w_unit = _inverse_squares(_column_of(sigma, "sigma", x.size))
+        w_name = "sigma" if w is None else "sample_weight or sigma"
         w = own if w is None else w * own
     kept = None
     if masks:
@@ -108,7 +111,7 @@ def columns(x: Any, y: Any, sample_weight: Any = None, sigma: Any = None) -> Col
         x, y = _read_only_view(x), _read_only_view(y)
     if w is not None:
         w = _read_only_view(w)
-    return Columns(x, y, x_offset, y_offset, w, w_unit, repeats, kept)
+    return Columns(x, y, x_offset, y_offset, w, w_name, w_unit, repeats, kept)
 
 
 def _column_of(values: Any, name: str, size: int) -> Column:
@@ -125,7 +128,7 @@ def _column_of(values: Any, name: str, size: int) -> Column:
 
 
 def _inverse_squares(sigma: Column) -> tuple[Column, float]:
-    """Return ``(unit / sigma)**2`` and the square of the unit, a power of two near the smallest sigma."""
+    """Return ``(unit / sigma)**2`` and the unit, a power of two near the smallest sigma."""
     with np.errstate(invalid="ignore"):
         wrong = np.flatnonzero((sigma <= 0.0) | (sigma == np.inf))
     if wrong.size:

@@ -113,14 +113,15 @@ def test_weighted_line_is_that_of_exact_arithmetic(name: str, backend: Any) -> N
 def test_line_through_the_origin_is_that_of_exact_arithmetic(name: str, backend: Any) -> None:
     x, y = hostile(name)
     pairs = [(Fraction(a), Fraction(b)) for a, b in zip(x.tolist(), y.tolist(), strict=True)]
-    slope = sum(a * b for a, b in pairs) / sum(a * a for a, _ in pairs)
+    square = sum((a * a for a, _ in pairs), Fraction(0))
+    slope = sum((a * b for a, b in pairs), Fraction(0)) / square
     fit = ff.fit_line(x, y, fit_intercept=False, backend=backend)
     # The products can cancel: their sum is right to 80 bits of the sum of their sizes.
-    size = sum(abs(a * b) for a, b in pairs) / sum(a * a for a, _ in pairs)
+    size = sum((abs(a * b) for a, b in pairs), Fraction(0)) / square
     assert abs(Fraction(fit.slope) - slope) <= abs(slope) * Fraction(2.0**-53) + size * Fraction(
         2.0**-75
     )
-    loss = sum((b - slope * a) ** 2 for a, b in pairs) / N
+    loss = sum(((b - slope * a) ** 2 for a, b in pairs), Fraction(0)) / N
     assert fit.loss == pytest.approx(float(loss), rel=1e-13)
 
 
@@ -147,7 +148,10 @@ def test_perfect_lines_leave_nothing(backend: Any, through_origin: bool) -> None
     for x, y in (
         (np.arange(50.0), 3.0 * np.arange(50.0)),
         (np.arange(50.0) - 2e9, 0.25 * (np.arange(50.0) - 2e9)),
-        (np.array([0.1, 0.7]), np.array([0.3, 0.3]) if not through_origin else np.array([1.0, 7.0])),
+        (
+            np.array([0.1, 0.7]),
+            np.array([0.3, 0.3]) if not through_origin else np.array([1.0, 7.0]),
+        ),
     ):
         fit = ff.fit_line(x, y, fit_intercept=not through_origin, backend=backend)
         if x.size > 2 or not through_origin:

@@ -289,6 +289,93 @@ def test_no_history_unless_asked(cloud: tuple[Any, Any]) -> None:
     assert ff.fit_line(*cloud, solver="gradient_descent").history is None
 
 
+@pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_descent_on_moments_has_the_states_of_one_on_samples(
+    cloud: tuple[Any, Any], backend: Any, standardize: bool, fit_intercept: bool, weighted: bool
+) -> None:
+    x, y = cloud
+    w = np.random.default_rng(8).random(x.size) if weighted else None
+    fits = {}
+    for passes in ("samples", "moments", "auto"):
+        solver = GradientDescent(
+            init=(5.0, -3.0 if fit_intercept else 0.0),
+            learning_rate=0.3 if standardize else 0.02,
+            standardize=standardize,
+            max_iter=40,
+            tol=0,
+            record_every=1,
+            passes=passes,
+        )
+        with pytest.warns(ff.ConvergenceWarning):
+            fits[passes] = ff.fit_line(
+                *(x, y),
+                solver=solver,
+                sample_weight=w,
+                fit_intercept=fit_intercept,
+                backend=backend,
+            )
+    assert fits["samples"].n_passes == 42  # one for the moments, and one for each state
+    assert fits["moments"].n_passes == fits["auto"].n_passes == 1
+    assert fits["auto"].to_dict() == fits["moments"].to_dict()
+    one, other = fits["samples"].history, fits["moments"].history
+    assert one is not None
+    assert other is not None
+    for name in ff.Iterate._fields:
+        # Each state is the same map of the one before; 40 maps, each rounded at some 1e-16 of the largest.
+        largest = max(1.0, np.abs(getattr(one, name)).max())
+        np.testing.assert_allclose(
+            getattr(other, name), getattr(one, name), rtol=0, atol=1e-13 * largest, err_msg=name
+        )
+
+
+def test_descent_through_the_origin(cloud: tuple[Any, Any], backend: Any) -> None:
+    x, y = cloud
+    exact = float(x @ y / (x @ x))
+    for options in ({}, {"standardize": False}, {"learning_rate": 0.1, "init": (4.0, 0.0)}):
+        for passes in ("samples", "moments"):
+            solver = GradientDescent(passes=passes, **options)
+            fit = ff.fit_line(x, y, fit_intercept=False, solver=solver, backend=backend)
+            assert fit.converged
+            assert fit.slope == pytest.approx(exact, rel=1e-9)
+            assert fit.intercept == 0.0
+    random = GradientDescent(init="random", rng=1, standardize=False, record_every=1)
+    history = ff.fit_line(x, y, fit_intercept=False, solver=random).history
+    assert history is not None
+    assert (history.intercept == 0.0).all()
+    with pytest.raises(
+        ValueError, match="intercept of init must be 0 with fit_intercept=False; go"
+    ):
+        ff.fit_line(x, y, fit_intercept=False, solver=GradientDescent(init=(1.0, 2.0)))
+
+
+def test_step_through_the_origin_is_stable_up_to_the_named_rate(cloud: tuple[Any, Any]) -> None:
+    x, y = cloud
+    with pytest.warns(ff.ConvergenceWarning, match="largest stable learning rate .* is 1 "):
+        ff.fit_line(x, y, fit_intercept=False, solver=GradientDescent(learning_rate=1.5))
+
+
+def test_samples_and_moments_need_what_they_read(cloud: tuple[Any, Any]) -> None:
+    moments = ff.Moments.of(*cloud)
+    fit = ff.fit_line(moments, solver="gradient_descent")
+    assert (fit.n_passes, fit.converged) == (0, True)
+    with pytest.raises(ValueError, match="passes='samples' needs points to read"):
+        ff.fit_line(moments, solver=GradientDescent(passes="samples"))
+
+
+@pytest.mark.parametrize("passes", ["samples", "moments"])
+def test_loss_of_a_descent_that_meets_the_points(passes: str, backend: Any) -> None:
+    """Moments do not resolve such a loss: the points are read once more for it."""
+    x = np.linspace(0.1, 0.9, 50)
+    y = 3.0 * x + 2.0 + 1e-9 * np.random.default_rng(1).normal(size=50)
+    fit = ff.fit_line(x, y, solver=GradientDescent(passes=passes, tol=1e-15), backend=backend)
+    residual = y.astype(np.longdouble) - (np.longdouble(fit.slope) * x + fit.intercept)
+    # The intercept is a float, which moves residuals by 1e-16 of 1e-9.
+    assert fit.loss == pytest.approx(float((residual**2).mean()), rel=1e-6)
+    assert fit.n_passes == (2 if passes == "moments" else 2 + fit.n_iter)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

@@ -13,23 +13,29 @@ import fastfit
 from tests.conftest import Script
 
 PACKAGE = Path(fastfit.__file__).parent
-COMMON = {"coordinates", "losses", "moments", "validation"}
+COMMON = {"coordinates", "double_double", "least_squares", "losses", "moments", "validation"}
 # Who may import what: rooms further down know nothing of rooms further up.
 MAY_IMPORT = {
     "validation": set(),
-    "coordinates": set(),
+    "double_double": set(),
+    "least_squares": {"double_double"},
+    "coordinates": {"double_double"},
     "losses": {"validation"},
-    "moments": {"coordinates"},
+    # Moments.of and Moments.fit are the front door for who has moments, and ask fit when they are called.
+    "moments": {"coordinates", "double_double", "least_squares", "losses", "fit"},
+    "inference": {"double_double", "least_squares", "moments"},
     "result": {"validation", "plotting"},
-    "kernels": {"kernels", "losses"},
+    "kernels": {"kernels", "losses", "double_double", "least_squares"},
     "points": {"points", "kernels", *COMMON},
     "solvers": {"solvers", "points.base", "result", *COMMON},
-    "fit": {"solvers", "points", "result", *COMMON},
+    "fit": {"solvers", "points", "result", "inference", *COMMON},
     "worked_example": {"fit", "solvers", "result"},
     "plotting": set(),
+    "compat": {"fit", "solvers", "points", "result", "inference", *COMMON},
+    "estimator": {"fit", "solvers", "result", *COMMON},
     "cli": {"fit", "solvers", "points", "plotting", "worked_example", "result", "__version__"},
     "__main__": {"cli"},
-    "__init__": {"fit", "solvers", "result", "losses"},
+    "__init__": {"fit", "solvers", "result", "losses", "moments"},
 }
 OPTIONAL = {
     "numba": {"kernels"},
@@ -38,6 +44,8 @@ OPTIONAL = {
     "pyarrow": {"validation"},
     "pandas": {"validation"},
     "matplotlib": {"plotting"},
+    "scipy": {"inference", "compat"},
+    "sklearn": {"estimator"},
     "typer": {"cli", "__main__"},
     "rich": {"cli", "__main__"},
 }
@@ -96,7 +104,7 @@ def test_import_is_lean(run_script: Script) -> None:
     code = "import sys, fastfit; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     loaded = set(run_script(code).split())
     assert "numpy" in loaded
-    assert not loaded & (set(OPTIONAL) | {"scipy", "pandas", "sklearn", "dask"})
+    assert not loaded & (set(OPTIONAL) | {"dask"})
 
 
 def test_the_reference_needs_no_numba(run_script: Script) -> None:

@@ -130,8 +130,8 @@ def test_moments_against_exact_arithmetic(run: Any) -> None:
         exact = oracle.moments(x, y, weights)
         for name in Centred._fields:
             a, b = getattr(got, name), exact[name]
-            size = max(1, abs(b)) if name != "xy" else (exact["xx"] * exact["yy"])
-            assert abs(Fraction(a.high) + Fraction(a.low) - b) <= Fraction(1e-22) * size, name
+            size = float(exact["xx"] * exact["yy"]) ** 0.5 if name == "xy" else max(1.0, abs(b))
+            assert abs(Fraction(a.high) + Fraction(a.low) - b) <= 1e-22 * float(size), name
 
 
 def test_negative_weights_show() -> None:
@@ -298,10 +298,12 @@ def test_nan_and_infinity_show_in_every_pass(run: Any, where: int, bad: float) -
             given = PRECISE_LINE if isinstance(what, ResidualSums) else LINE
             got = run(what, SquaredError(), x, y, None, (0.0, 0.0), given)
             assert not np.isfinite(sum(got)), (by_name(what), name)
-        for what, w in ((ProductSums(), None), (WeightedProductSums(), np.ones(x.size))):
-            found = run(what, None, x, y, w, (0.0, 0.0), SIZES_OF_BLOCKS[: 2 if w is None else 3])
+        for products, w in ((ProductSums(), None), (WeightedProductSums(), np.ones(x.size))):
+            found = run(
+                products, None, x, y, w, (0.0, 0.0), SIZES_OF_BLOCKS[: 2 if w is None else 3]
+            )
             shows = found.u_mean + found.uu if name == "x" else found.v_mean + found.vv
-            assert not np.isfinite(shows), (by_name(what), name)
+            assert not np.isfinite(shows), (by_name(products), name)
 
 
 @needs_compiler

@@ -141,7 +141,7 @@ def test_empty_moments_are_neutral() -> None:
     weightless = Moments.of([1.0, 2.0], [5.0, 7.0], 0.0)
     assert (weightless.count, weightless.weight_sum) == (2, 0.0)
     assert (weightless + whole).fit().slope == whole.fit().slope
-    with pytest.raises(ValueError, match="sample_weight must be above 0 for some points"):
+    with pytest.raises(ValueError, match="sample_weight must be above zero for some points"):
         weightless.fit()
 
 
@@ -274,4 +274,4 @@ def test_nan_in_moments() -> None:
 def test_moments_leave_no_room_for_points(name: str) -> None:
     moments = Moments.of([1.0, 2.0, 4.0], [1.0, 3.0, 2.0])
     with pytest.raises(ValueError, match=f"{name} must be left out when x is Moments"):
-        ff.fit_line(moments, **{name: [1.0]})
+        ff.fit_line(moments, **{name: [1.0]})  # type: ignore[arg-type]

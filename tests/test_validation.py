@@ -268,7 +268,11 @@ def test_masked_points_are_left_out() -> None:
         ({"loss": "huberish"}, ValueError, "loss must be 'squared_error'; got 'huberish'"),
         ({"loss": 3}, TypeError, "loss must be 'squared_error' or such an object; got int 3"),
         ({"loss": ff.SquaredError}, TypeError, "loss must be .* got type <class"),
-        ({"solver": "sgd"}, ValueError, "solver must be 'auto' or 'exact' or 'gradient_descent'; got 'sgd'"),
+        (
+            {"solver": "sgd"},
+            ValueError,
+            "solver must be 'auto' or 'exact' or 'gradient_descent'; got 'sgd'",
+        ),
         ({"solver": None}, TypeError, "solver must be .* got NoneType None"),
         ({"solver": ff.GradientDescent}, TypeError, "solver must be .* got type <class"),
         ({"backend": "jax"}, ValueError, "backend must be 'numba' or 'numpy'; got 'jax'"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -43,8 +44,11 @@ def assert_all_numbers(history: Any) -> int:
 
 
 @pytest.mark.filterwarnings("ignore::fastfit.ConvergenceWarning")
-def test_every_printed_number(backend: Any) -> None:
-    fit = ff.fit_line(*points(), solver=FIVE_THOUSAND_STEPS, backend=backend)
+@pytest.mark.parametrize("passes", ["auto", "samples"])
+def test_every_printed_number(backend: Any, passes: str) -> None:
+    solver = replace(FIVE_THOUSAND_STEPS, passes=passes)
+    fit = ff.fit_line(*points(), solver=solver, backend=backend)
+    assert fit.n_passes == (1 if passes == "auto" else 5002)
     assert fit.history is not None
     assert assert_all_numbers(vars(fit.history)) == 100
     assert fit.n_iter == 5000
@@ -52,12 +56,13 @@ def test_every_printed_number(backend: Any) -> None:
 
 
 @pytest.mark.skipif(not COMPILED, reason="takes 5,000 passes in the interpreter")
-def test_states_to_the_last_bit_but_rounding() -> None:
+@pytest.mark.parametrize("passes", ["auto", "samples"])
+def test_states_to_the_last_bit_but_rounding(passes: str) -> None:
     """The same descent, written out in NumPy."""
     x, y = points()
     a, b = -2.0, 1.0
     with pytest.warns(ff.ConvergenceWarning):
-        history = ff.fit_line(x, y, solver=FIVE_THOUSAND_STEPS).history
+        history = ff.fit_line(x, y, solver=replace(FIVE_THOUSAND_STEPS, passes=passes)).history
     assert history is not None
     for i in range(5000):
         r = y - (a * x + b)

@@ -85,7 +85,7 @@ class ArrayPoints:
         self._x, self._y, self._w = columns.x, columns.y, columns.w
         self._offset = (columns.x_offset, columns.y_offset)
         self._kept, self._repeats = columns.kept, columns.repeats
-        self.weight_unit = columns.w_unit
+        self._w_name, self.weight_unit = columns.w_name, columns.w_unit
         self._exponent = (0, 0)
         self._center, self._squares = (0.0, 0.0), (0.0, 0.0)
         self._glance()
@@ -188,7 +188,8 @@ class ArrayPoints:
         expected = block * self._squares[0], block * self._squares[1]
         if self._w is None:
             return cast(Products, self._run(_PRODUCT_SUMS, None, expected))
-        mean = float(self._w[:: max(1, n // _SAMPLE)].mean(dtype=np.float64))
+        with np.errstate(over="ignore"):
+            mean = float(self._w[:: max(1, n // _SAMPLE)].mean(dtype=np.float64))
         mean = mean if 0.0 < mean < _LARGEST_WEIGHT else 0.0
         expected_with_weights = (expected[0] * mean, expected[1] * mean, block * mean)
         found: Products = self._run(_WEIGHTED_PRODUCT_SUMS, None, expected_with_weights)
@@ -211,7 +212,8 @@ class ArrayPoints:
     def _look_closely(self, found: Products) -> bool:
         """Find out what is wrong with sums, and return whether reading the points again will help."""
         if not math.isfinite(found.u_mean + found.v_mean + found.uu + found.vv):
-            counts = [self._count_not_finite(name) for name in ("x", "y", "sample_weight")]
+            named = {"x": self._x, "y": self._y, self._w_name: self._w}
+            counts = [self._count_not_finite(name, values) for name, values in named.items()]
             if any(counts) and self._nan_policy == "propagate":
                 return False
             if any(counts):
@@ -251,9 +253,8 @@ class ArrayPoints:
         self._exponent = _with(self._exponent, axis, self._exponent[axis] + exponent)
         return values
 
-    def _count_not_finite(self, name: str) -> int:
+    def _count_not_finite(self, name: str, values: Column | None) -> int:
         """Return how many values of a column are NaN or infinite, or raise about them if the policy says so."""
-        values = {"x": self._x, "y": self._y, "sample_weight": self._w}[name]
         if values is None:
             return 0
         not_finite = (

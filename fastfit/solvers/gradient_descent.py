@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastfit.coordinates import Axes, Evaluation, Spread
-from fastfit.double_double import DoubleDouble
+from fastfit.double_double import ZERO, DoubleDouble
 from fastfit.losses import Loss, SquaredError
 from fastfit.moments import Moments
 from fastfit.points.base import Points
@@ -114,7 +114,7 @@ class GradientDescent:
         _require_finite(here)
         rate = self.learning_rate
         step = 1.0 / _steepest(axes, here, fit_intercept) if automatic else float(rate)
-        observer = _Observer(self.record_every, self.callback, raw)
+        observer = _Observer(self.record_every, self.callback, raw, fit_intercept)
         best, best_line = here, line
         n_iter = 0
         while True:
@@ -131,9 +131,9 @@ class GradientDescent:
                 status = Status.MAX_ITER
             if status is not None:
                 break
-            along, across = axes.gradient_from_frame(here.grad_slope, here.grad_level)
-            change = axes.step_to_frame(-step * along, -step * across if fit_intercept else 0.0)
-            moved = (line[0] + change[0], line[1] + change[1])
+            moved = _moved(line, here, step, axes)
+            if not fit_intercept:
+                moved = raw.through_origin_in_frame(moved[0])
             if moved == line and self.tol > 0:
                 status = Status.STALLED
                 break
@@ -148,7 +148,8 @@ class GradientDescent:
             message += _advice(2.0 / _steepest(axes, here, fit_intercept))
         elif status is Status.MAX_ITER and self.tol == 0:
             message += " (With tol=0, which asks for max_iter steps, that is as expected.)"
-        slope, intercept = DoubleDouble(line[0]), frame.intercept(*line)
+        slope = DoubleDouble(line[0])
+        intercept = frame.intercept(*line) if fit_intercept else ZERO
         mean_square = _mean_square(reader, points, here.loss, slope, intercept)
         return Solution(slope, intercept, mean_square, n_iter, status, message, history)
 
@@ -234,6 +235,15 @@ def _mean_square(
     return loss if seen is None else seen.rr / read.weight_sum
 
 
+def _moved(
+    line: tuple[float, float], here: Evaluation, step: float, axes: Axes
+) -> tuple[float, float]:
+    """Return the line after a step against the gradient on these axes."""
+    along, across = axes.gradient_from_frame(here.grad_slope, here.grad_level)
+    turn, rise = axes.step_to_frame(-step * along, -step * across)
+    return line[0] + turn, line[1] + rise
+
+
 def _has_grown(loss: float, best: float, spread: Spread, line: tuple[float, float]) -> bool:
     """Whether a loss has risen by more than rounding, which with a stable step it never does."""
     return not math.sqrt(loss) <= math.sqrt(best) * (1.0 + 1e-12) + _rounding(spread, *line)
@@ -255,8 +265,11 @@ def _advice(limit: float) -> str:
 class _Observer:
     """Keeps the states that are to be recorded, and shows the callback what it is to see."""
 
-    def __init__(self, record_every: int | None, callback: Callback | None, raw: Axes) -> None:
-        self._every, self._callback, self._raw = record_every, callback, raw
+    def __init__(
+        self, record_every: int | None, callback: Callback | None, raw: Axes, fit_intercept: bool
+    ) -> None:
+        self._every, self._callback = record_every, callback
+        self._raw, self._fit_intercept = raw, fit_intercept
         self._recorded: list[Iterate] = []
         self.looks = record_every is not None or callback is not None
 
@@ -266,7 +279,7 @@ class _Observer:
         calling = self._callback is not None and n_iter > 0
         if not recording and not calling:
             return False
-        state = _iterate(n_iter, self._raw, line, here)
+        state = self._state(n_iter, line, here)
         if recording:
             self._recorded.append(state)
         if self._callback is None or not calling:
@@ -276,13 +289,14 @@ class _Observer:
         except StopIteration:
             return True
 
+    def _state(self, n_iter: int, line: tuple[float, float], here: Evaluation) -> Iterate:
+        slope, intercept = self._raw.line_from_frame(*line)
+        gradient = self._raw.gradient_from_frame(here.grad_slope, here.grad_level)
+        loss = self._raw.loss_from_frame(here.loss)
+        return Iterate(n_iter, slope, intercept if self._fit_intercept else 0.0, *gradient, loss)
+
     def history(self, n_iter: int, line: tuple[float, float], here: Evaluation) -> History | None:
         """Return the recorded states, with this last one."""
         if self._recorded and self._recorded[-1].iteration != n_iter:
-            self._recorded.append(_iterate(n_iter, self._raw, line, here))
+            self._recorded.append(self._state(n_iter, line, here))
         return History.of(self._recorded) if self._recorded else None
-
-
-def _iterate(n_iter: int, raw: Axes, line: tuple[float, float], here: Evaluation) -> Iterate:
-    gradient = raw.gradient_from_frame(here.grad_slope, here.grad_level)
-    return Iterate(n_iter, *raw.line_from_frame(*line), *gradient, raw.loss_from_frame(here.loss))

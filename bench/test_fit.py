@@ -1,4 +1,4 @@
-"""Whole descents, validation and Python included."""
+"""Whole fits, validation and Python included."""
 
 from __future__ import annotations
 
@@ -11,21 +11,34 @@ import pytest
 import fastfit as ff
 from bench.measure import bare_read, points, ratio, times
 
+SOLVERS = {
+    "exact": ff.Exact(),
+    "descent": ff.GradientDescent(),
+    "descent-samples": ff.GradientDescent(passes="samples"),
+}
+
 
 @pytest.mark.parametrize("n", [1_000, 1_000_000, 10_000_000])
-def test_default_descent(benchmark: Any, n: int) -> None:
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_fit(benchmark: Any, solver: str, n: int) -> None:
     x, y = points(n)
-    fit = benchmark(ff.fit_line, x, y, solver="gradient_descent")
+    fit = benchmark(ff.fit_line, x, y, solver=SOLVERS[solver])
     expected = np.polyfit(x, y, 1)
     np.testing.assert_allclose([fit.slope, fit.intercept], expected, rtol=1e-9)
-    _note(benchmark, x, y, fit.n_passes, lambda: ff.fit_line(x, y, solver="gradient_descent"))
+    _note(benchmark, x, y, fit.n_passes, lambda: ff.fit_line(x, y, solver=SOLVERS[solver]))
 
 
 @pytest.mark.parametrize("n", [1_000, 1_000_000])
-def test_a_hundred_raw_steps(benchmark: Any, n: int) -> None:
+@pytest.mark.parametrize("passes", ["samples", "moments"])
+def test_a_hundred_raw_steps(benchmark: Any, passes: str, n: int) -> None:
     x, y = points(n)
     solver = ff.GradientDescent(
-        init=(-2.0, 1.0), learning_rate=0.01, standardize=False, max_iter=100, record_every=10
+        init=(-2.0, 1.0),
+        learning_rate=0.01,
+        standardize=False,
+        max_iter=100,
+        record_every=10,
+        passes=passes,
     )
 
     def descend() -> ff.LineFit:

@@ -1,0 +1,350 @@
+"""Errors of the fit, weights and sigma, against SciPy and against what they mean."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.optimize import curve_fit
+
+import fastfit as ff
+from tests.conftest import Script
+
+ERRORS = ("stderr", "intercept_stderr", "rvalue", "residual_std", "pvalue")
+
+
+@pytest.fixture
+def cloud(rng: np.random.Generator) -> tuple[Any, Any]:
+    x = rng.normal(3.0, 2.0, size=80)
+    return x, 0.3 * x - 2.0 + rng.normal(size=80)
+
+
+def line(x: Any, slope: float, intercept: float) -> Any:
+    return slope * x + intercept
+
+
+def proportional(x: Any, slope: float) -> Any:
+    return slope * x
+
+
+@pytest.mark.parametrize("solver", ["exact", "gradient_descent"])
+def test_errors_are_those_of_linregress(cloud: Any, solver: str, backend: Any) -> None:
+    fit, scipys = ff.fit_line(*cloud, solver=solver, backend=backend), stats.linregress(*cloud)
+    assert fit.stderr == pytest.approx(scipys.stderr, rel=1e-12)
+    assert fit.intercept_stderr == pytest.approx(scipys.intercept_stderr, rel=1e-12)
+    assert fit.rvalue == pytest.approx(scipys.rvalue, rel=1e-13)
+    assert fit.rsquared == fit.rvalue**2
+    assert fit.pvalue == pytest.approx(scipys.pvalue, rel=1e-9)  # a small number, of a large t
+    quantile = stats.t.ppf(0.95, 78)
+    (low, high), (intercept_low, intercept_high) = fit.conf_int(0.9)
+    assert high - fit.slope == pytest.approx(quantile * fit.stderr)
+    assert fit.slope - low == pytest.approx(quantile * fit.stderr)
+    assert intercept_high - intercept_low == pytest.approx(2 * quantile * fit.intercept_stderr)
+
+
+WEIGHTINGS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "sigma": {"sigma": np.random.default_rng(1).uniform(0.5, 2.0, 80)},
+    "known sigma": {
+        "sigma": np.random.default_rng(1).uniform(0.5, 2.0, 80),
+        "absolute_sigma": True,
+    },
+    "tiny sigma": {
+        "sigma": np.random.default_rng(1).uniform(0.5e-120, 2e-120, 80),
+        "absolute_sigma": True,
+    },
+    "one sigma": {"sigma": 3.0, "absolute_sigma": True},
+}
+
+
+@pytest.mark.parametrize("solver", ["exact", "gradient_descent"])
+@pytest.mark.parametrize("name", WEIGHTINGS)
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_covariance_is_that_of_curve_fit(
+    cloud: Any, solver: str, name: str, fit_intercept: bool, backend: Any
+) -> None:
+    x, y = cloud
+    options = WEIGHTINGS[name]
+    fit = ff.fit_line(x, y, solver=solver, fit_intercept=fit_intercept, backend=backend, **options)
+    theirs = dict(options)
+    if np.ndim(theirs.get("sigma", [])) == 0:
+        theirs["sigma"] = np.full(80, theirs["sigma"])
+    scale = 1.0
+    if name == "tiny sigma":  # whose squares its solver cannot hold
+        scale = 1e-120
+        theirs["sigma"] = theirs["sigma"] / scale
+    parameters, covariance = curve_fit(line if fit_intercept else proportional, x, y, **theirs)
+    found = [fit.slope, fit.intercept][: parameters.size]
+    # Its solver steps by differences, to eight digits or so.
+    assert found == pytest.approx(parameters, rel=1e-6)
+    expected = covariance * scale**2
+    assert fit.covariance[: parameters.size, : parameters.size] == pytest.approx(
+        expected, rel=1e-6, abs=0
+    )
+    assert fit.stderr == pytest.approx(np.sqrt(covariance[0, 0]) * scale, rel=1e-6)
+    if fit_intercept:
+        assert fit.intercept_stderr == pytest.approx(np.sqrt(covariance[1, 1]) * scale, rel=1e-6)
+    else:
+        assert fit.covariance[1].tolist() == [0.0, 0.0]
+        assert fit.intercept_stderr == 0.0
+
+
+@pytest.mark.parametrize("passes", ["samples", "moments", None])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_a_weight_of_two_is_the_point_twice(
+    cloud: Any, passes: str | None, fit_intercept: bool, backend: Any
+) -> None:
+    x, y = cloud
+    w = np.random.default_rng(4).integers(0, 4, size=80)
+    solver: Any = "exact" if passes is None else ff.GradientDescent(passes=passes)
+    options: dict[str, Any] = {"solver": solver, "fit_intercept": fit_intercept, "backend": backend}
+    one = ff.fit_line(x, y, sample_weight=w, **options)
+    other = ff.fit_line(np.repeat(x, w), np.repeat(y, w), **options)
+    for name in ("slope", "intercept", "loss", *ERRORS):
+        assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-12), name
+    assert one.n_iter == other.n_iter
+    assert one.n_points == 80
+    np.testing.assert_allclose(one.confidence_band([0, 1]), other.confidence_band([0, 1]))
+
+
+def test_weights_and_sigma_together(cloud: Any, backend: Any) -> None:
+    x, y = cloud
+    w = np.random.default_rng(4).integers(0, 4, size=80)
+    sigma = np.random.default_rng(5).uniform(0.5, 2.0, 80)
+    for absolute in (False, True):
+        options: dict[str, Any] = {"absolute_sigma": absolute, "backend": backend}
+        one = ff.fit_line(x, y, sample_weight=w, sigma=sigma, **options)
+        repeated = (np.repeat(values, w) for values in (x, y, sigma))
+        a, b, s = repeated
+        other = ff.fit_line(a, b, sigma=s, **options)
+        for name in ("slope", "intercept", "loss", *ERRORS):
+            assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-12), name
+
+
+def test_units_of_sigma_matter_where_it_is_known(cloud: Any) -> None:
+    x, y = cloud
+    sigma = np.linspace(0.5, 2.0, 80)
+    relative = [ff.fit_line(x, y, sigma=k * sigma) for k in (1.0, 1e-3, 7.0, 1e200)]
+    assert [fit.stderr for fit in relative] == pytest.approx([relative[0].stderr] * 4, rel=1e-12)
+    known = [ff.fit_line(x, y, sigma=k * sigma, absolute_sigma=True) for k in (1.0, 1e-3, 7.0)]
+    assert [fit.stderr for fit in known] == pytest.approx(
+        [k * known[0].stderr for k in (1.0, 1e-3, 7.0)], rel=1e-12
+    )
+    # Residuals over sigma scatter by one where sigma is right.
+    assert relative[0].residual_std == pytest.approx(7.0 * relative[2].residual_std)
+    assert known[0].pvalue == pytest.approx(
+        2 * stats.norm.sf(abs(known[0].slope) / known[0].stderr), rel=1e-9
+    )
+    reach = (known[0].conf_int()[0, 1] - known[0].slope) / known[0].stderr
+    assert reach == pytest.approx(1.959963984540054, rel=1e-12)
+
+
+def test_two_points_with_known_sigma_have_errors() -> None:
+    fit = ff.fit_line([0.0, 2.0], [1.0, 5.0], sigma=[1.0, 1.0], absolute_sigma=True)
+    assert fit.covariance == pytest.approx(np.array([[0.5, -0.5], [-0.5, 1.0]]), rel=1e-15)
+    assert np.isnan(fit.residual_std)
+
+
+@pytest.mark.parametrize("through_origin", [False, True])
+def test_bands(cloud: Any, through_origin: bool) -> None:
+    fit = ff.fit_line(*cloud, fit_intercept=not through_origin)
+    x = np.array([[-5.0, 0.0], [3.0, 40.0]])
+    design = np.stack([x, np.ones_like(x) * (not through_origin)], axis=-1)
+    variance = np.einsum("...i,ij,...j", design, fit.covariance, design)
+    quantile = stats.t.ppf(0.975, 80 - (1 if through_origin else 2))
+    low, high = fit.confidence_band(x)
+    np.testing.assert_allclose(high - fit.predict(x), quantile * np.sqrt(variance), rtol=1e-10)
+    np.testing.assert_allclose(high + low, 2 * fit.predict(x), rtol=1e-12)
+    low, high = fit.prediction_band(x, 0.95)
+    spread = np.sqrt(variance + fit.residual_std**2)
+    np.testing.assert_allclose(high - fit.predict(x), quantile * spread, rtol=1e-10)
+    one = fit.confidence_band(3.0)
+    assert isinstance(one[0], float)
+    assert one == pytest.approx([band[1, 0] for band in fit.confidence_band(x)])
+
+
+def test_bands_and_predictions_at_time_stamps(rng: np.random.Generator) -> None:
+    """The same numbers as for seconds from the first: the intercept alone cannot hold them."""
+    seconds = np.sort(rng.random(200)) * 86_400
+    # Whole numbers of 1/8 s, that time stamps hold as well.
+    seconds = np.round(8 * seconds) / 8
+    y = 0.001 * seconds + rng.normal(size=200)
+    near, far = ff.fit_line(seconds, y), ff.fit_line(1.7e9 + seconds, y)
+    np.testing.assert_allclose(far.predict(1.7e9 + seconds), near.predict(seconds), rtol=1e-13)
+    for band in ("confidence_band", "prediction_band"):
+        np.testing.assert_allclose(
+            getattr(far, band)(1.7e9 + seconds), getattr(near, band)(seconds), rtol=1e-12
+        )
+    assert far.stderr == pytest.approx(near.stderr, rel=1e-15)
+
+
+def test_prediction_bands_cover_as_often_as_they_say(rng: np.random.Generator) -> None:
+    inside = 0
+    for _ in range(400):
+        x, noise = rng.random(11), rng.normal(size=11)
+        y = x + noise
+        low, high = ff.fit_line(x[1:], y[1:], backend="numpy").prediction_band(x[0], 0.8)
+        inside += low <= y[0] <= high
+    assert 320 - 3 * 8 <= inside <= 320 + 3 * 8  # three standard deviations of 400 draws at 0.8
+
+
+def test_perfect_lines_and_constant_y() -> None:
+    perfect = ff.fit_line([0.0, 1.0, 2.0], [1.0, 3.0, 5.0])
+    assert (perfect.stderr, perfect.intercept_stderr, perfect.pvalue) == (0.0, 0.0, 0.0)
+    assert perfect.conf_int().tolist() == [[2.0, 2.0], [1.0, 1.0]]
+    flat = ff.fit_line([0.0, 1.0, 2.0], [4.0, 4.0, 4.0])
+    assert (flat.slope, flat.stderr, flat.loss) == (0.0, 0.0, 0.0)
+    assert np.isnan([flat.rvalue, flat.rsquared, flat.pvalue]).all()
+
+
+def test_a_sum_of_weights_up_to_two_tells_no_errors(cloud: Any) -> None:
+    fit = ff.fit_line(*cloud, sample_weight=1 / 80)
+    assert fit.slope == pytest.approx(ff.fit_line(*cloud).slope, rel=1e-15)
+    assert np.isnan([fit.stderr, fit.residual_std, fit.pvalue, *fit.conf_int().flat]).all()
+
+
+def test_nothing_is_known_of_a_fit_of_nan() -> None:
+    fit = ff.fit_line([0.0, np.nan, 2.0], [1.0, 2.0, 3.0], nan_policy="propagate")
+    assert np.isnan([getattr(fit, name) for name in ERRORS]).all()
+    assert np.isnan([*fit.covariance.flat, *fit.conf_int().flat]).all()
+    assert np.isnan([fit.predict(1.0), *fit.confidence_band(1.0), *fit.prediction_band(1.0)]).all()
+    assert fit.to_dict()["covariance"] == [[None, None], [None, None]]
+
+
+def test_errors_survive_pickling(cloud: Any) -> None:
+    fit = ff.fit_line(*cloud)
+    again = pickle.loads(pickle.dumps(fit))
+    assert [getattr(again, name) for name in ERRORS] == [getattr(fit, name) for name in ERRORS]
+    assert again.to_dict() == fit.to_dict()
+    assert again.to_dict()["stderr"] == fit.stderr
+    assert again.predict(2.0) == fit.predict(2.0)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, -0.5, 95, float("nan")])
+def test_levels_are_probabilities(cloud: Any, level: float) -> None:
+    fit = ff.fit_line(*cloud)
+    for ask in (fit.conf_int, lambda v: fit.confidence_band(0, v)):
+        with pytest.raises(ValueError, match="level must be a probability between 0 and 1; got"):
+            ask(level)
+    with pytest.raises(TypeError, match="level must be a probability between 0 and 1; got str"):
+        fit.conf_int("95")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"sample_weight": [1.0, 2.0]}, ValueError, "sample_weight must have the length of x and"),
+        ({"sample_weight": "w"}, TypeError, "sample_weight must be an array of numbers; got str"),
+        ({"sample_weight": [[1.0, 1.0, 1.0]]}, ValueError, "sample_weight must be one-dimensional"),
+        (
+            {"sample_weight": [1.0, -2.0, 1.0]},
+            ValueError,
+            "must not be negative; got -2.0 at index",
+        ),
+        ({"sample_weight": -1.0}, ValueError, "sample_weight must not be negative; got -1.0 at"),
+        ({"sample_weight": 0.0}, ValueError, "sample_weight must be above zero for some points"),
+        (
+            {"sample_weight": [1.0, np.nan, 1.0]},
+            ValueError,
+            "sample_weight must be finite; got NaN",
+        ),
+        (
+            {"sample_weight": [1.0, np.inf, 1.0]},
+            ValueError,
+            "sample_weight must be finite; got inf",
+        ),
+        ({"sample_weight": [1e300, 1e308, 1e308]}, ValueError, "sample_weight must be below 1e"),
+        ({"sample_weight": [1j, 1, 1]}, TypeError, "sample_weight must hold real numbers"),
+        (
+            {"sample_weight": [1, 0, 0]},
+            ValueError,
+            "two different values.* got 1.0 at all points of weight above zero",
+        ),
+        (
+            {"sigma": [1.0, 0.0, 1.0]},
+            ValueError,
+            "sigma must be finite and above 0; got 0.0 at ind",
+        ),
+        ({"sigma": -1.0}, ValueError, "sigma must be finite and above 0; got -1.0 at index 0"),
+        ({"sigma": np.inf}, ValueError, "sigma must be finite and above 0; got inf"),
+        ({"sigma": [1.0, np.nan, 1.0]}, ValueError, "sigma must be finite; got NaN at index 1"),
+        ({"sigma": np.eye(3)}, ValueError, "sigma must be one-dimensional, or a single column"),
+        (
+            {"absolute_sigma": True},
+            ValueError,
+            "absolute_sigma must be False unless sigma is given",
+        ),
+        ({"absolute_sigma": 1, "sigma": 1.0}, TypeError, "absolute_sigma must be True or False"),
+        ({"fit_intercept": "no"}, TypeError, "fit_intercept must be True or False; got 'no'"),
+    ],
+)
+def test_wrong_weights(
+    options: dict[str, Any], error: type[Exception], message: str, backend: Any
+) -> None:
+    with pytest.raises(error, match=message):
+        ff.fit_line([1.0, 2.0, 3.0], [1.0, 3.0, 2.0], backend=backend, **options)
+
+
+def test_nan_in_weights_by_policy(backend: Any) -> None:
+    x, y = np.arange(5.0), np.array([1.0, 3.0, 2.0, 5.0, 4.0])
+    nan = np.array([1.0, np.nan, 1.0, 2.0, 1.0])
+    kept = [0, 2, 3, 4]
+    for name in ("sample_weight", "sigma"):
+        weights: dict[str, Any] = {name: nan}
+        one = ff.fit_line(x, y, nan_policy="omit", backend=backend, **weights)
+        kept_weights: dict[str, Any] = {name: nan[kept]}
+        other = ff.fit_line(x[kept], y[kept], backend=backend, **kept_weights)
+        assert (one.slope, one.loss, one.stderr) == (other.slope, other.loss, other.stderr)
+        assert (one.n_points, one.n_omitted) == (4, 1)
+        lost = ff.fit_line(x, y, nan_policy="propagate", backend=backend, **weights)
+        assert np.isnan(lost.slope)
+
+
+def test_a_point_of_weight_zero_is_not_there(backend: Any) -> None:
+    x, y = np.array([1.0, 2.0, 3.0, 1e9]), np.array([1.0, 3.0, 2.0, -1e9])
+    one = ff.fit_line(x, y, sample_weight=[1, 1, 1, 0], backend=backend)
+    other = ff.fit_line(x[:3], y[:3], backend=backend)
+    for name in ("slope", "intercept", "loss", "stderr", "rvalue"):
+        assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-14), name
+    far = np.array([5.0, 5.0, 7.0])
+    with pytest.raises(ValueError, match="two different values"):
+        ff.fit_line(far, y[:3], sample_weight=[1, 2, 0], backend=backend)
+
+
+def test_masked_weights_leave_points_out(backend: Any) -> None:
+    x, y = np.arange(5.0), np.array([1.0, 3.0, 2.0, 5.0, 4.0])
+    w = np.ma.masked_array([1.0, 9.0, 1.0, 2.0, 1.0], [False, True, False, False, False])
+    one = ff.fit_line(x, y, sample_weight=w, backend=backend)
+    other = ff.fit_line(x[[0, 2, 3, 4]], y[[0, 2, 3, 4]], sample_weight=[1, 1, 2, 1])
+    assert one.slope == pytest.approx(other.slope, rel=1e-15)
+    assert one.n_omitted == 1
+    sigma = ff.fit_line(x, y, sigma=w, sample_weight=2.0, backend=backend)
+    assert sigma.n_omitted == 1
+    assert np.isfinite(sigma.stderr)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.uint8, bool])
+def test_weights_of_any_type(dtype: Any, backend: Any) -> None:
+    x, y = np.arange(5.0), np.array([1.0, 3.0, 2.0, 5.0, 4.0])
+    w = np.array([1, 0, 1, 1, 1])
+    one = ff.fit_line(x, y, sample_weight=w.astype(dtype)[::-1], backend=backend)
+    other = ff.fit_line(x, y, sample_weight=w[::-1].tolist())
+    assert one.slope == pytest.approx(other.slope, rel=1e-15)
+
+
+def test_distributions_are_looked_up_only_when_asked_for(run_script: Script) -> None:
+    out = run_script(
+        "import sys, fastfit as ff\n"
+        "sys.modules['scipy'] = None\n"
+        "fit = ff.fit_line([1., 2., 3.], [1., 3., 2.], backend='numpy')\n"
+        "fit.stderr, fit.covariance, fit.rvalue, fit.to_dict(), repr(fit)\n"
+        "print('95 %' in fit.summary(), '+-' in fit.summary())\n"
+        "for ask in (lambda: fit.pvalue, fit.conf_int, lambda: fit.prediction_band(1)):\n"
+        "    try: ask()\n"
+        "    except ImportError as error: print(error)\n"
+    )
+    missing = "intervals and p-values need SciPy: pip install 'fastfit[stats]'"
+    assert out.splitlines() == ["False True", missing, missing, missing]
