@@ -30,7 +30,7 @@ LINE = (0.3, 0.1)
 
 def a_pass(x: Any, y: Any, n_threads: int | None = None) -> Callable[[], object]:
     """Return a fused pass over the points, without the result's wrapping."""
-    arguments = (LossGradient(), SquaredError(), x, y, (0.5, 0.6), LINE, n_threads)
+    arguments: Any = (LossGradient(), SquaredError(), x, y, None, (0.5, 0.6), LINE, n_threads)
     return lambda: parallel.run(*arguments)
 
 

@@ -11,7 +11,7 @@ import pytest
 import fastfit as ff
 from bench.measure import bare_read, points, ratio, times
 
-SOLVERS = {
+SOLVERS: dict[str, Any] = {
     "exact": ff.Exact(),
     "descent": ff.GradientDescent(),
     "descent-samples": ff.GradientDescent(passes="samples"),

@@ -184,6 +184,9 @@ def fit(
     backend: BackendOption = Backend.NUMBA,
     as_json: JsonOption = False,
     plot: PlotOption = None,
+    bands: Annotated[
+        bool, typer.Option("--bands", help="Draw 95 % confidence and prediction bands.")
+    ] = False,
 ) -> None:
     """Fit a line to two columns of a file by least squares.
 
@@ -197,6 +200,8 @@ def fit(
             from fastfit.plotting import axes_to_save, check_path, save
 
             check_path(plot)
+        if bands and plot is None:
+            raise ValueError("--bands must be left out without --plot")
         options = {
             "init": _pair(init),
             "rng": seed,
@@ -225,7 +230,7 @@ def fit(
                 **weights,
             )
         if plot is not None:
-            axes = result.plot(axes_to_save())
+            axes = result.plot(axes_to_save(), confidence_band=bands, prediction_band=bands)
             axes.set(
                 xlabel=x or "x", ylabel=y or "y", title=f"{file.name}: {result.n_points:,} points"
             )

@@ -140,8 +140,8 @@ def linregress(
     --------
     >>> from fastfit.compat import linregress
     >>> result = linregress([1.0, 2.0, 3.0], [2.0, 4.0, 6.5])
-    >>> round(result.slope, 6), round(result.stderr, 6), round(result.intercept_stderr, 6)
-    (2.25, 0.144338, 0.311805)
+    >>> print(f"{result.slope:.6f} +- {result.stderr:.6f}, p = {result.pvalue:.6f}")
+    2.250000 +- 0.144338, p = 0.040783
     """
     require_one_of(alternative, ALTERNATIVES, "alternative")
     require_one_of(nan_policy, NAN_POLICIES, "nan_policy")
@@ -185,8 +185,8 @@ def _regressions(
         given = [np.moveaxis(values, axes, range(-len(axes), 0)) for values in given]
         shape, n = given[0].shape[: -len(axes)], math.prod(given[0].shape[-len(axes) :])
     rows = [np.ascontiguousarray(values.reshape(math.prod(shape), n)) for values in given]
-    # Of one slice among many that is too small, SciPy warns if all are empty, or if NaN was left out of any.
-    warns = not shape or n == 0 or (nan_policy == "omit" and _has_nan(*rows[:2]))
+    # Among many slices SciPy warns of those that are too small for NaN left out, and once if all are empty.
+    warns = not shape or (nan_policy == "omit" and _has_nan(*rows[:2]))
     found = np.full((6, len(rows[0])), math.nan)
     for i, (x_i, y_i, *masks) in enumerate(zip(*rows, strict=True)):
         if masks:
@@ -195,6 +195,8 @@ def _regressions(
             x_i, y_i = x_i[kept], y_i[kept]  # noqa: PLW2901
         if x_i.size > 1 or warns or _has_nan(x_i, y_i):
             found[:, i] = _regression(x_i, y_i, alternative, nan_policy)
+    if shape and n == 0 and found.size:
+        _too_few(0, 0)
     fields = [column.reshape(shape)[()] for column in found]
     return [np.expand_dims(field, axes) for field in fields] if keepdims else fields
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,11 +22,22 @@ _MOST_DOTS = 3000
 _SIZE = (7.0, 4.6)
 _MISSING = "drawing needs matplotlib: pip install 'fastfit[plot]'"
 _LINE = "#d1495b"
+_SHADES = {"prediction": 0.12, "confidence": 0.3}
+# A band is a hyperbola; so many points make it smooth.
+_BAND_POINTS = 200
 _DOTS = "#00798c"
 
 
-def draw_fit(fit: LineFit, x: NDArray[Any], y: NDArray[Any], ax: Axes | None = None) -> Axes:
-    """Draw points, line and path of a fit; see ``LineFit.plot``."""
+def draw_fit(
+    fit: LineFit,
+    x: NDArray[Any],
+    y: NDArray[Any],
+    ax: Axes | None = None,
+    *,
+    bands: Mapping[str, Callable[..., tuple[Any, Any]]] = MappingProxyType({}),
+    level: float = 0.95,
+) -> Axes:
+    """Draw points, line, bands and path of a fit; see ``LineFit.plot``."""
     if not math.isfinite(fit.slope):
         raise ValueError(
             "this fit has no line to draw: x or y holds NaN, and nan_policy='propagate'"
@@ -35,6 +48,14 @@ def draw_fit(fit: LineFit, x: NDArray[Any], y: NDArray[Any], ax: Axes | None = N
     span = np.array([x.min(), x.max()], dtype=np.float64)
     if fit.history is not None:
         _draw_path(ax, fit.history, span)
+    across = np.linspace(span[0], span[1], _BAND_POINTS)
+    for name, band in bands.items():
+        # Over a density of points a band is hard to see but for its edges.
+        low, high = band(across, level)
+        shade = _SHADES[name]
+        label = f"{100 * level:.4g} % {name} band"
+        ax.fill_between(across, low, high, color=_LINE, alpha=shade, linewidth=0, label=label)
+        ax.plot(across, np.column_stack([low, high]), color=_LINE, linewidth=0.8, alpha=0.6)
     label = fit.equation(digits=4) + ("" if fit.converged else " (not converged)")
     ax.plot(span, fit.predict(span), color=_LINE, linewidth=2.0, label=label)
     ax.set(xlabel="x", ylabel="y", title=f"{fit.n_points:,} points")

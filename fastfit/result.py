@@ -387,13 +387,24 @@ class LineFit:
             "history": history,
         }
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the points, the line and, if a history was recorded, its path.
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        confidence_band: bool = False,
+        prediction_band: bool = False,
+        level: float = 0.95,
+    ) -> Axes:
+        """Draw the points, the line, its bands if asked for and, if a history was recorded, its path.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes, optional
             Where to draw; a new figure by default.
+        confidence_band, prediction_band : bool
+            Whether to draw where the true line is, and where a further point would be, with the probability ``level``.
+        level : float
+            Between 0 and 1.
 
         Returns
         -------
@@ -402,7 +413,8 @@ class LineFit:
         Raises
         ------
         ImportError
-            If matplotlib is missing: ``pip install 'fastfit[plot]'``.
+            If matplotlib is missing: ``pip install 'fastfit[plot]'``; or SciPy, which bands need:
+            ``pip install 'fastfit[stats]'``.
         ValueError
             If the fit is one of moments, or a copy or was unpickled: its points did not come along.
         """
@@ -412,4 +424,10 @@ class LineFit:
             raise ValueError(
                 "this fit has no points to draw: moments have none, and a pickle or copy does not keep them"
             )
-        return draw_fit(self, self._points.x, self._points.y, ax)
+        asked = {
+            "prediction": self.prediction_band if prediction_band else None,
+            "confidence": self.confidence_band if confidence_band else None,
+        }
+        level = _probability(level)
+        bands = {name: band for name, band in asked.items() if band is not None}
+        return draw_fit(self, self._points.x, self._points.y, ax, bands=bands, level=level)

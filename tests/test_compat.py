@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
-import itertools
 import math
+import pickle
 import warnings
 from fractions import Fraction
 from typing import Any
@@ -15,10 +16,12 @@ import pytest
 from scipy import stats
 from scipy.stats._axis_nan_policy import SmallSampleWarning
 
-from fastfit.compat import linregress, polyfit
+from fastfit.compat import LinregressResult, linregress, polyfit
+from tests import oracle
+from tests.conftest import Script
 
 FIELDS = ("slope", "intercept", "rvalue", "pvalue", "stderr", "intercept_stderr")
-ALTERNATIVES = ("two-sided", "less", "greater")
+ALTERNATIVES: tuple[Any, ...] = ("two-sided", "less", "greater")
 
 
 def cloud(seed: int, n: int = 12, k: tuple[int, ...] = ()) -> tuple[Any, Any]:
@@ -92,44 +95,374 @@ def test_arrays_of_any_layout_are_left_as_they_are() -> None:
     assert y.flags.writeable
 
 
-SHAPES = [
-    ((4, 3), (4, 3)),
-    ((4, 1), (4, 3)),
-    ((4,), (3, 4)),
-    ((3, 1, 4), (5, 4)),
-    ((4, 3, 2), (4, 3, 2)),
-    ((5,), (5,)),
+SHAPES_AND_AXIS = [
+    ((12,), (12,), -1),
+    ((12,), (12,), (0,)),
+    ((6, 3), (6, 3), 0),
+    ((6, 3), (6, 3), -2),
+    ((6, 1), (6, 3), 0),
+    ((6,), (3, 6), 1),
+    ((3, 1, 6), (5, 6), np.int64(2)),
+    ((4, 3, 2), (4, 3, 2), (0, -1)),
+    ((4, 3, 2), (4, 3, 2), (2, 0)),
+    ((6, 3), (3, 6), None),
+    ((6, 0), (6, 0), 0),
 ]
 
 
 @pytest.mark.parametrize("nan_policy", ["propagate", "omit", "raise"])
-@pytest.mark.parametrize("axis", [0, -1, 1, None, (0, 1), (1, -1)])
 @pytest.mark.parametrize("keepdims", [False, True])
-def test_any_shape(axis: Any, keepdims: bool, nan_policy: Any) -> None:
-    options: Any = {"axis": axis, "keepdims": keepdims, "nan_policy": nan_policy}
-    compared = 0
-    for seed, ((x_shape, y_shape), n_nan) in enumerate(itertools.product(SHAPES, (0, 2))):
-        rng = np.random.default_rng(seed)
-        x, y = rng.normal(size=x_shape), rng.normal(size=y_shape)
-        y.flat[:n_nan] = np.nan
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", SmallSampleWarning)
-                expected = stats.linregress(x, y, **options)
-        except (ValueError, AttributeError) as error:
-            # An attribute is what SciPy lacks for two points with keepdims.
-            if isinstance(error, ValueError):
-                with pytest.raises(ValueError, match="axis|x and y must|two different values"):
-                    linregress(x, y, **options)
-            continue
-        if (
-            np.nanmax(np.abs(expected.rvalue), initial=1.0)
-            >= 1e-10
-            > np.min(np.nan_to_num(expected.stderr, nan=1.0), initial=1.0)
-        ):
-            continue
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SmallSampleWarning)
-            assert_same(linregress(x, y, **options), expected)
-        compared += 1
-    assert compared
+@pytest.mark.parametrize(("x_shape", "y_shape", "axis"), SHAPES_AND_AXIS)
+def test_any_shape(x_shape: Any, y_shape: Any, axis: Any, keepdims: bool, nan_policy: Any) -> None:
+    rng = np.random.default_rng(7)
+    x, y = rng.normal(size=x_shape), rng.normal(size=y_shape)
+    options = {"axis": axis, "keepdims": keepdims, "nan_policy": nan_policy}
+    assert_same(linregress(x, y, **options), stats.linregress(x, y, **options))
+    y.flat[:2] = np.nan
+    if nan_policy == "raise" and y.size:
+        with pytest.raises(ValueError, match="must not hold NaN with nan_policy='raise'; got NaN"):
+            linregress(x, y, **options)
+    else:
+        assert_same(linregress(x, y, **options), stats.linregress(x, y, **options))
+
+
+@pytest.mark.parametrize("nan_policy", ["propagate", "omit"])
+@pytest.mark.parametrize("axis", [0, 1, None])
+def test_masked_points(axis: Any, nan_policy: Any) -> None:
+    rng = np.random.default_rng(8)
+    x, y = rng.normal(size=(2, 7, 7))
+    x_mask, y_mask = np.eye(7, dtype=bool), np.eye(7, k=2, dtype=bool)
+    x[0, 0] = y[1, 3] = np.nan  # below a mask: left out with its point
+    y[2, 2] = np.nan  # beside a mask: counts, as for SciPy
+    masked: Any = np.ma.masked_array(x, x_mask), np.ma.masked_array(y, y_mask)
+    for pair in (masked, (masked[0], np.nan_to_num(y)), (np.nan_to_num(x), masked[1])):
+        options: Any = {"axis": axis, "nan_policy": nan_policy}
+        assert_same(linregress(*pair, **options), stats.linregress(*pair, **options))
+    whole = np.ma.masked_array(np.arange(5), mask=np.arange(5) == 1)
+    assert_same(linregress(whole, y[3, :5]), stats.linregress(whole, y[3, :5]))
+
+
+SMALL: list[tuple[Any, Any, dict[str, Any], bool]] = [
+    ([], [], {}, True),
+    ([1.0], [2.0], {"keepdims": True}, True),
+    ([1.0, np.nan, 3.0], [2.0, 3.0, np.nan], {"nan_policy": "omit"}, True),
+    ([np.nan], [2.0], {}, False),
+    (np.ma.masked_array([1.0, 2.0], [True, False]), [2.0, 3.0], {}, True),
+    (np.ones((0, 3)), np.ones((0, 3)), {}, True),
+    (np.ones((1, 3)), np.ones((1, 3)), {}, False),
+    ([[1.0, 2.0], [2.0, np.nan]], [[1.0, 2.0], [2.0, 3.0]], {"nan_policy": "omit"}, True),
+]
+
+
+@pytest.mark.parametrize(("x", "y", "options", "warns"), SMALL)
+def test_fewer_than_two_points(x: Any, y: Any, options: Any, warns: bool) -> None:
+    results = []
+    for function in (linregress, stats.linregress):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            results.append(function(x, y, **options))
+        assert [w.category for w in caught] == [SmallSampleWarning] * warns
+        if function is linregress and warns:
+            assert "two points" in str(caught[0].message)
+            assert caught[0].filename == __file__
+    assert_same(*results)
+
+
+def test_two_points_and_a_constant_y() -> None:
+    for y in ([2.0, 3.0], [3.0, 2.0], [2.0, 2.0]):
+        for alternative in ALTERNATIVES:
+            expected = stats.linregress([1.0, 4.0], y, alternative)
+            assert_same(linregress([1.0, 4.0], y, alternative), expected)
+    # SciPy's own fails for two points with keepdims.
+    assert linregress([1.0, 4.0], [2.0, 3.0], keepdims=True).pvalue.tolist() == [0.0]
+    assert_same(linregress([1.0, 2, 4], [2.0, 2, 2]), stats.linregress([1.0, 2, 4], [2.0, 2, 2]))
+    # The mean of this y is another number than y, and what SciPy makes of that is rounding.
+    slope, intercept, *rest = linregress([1.0, 2.0, 4.0], [0.1, 0.1, 0.1])
+    assert (slope, intercept) == (0.0, 0.1)
+    assert np.isnan(rest).all()
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_line_through_all_points(sign: float) -> None:
+    x = np.arange(5.0)
+    less, greater, both = (
+        linregress(x, 2.0 * sign * x + 1.0, alternative)
+        for alternative in ("less", "greater", "two-sided")
+    )
+    assert tuple(both) == (2.0 * sign, 1.0, sign, 0.0, 0.0)
+    assert (less.pvalue, greater.pvalue) == ((1.0, 0.0) if sign > 0 else (0.0, 1.0))
+
+
+@pytest.mark.parametrize("noise", [1.0, 1e-7])
+def test_time_stamps_and_nearly_perfect_lines_cost_no_digits(noise: float) -> None:
+    rng = np.random.default_rng(9)
+    x = np.sort(1.7e9 + 86_400.0 * rng.random(40))
+    y = 300.0 + 1e-4 * (x - 1.7e9) + noise * rng.normal(size=40)
+    result, exact = linregress(x, y), oracle.least_squares(x, y)
+    # Each number is rounded a few times at the end.
+    assert result[:2] == pytest.approx((exact.slope, exact.intercept), rel=1e-15)
+    errors = (result.stderr, result.intercept_stderr)
+    assert errors == pytest.approx(exact_errors(x, y), rel=1e-14)
+    t = exact.slope / exact_errors(x, y)[0]
+    assert result.pvalue == pytest.approx(2.0 * stats.t.sf(abs(t), 38), rel=1e-12)
+
+
+@pytest.mark.parametrize(("p", "q"), [(600, 0), (-700, 0), (0, 600), (0, -700), (300, -300)])
+def test_scales_beyond_the_squares_of_float64(p: int, q: int) -> None:
+    x, y = cloud(10)
+    one, other = linregress(x, y), linregress(np.ldexp(x, p), np.ldexp(y, q))
+    # Powers of two round nothing but where a frame is chosen.
+    for name, power in zip(FIELDS, (q - p, q, 0, 0, q - p, q), strict=True):
+        scaled = np.ldexp(getattr(other, name), -power)
+        assert scaled == pytest.approx(getattr(one, name), rel=1e-13), name
+
+
+@pytest.mark.parametrize("nan_policy", ["propagate", "omit", "raise"])
+@pytest.mark.parametrize("where", ["x", "y"])
+def test_infinity_yields_nan_and_a_warning(where: str, nan_policy: Any) -> None:
+    x, y = cloud(11)
+    (x if where == "x" else y)[3] = -np.inf
+    with pytest.warns(RuntimeWarning, match="got infinity, and the result is NaN") as caught:
+        result = linregress(x, y, nan_policy=nan_policy)
+    assert [w.filename for w in caught if "infinity" in str(w.message)] == [__file__]
+    assert np.isnan([getattr(result, name) for name in FIELDS]).all()
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "options", "error", "match"),
+    [
+        ([1, 1, 1], [1, 2, 3], {}, ValueError, "x must hold at least two different values"),
+        ([1, 1], [1, 2], {}, ValueError, "x must hold at least two different values"),
+        ([[1, 1], [2, 1]], [1, 2], {}, ValueError, "x must hold at least two different values"),
+        ([1, 2, 3], [1, 2], {}, ValueError, r"be broadcast to one another; got \(3,\) and \(2,\)"),
+        ([1, 2, 3], [1, 2], {"axis": None}, ValueError, "the same length; got 3 and 2"),
+        ([1, 2, 3], [], {}, ValueError, r"be broadcast to one another; got \(3,\) and \(0,\)"),
+        ([1, 2, 3], [1, 2, 4], {"alternative": "both"}, ValueError, "alternative must be .*'both'"),
+        ([1, 2, 3], [1, 2, 4], {"alternative": 1}, ValueError, "alternative must be .*; got 1"),
+        ([1, 2, 3], [1, 2, 4], {"nan_policy": "drop"}, ValueError, "nan_policy must be .*'drop'"),
+        ([1, 2, 3], [1, 2, 4], {"axis": 1}, np.exceptions.AxisError, "axis: axis 1 is out of"),
+        ([1, 2, 3], [1, 2, 4], {"axis": (0, 0)}, ValueError, "repeated axis in `axis`"),
+        ([1, 2, 3], [1, 2, 4], {"axis": 0.0}, TypeError, "axis must be an integer.*; got 0.0"),
+        (["a", "b", "c"], [1, 2, 4], {}, TypeError, "x must hold real numbers; got text"),
+        ([1, 2, 3], None, {}, TypeError, "y must be an array of numbers; got None"),
+    ],
+)
+def test_what_scipy_refuses_is_refused(
+    x: Any, y: Any, options: Any, error: Any, match: str
+) -> None:
+    with pytest.raises(error, match=match):
+        linregress(x, y, **options)
+    with pytest.raises(error):
+        stats.linregress(x, y, **options)
+
+
+def test_what_cannot_be_honoured_is_refused() -> None:
+    with pytest.raises(TypeError, match="x must hold real numbers; got complex"):
+        linregress([1.0, 2.0, 3.0j], [1.0, 2.0, 3.0])
+    with pytest.raises(TypeError, match="x must hold real numbers; got complex"):
+        linregress(np.array([1.0j]), np.array([1.0]))
+    with pytest.raises(TypeError, match=r"axis must be an integer.*; got \(\)"):
+        linregress([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], axis=())
+    with pytest.raises(ValueError, match="alternative must be .*'both'"):
+        linregress([1.0, 2.0], [1.0, 2.0], alternative="both")  # type: ignore[arg-type]
+
+
+def test_the_result_is_that_of_scipy() -> None:
+    x, y = cloud(12)
+    result, theirs = linregress(x, y), stats.linregress(x, y)
+    slope, intercept, rvalue, pvalue, stderr = result
+    assert result == (slope, intercept, rvalue, pvalue, stderr)
+    assert result[:2] == (result.slope, result.intercept)
+    fields = (1, 2, 3, 4, 5)
+    text = repr(type(theirs)(*fields, intercept_stderr=6))
+    assert repr(LinregressResult(*fields, intercept_stderr=6)) == text
+    assert result._fields == theirs._fields
+    assert list(result._asdict()) == list(theirs._asdict()) == list(FIELDS)
+    with pytest.raises(AttributeError):
+        result.slope = 1.0  # type: ignore[misc]
+    with pytest.raises(TypeError, match="intercept_stderr"):
+        LinregressResult(*fields)  # type: ignore[call-arg]
+    changed = result._replace(slope=7.0)
+    assert (changed.slope, changed.intercept_stderr) == (7.0, result.intercept_stderr)
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        again = pickle.loads(pickle.dumps(result, protocol))
+        assert repr(again) == repr(result)
+        assert type(again) is LinregressResult
+    assert repr(copy.deepcopy(result)) == repr(copy.copy(result)) == repr(result)
+
+
+def test_scipy_is_asked_for_p_values_alone(run_script: Script) -> None:
+    out = run_script(
+        "import sys, warnings\n"
+        "from fastfit.compat import linregress\n"
+        "assert 'scipy' not in sys.modules\n"
+        "linregress([1.0, 2.0, 3.0], [1.0, 2.0, 4.0])\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    linregress([1.0], [2.0])\n"
+        "assert caught[0].category is RuntimeWarning\n"
+        "print('scipy.special' in sys.modules, 'scipy.stats' in sys.modules)"
+    )
+    assert out == "True False\n"
+    out = run_script(
+        "import sys\n"
+        "sys.modules['scipy'] = None\n"
+        "from fastfit.compat import linregress, polyfit\n"
+        "print(linregress([1.0, 2.0], [1.0, 2.0]).slope, *polyfit([1.0, 2.0], [1.0, 2.0], 1))\n"
+        "try:\n"
+        "    linregress([1.0, 2.0, 3.0], [1.0, 2.0, 4.0])\n"
+        "except ImportError as error:\n"
+        "    print(error)"
+    )
+    assert "1.0 1.0 0.0\n" in out
+    assert "pip install 'fastfit[stats]'" in out
+
+
+# polyfit
+
+WEIGHTS: dict[str, Any] = {
+    "none": None,
+    "positive": [1.0, 2.0, 0.5, 3.0, 1.0, 1.0, 2.5, 0.1],
+    "negative": [-1.0, 2.0, -0.5, 3.0, -1.0, 1.0, 2.5, 0.1],
+    "integers with zeros": [0, 2, 1, 0, 3, 1, 0, 1],
+    "float32": np.linspace(0.5, 4.0, 8, dtype=np.float32),
+}
+
+
+def assert_all_close(ours: Any, theirs: Any) -> None:
+    assert type(ours) is type(theirs)
+    pairs = zip(ours, theirs, strict=True) if isinstance(ours, tuple) else [(ours, theirs)]
+    for got, expected in pairs:
+        assert (got.shape, got.dtype) == (expected.shape, expected.dtype)
+        # NumPy's decomposition, and its inverse for the covariance, lose a few of 16 digits.
+        np.testing.assert_allclose(got, expected, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("cov", [False, True, "unscaled", "scaled", 0])
+@pytest.mark.parametrize("w", WEIGHTS.values(), ids=WEIGHTS)
+@pytest.mark.parametrize("columns", [(), (1,), (3,)])
+def test_lines_of_numpy(columns: Any, w: Any, cov: Any) -> None:
+    rng = np.random.default_rng(13)
+    x, y = rng.normal(size=8), rng.normal(size=(8, *columns))
+    degrees: list[Any] = [1, 1.0, np.int64(1), True]
+    for degree in degrees:
+        ours, theirs = polyfit(x, y, degree, w=w, cov=cov), np.polyfit(x, y, degree, w=w, cov=cov)
+        assert_all_close(ours, theirs)
+
+
+@pytest.mark.parametrize("code", ["f8", "f4", "i8", "i1", "?", ">f8"])
+def test_lines_of_any_numbers(code: str) -> None:
+    x, y = np.array([0, 1, 1, 0, 1]).astype(code), np.array([1, 0, 1, 0, 0]).astype(code)
+    w = np.array([1, 1, 0, 1, 1]).astype(code)
+    before = x.copy(), y.copy(), w.copy()
+    assert_all_close(polyfit(x, y, 1, w=w, cov=True), np.polyfit(x, y, 1, w=w, cov=True))
+    np.testing.assert_array_equal((x, y, w), before)
+    assert_all_close(polyfit(x.tolist(), y.tolist(), 1), np.polyfit(x.tolist(), y.tolist(), 1))
+    masked = np.ma.masked_array(x, mask=np.arange(5) == 0)
+    assert_all_close(polyfit(masked, y, 1), np.polyfit(masked, y, 1))
+
+
+X, Y = [0.0, 1.0, 2.0, 4.0], [1.0, 3.0, 2.0, 7.0]
+LEFT_TO_NUMPY: list[tuple[Any, Any, dict[str, Any]]] = [
+    (X, Y, {"deg": 0}),
+    (X, Y, {"deg": 2, "cov": True, "w": [1, 2, 1, 1]}),
+    (X, Y, {"deg": 1.5}),
+    (X, Y, {"deg": 1, "full": True}),
+    (X, Y, {"deg": 1, "rcond": 1e-3}),
+    (X, [1j, 2.0, 3.0, 1.0], {"deg": 1}),
+    (X, Y, {"deg": 1, "w": [0.0, 0.0, 2.0, 0.0]}),
+    (X, Y, {"deg": 1, "w": [1.0, 1.0, 1e-180, 1e-200]}),
+    ([1.0, 1.0, 1.0, 1.0], Y, {"deg": 1}),
+    ([1.0], [2.0], {"deg": 1}),
+    (X, [1.0, np.nan, 3.0, 1.0], {"deg": 1}),
+    (X, np.ones((4, 0)), {"deg": 1}),
+]
+
+
+@pytest.mark.filterwarnings("ignore::numpy.exceptions.RankWarning")
+@pytest.mark.parametrize(("x", "y", "options"), LEFT_TO_NUMPY)
+def test_what_is_left_to_numpy_is_numpys_to_the_last_bit(x: Any, y: Any, options: Any) -> None:
+    ours, theirs = polyfit(x, y, **options), np.polyfit(x, y, **options)
+    assert type(ours) is type(theirs)
+    pairs = zip(ours, theirs, strict=True) if isinstance(ours, tuple) else [(ours, theirs)]
+    for got, expected in pairs:
+        np.testing.assert_array_equal(got, expected, strict=True)
+
+
+def test_numpys_warning_of_a_constant_x() -> None:
+    with pytest.warns(np.exceptions.RankWarning, match="poorly conditioned"):
+        polyfit([2.0, 2.0, 2.0], [1.0, 2.0, 3.0], 1)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "options"),
+    [
+        ([], [], {"deg": 1}),
+        ([[1.0, 2.0]], [1.0, 2.0], {"deg": 1}),
+        ([1.0, 2.0], [1.0, 2.0, 3.0], {"deg": 1}),
+        ([1.0, 2.0], 1.0, {"deg": 1}),
+        ([1.0, 2.0], np.ones((2, 1, 1)), {"deg": 1}),
+        (X, Y, {"deg": -1}),
+        (X, Y, {"deg": "1"}),
+        (X, Y, {"deg": 1, "w": [1.0, 2.0]}),
+        (X, Y, {"deg": 1, "w": np.ones((4, 1))}),
+        (X, Y, {"deg": 1, "w": 2.0}),
+        (X, Y, {"deg": 1, "w": [1.0, 1.0, 1.0, 1.0j]}),
+        ([1.0, 2.0], [1.0, 3.0], {"deg": 1, "cov": True}),
+        (["a", "b"], [1.0, 2.0], {"deg": 1}),
+        (np.array(X, dtype="g"), Y, {"deg": 1}),
+    ],
+)
+def test_numpys_errors(x: Any, y: Any, options: Any) -> None:
+    with pytest.raises(Exception) as theirs:  # noqa: PT011
+        np.polyfit(x, y, **options)
+    with pytest.raises(theirs.type) as ours:
+        polyfit(x, y, **options)
+    assert str(ours.value) == str(theirs.value)
+
+
+def test_polyfit_of_time_stamps() -> None:
+    rng = np.random.default_rng(14)
+    x = np.sort(1.7e9 + 86_400.0 * rng.random(40))
+    y = 300.0 + 1e-4 * (x - 1.7e9) + 1e-7 * rng.normal(size=40)
+    coefficients, covariance = polyfit(x, y, 1, cov=True)
+    exact, errors = oracle.least_squares(x, y), exact_errors(x, y)
+    # Each number is rounded a few times at the end.
+    assert coefficients == pytest.approx((exact.slope, exact.intercept), rel=1e-15)
+    assert np.sqrt(np.diag(covariance)) == pytest.approx(errors, rel=1e-14)
+    correlation = -np.mean(x) / np.hypot(np.mean(x), np.std(x))
+    assert covariance[0, 1] / math.prod(errors) == pytest.approx(correlation, rel=1e-12)
+    assert covariance[0, 1] == covariance[1, 0]
+
+
+def test_polyfit_where_numpy_gives_up() -> None:
+    x, y = 1e12 + np.arange(30) / 4096.0, np.arange(30) % 7.0
+    with pytest.warns(np.exceptions.RankWarning):
+        np.polyfit(x, y, 1)
+    exact = oracle.least_squares(x, y)
+    assert polyfit(x, y, 1) == pytest.approx((exact.slope, exact.intercept), rel=1e-15)
+
+
+@pytest.mark.parametrize("power", [-400, 400])
+@pytest.mark.parametrize("cov", [True, "unscaled"])
+def test_scales_of_weights(cov: Any, power: int) -> None:
+    x, y = cloud(15)
+    w = 0.5 + np.arange(12.0)
+    one, one_cov = polyfit(x, y, 1, w=w, cov=cov)
+    other, other_cov = polyfit(x, y, 1, w=np.ldexp(w, power), cov=cov)
+    # Powers of two round nothing.
+    np.testing.assert_array_equal(one, other)
+    scale = -2 * power if cov == "unscaled" else 0
+    np.testing.assert_array_equal(np.ldexp(one_cov, scale), other_cov)
+
+
+@pytest.mark.parametrize("power", [-400, 400])
+@pytest.mark.parametrize("cov", [True, "unscaled"])
+def test_scales_of_points(cov: Any, power: int) -> None:
+    x, y = cloud(16)
+    one, one_cov = polyfit(x, y, 1, cov=cov)
+    other, other_cov = polyfit(np.ldexp(x, power), np.ldexp(y, power), 1, cov=cov)
+    scale = np.array([-power, 0] if cov == "unscaled" else [0, power])
+    # Powers of two round nothing but where a frame is chosen.
+    assert np.ldexp(other, [0, -power]) == pytest.approx(one, rel=1e-13)
+    back = np.ldexp(other_cov, -(scale + scale[:, np.newaxis]))
+    assert back == pytest.approx(one_cov, rel=1e-13)

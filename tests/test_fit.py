@@ -123,6 +123,25 @@ def test_nan_policies(backend: Any) -> None:
     assert (fit.n_points, fit.n_omitted) == (3, 1)
 
 
+@pytest.mark.parametrize("policy", ["raise", "omit", "propagate"])
+def test_policies_cost_no_pass(policy: Any, backend: Any, rng: np.random.Generator) -> None:
+    x, y = 1e9 + rng.normal(size=(2, 3000))
+    assert ff.fit_line(x, y, nan_policy=policy, backend=backend).n_passes == 1
+    x[:2] = y[-3:] = np.nan
+    if policy != "raise":
+        fit = ff.fit_line(x, y, nan_policy=policy, backend=backend)
+        assert fit.n_passes == 1
+    if policy == "omit":
+        clean = ff.fit_line(x[2:-3], y[2:-3], backend=backend)
+        assert (fit.slope, fit.loss, fit.n_points) == (clean.slope, clean.loss, 2995)
+        # Further passes are over a copy without those points.
+        solver = ff.GradientDescent(passes="samples")
+        descent = ff.fit_line(x, y, nan_policy=policy, backend=backend, solver=solver)
+        assert (descent.n_points, descent.n_omitted) == (2995, 5)
+        assert descent.slope == pytest.approx(clean.slope, rel=1e-12)
+        assert descent.plot().get_title() == "2,995 points"
+
+
 def test_omit_leaves_no_infinity_out_and_may_leave_too_little(backend: Any) -> None:
     y = np.array([1.0, np.nan, np.inf, 2.0])
     with pytest.raises(ValueError, match="got infinity at index 2"):

@@ -16,6 +16,8 @@ from fastfit.kernels.passes import (
     BLOCK,
     LossGradient,
     LossGradientCurvature,
+    OmittingProductSums,
+    OmittingWeightedProductSums,
     ProductSums,
     ResidualSums,
     WeightedProductSums,
@@ -130,8 +132,32 @@ def test_moments_against_exact_arithmetic(run: Any) -> None:
         exact = oracle.moments(x, y, weights)
         for name in Centred._fields:
             a, b = getattr(got, name), exact[name]
-            size = float(exact["xx"] * exact["yy"]) ** 0.5 if name == "xy" else max(1.0, abs(b))
-            assert abs(Fraction(a.high) + Fraction(a.low) - b) <= 1e-22 * float(size), name
+            size = float(exact["xx"] * exact["yy"]) ** 0.5 if name == "xy" else 1.0 + float(abs(b))
+            assert abs(Fraction(a.high) + Fraction(a.low) - b) <= 1e-22 * size, name
+
+
+@pytest.mark.parametrize("n", [5, BLOCK + 1, *([5 * BLOCK + 3] if COMPILED else [])])
+@pytest.mark.parametrize("run", [parallel.run, reference.run], ids=["compiled", "reference"])
+def test_points_with_nan_are_left_out_in_the_same_pass(run: Any, n: int) -> None:
+    x, y = arrays(n, np.float64, "contiguous", 0.0)
+    w = weights_of(n, "weights")
+    clean = np.ones(n, dtype=bool)
+    for column, where in ((x, 0), (y, n // 2), (w, n - 1), (x, n - 1)):
+        column[where] = np.nan
+        clean[where] = False
+    got = run(OmittingWeightedProductSums(), None, x, y, w, (0.0, 0.0), SIZES_OF_BLOCKS)
+    points = x[clean], y[clean], w[clean]
+    best = run(WeightedProductSums(), None, *points, (0.0, 0.0), SIZES_OF_BLOCKS)
+    assert_equal_to_20_digits(got.moments, best.moments, n, 10.0)
+    assert (got.dropped, best.dropped) == (n - clean.sum(), 0.0)
+    w[-1] = 1.0
+    got = run(OmittingProductSums(), None, x, y, None, (0.0, 0.0), SIZES_OF_BLOCKS[:2])
+    best = run(ProductSums(), None, *points[:2], None, (0.0, 0.0), SIZES_OF_BLOCKS[:2])
+    assert_equal_to_20_digits(got.moments, best.moments, n, 10.0)
+    assert got.dropped == n - clean.sum()
+    y[1] = np.inf
+    found = run(OmittingProductSums(), None, x, y, None, (0.0, 0.0), SIZES_OF_BLOCKS[:2])
+    assert not np.isfinite(found.v_mean + found.vv)
 
 
 def test_negative_weights_show() -> None:
@@ -148,8 +174,7 @@ def test_negative_weights_show() -> None:
 def test_a_weight_of_two_is_the_point_twice(run: Any, what: Any) -> None:
     x, y = arrays(500, np.float64, "contiguous", 0.0)
     w = np.random.default_rng(2).integers(0, 4, size=500)
-    given = {3: PRECISE_LINE, 13: SIZES_OF_BLOCKS}.get(len(what), LINE)
-    given = LINE if isinstance(what, LossGradient) else given
+    given = {ResidualSums: PRECISE_LINE, WeightedProductSums: SIZES_OF_BLOCKS}.get(type(what), LINE)
     rest = ((0.25, 0.5), given)
     one = run(what, SquaredError(), x, y, w.astype(float), *rest)
     repeated = np.repeat(x, w), np.repeat(y, w)

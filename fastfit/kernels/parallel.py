@@ -66,6 +66,11 @@ def _point(loss: Any, residual: Any) -> Any:
     return loss.instance_class.point
 
 
+@overload(passes.holds, jit_options=flags.POINT)
+def _holds(what: Any, u: Any, v: Any, k: Any) -> Any:
+    return what.instance_class.holds
+
+
 @overload(block_sums, jit_options=flags.BLOCK_SUMS)
 def _block_sums(what: Any, loss: Any, x: Any, y: Any, w: Any, center: Any, given: Any) -> Any:
     return what.instance_class.block

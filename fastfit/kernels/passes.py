@@ -64,6 +64,11 @@ def point(loss: Any, residual: Any) -> Any:
     return loss.point(loss, residual)
 
 
+def holds(what: Any, u: Any, v: Any, k: Any) -> Any:
+    """Whether the pass ``what`` counts a point, of weight ``k``."""
+    return what.holds(what, u, v, k)
+
+
 def weight(w: Any, i: Any) -> Any:
     """Return the weight of a point, 1 where there are none."""
     return 1.0 if w is None else np.float64(w[i])
@@ -208,7 +213,7 @@ class Products(NamedTuple):
     """What comes of the passes below.
 
     The moments of the points, and their line of least squares; means and variances of u and v, which show whether the
-    center was chosen well; and the sum of negative weights.
+    center was chosen well; the sum of negative weights; and the number of points that were left out.
     """
 
     moments: Centred
@@ -218,6 +223,7 @@ class Products(NamedTuple):
     uu: float
     vv: float
     negative: float
+    dropped: float
 
     @classmethod
     def of(cls, numbers: Any) -> Products:
@@ -252,22 +258,29 @@ class ProductSums(NamedTuple):
     uu_rest: float = 0.0
     uv_rest: float = 0.0
     vv_rest: float = 0.0
+    dropped: float = 0.0
+
+    @staticmethod
+    def holds(what: Any, u: Any, v: Any, k: Any) -> Any:
+        """Whether a point counts."""
+        return True
 
     @staticmethod
     def block(what: Any, loss: Any, x: Any, y: Any, w: Any, center: Any, given: Any) -> Any:
         """Return the sums over one block."""
         uu_size, vv_size = given
-        sums = products(x, y, center, uu_size, vv_size)
+        sums = products(what, x, y, center, uu_size, vv_size)
         uu, vv = sums[2], sums[4]
         if (uu > uu_size or vv > vv_size) and math.isfinite(uu) and math.isfinite(vv):
-            return products(x, y, center, max(uu_size, 2.0 * uu), max(vv_size, 2.0 * vv))
+            uu_size, vv_size = max(uu_size, 2.0 * uu), max(vv_size, 2.0 * vv)
+            return products(what, x, y, center, uu_size, vv_size)
         return sums
 
     @staticmethod
     def finish(what: Any, n: Any, center: Any, sums: Any, lost: Any) -> Any:
         """Return the moments of all points."""
-        w = DoubleDouble(float(n), 0.0)
-        return finished(w, 0, 5, center, sums, lost, 0.0)
+        w = DoubleDouble(float(n) - sums[10], 0.0)
+        return finished(w, 0, 5, center, sums, lost, 0.0, sums[10])
 
     @classmethod
     def result(cls, numbers: Any) -> Products:
@@ -294,24 +307,31 @@ class WeightedProductSums(NamedTuple):
     uv_rest: float = 0.0
     vv_rest: float = 0.0
     negative: float = 0.0
+    dropped: float = 0.0
+
+    @staticmethod
+    def holds(what: Any, u: Any, v: Any, k: Any) -> Any:
+        """Whether a point counts."""
+        return True
 
     @staticmethod
     def block(what: Any, loss: Any, x: Any, y: Any, w: Any, center: Any, given: Any) -> Any:
         """Return the sums over one block."""
         uu_size, vv_size, w_size = given
-        sums = weighted_products(x, y, w, center, uu_size, vv_size, w_size)
+        sums = weighted_products(what, x, y, w, center, uu_size, vv_size, w_size)
         total, uu, vv = sums[0], sums[3], sums[5]
         too_much = uu > uu_size or vv > vv_size or total > w_size
         if too_much and math.isfinite(uu) and math.isfinite(vv) and math.isfinite(total):
             uu_size, vv_size = max(uu_size, 2.0 * uu), max(vv_size, 2.0 * vv)
             w_size = max(w_size, 2.0 * total)
-            return weighted_products(x, y, w, center, uu_size, vv_size, w_size)
+            return weighted_products(what, x, y, w, center, uu_size, vv_size, w_size)
         return sums
 
     @staticmethod
     def finish(what: Any, n: Any, center: Any, sums: Any, lost: Any) -> Any:
         """Return the moments of all points."""
-        return finished(joined(0, 6, sums, lost), 1, 6, center, sums, lost, sums[12] + lost[12])
+        w = joined(0, 6, sums, lost)
+        return finished(w, 1, 6, center, sums, lost, sums[12] + lost[12], sums[13])
 
     @classmethod
     def result(cls, numbers: Any) -> Products:
@@ -319,12 +339,36 @@ class WeightedProductSums(NamedTuple):
         return Products.of(numbers)
 
 
+class OmittingProductSums(ProductSums):
+    """The same of the points without NaN."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def holds(what: Any, u: Any, v: Any, k: Any) -> Any:
+        """Whether a point counts."""
+        return not (np.isnan(u) or np.isnan(v))
+
+
+class OmittingWeightedProductSums(WeightedProductSums):
+    """The same with weights of the points without NaN."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def holds(what: Any, u: Any, v: Any, k: Any) -> Any:
+        """Whether a point counts."""
+        return not (np.isnan(u) or np.isnan(v) or np.isnan(k))
+
+
 def joined(k: Any, rest: Any, sums: Any, lost: Any) -> Any:
     """Return the k-th sum with all that belongs to it."""
     return add(two_sum(sums[k], lost[k] + lost[k + rest]), DoubleDouble(sums[k + rest], 0.0))
 
 
-def finished(w: Any, k: Any, rest: Any, center: Any, sums: Any, lost: Any, negative: Any) -> Any:
+def finished(
+    w: Any, k: Any, rest: Any, center: Any, sums: Any, lost: Any, negative: Any, dropped: Any
+) -> Any:
     """Return the numbers of ``Products`` in a row, from the sums from the k-th on.
 
     They are not named yet, since Numba takes a microsecond to hand a name to Python.
@@ -353,11 +397,11 @@ def finished(w: Any, k: Any, rest: Any, center: Any, sums: Any, lost: Any, negat
         *(line.slope.high, line.slope.low, line.intercept.high, line.intercept.low),
         *(line.residual_square.high, line.residual_square.low),
         *(m.x_mean.high - x_center + m.x_mean.low, m.y_mean.high - y_center + m.y_mean.low),
-        *(m.xx.high / total, m.yy.high / total, negative),
+        *(m.xx.high / total, m.yy.high / total, negative, dropped),
     )
 
 
-def products(x: Any, y: Any, center: Any, uu_size: Any, vv_size: Any) -> Any:
+def products(what: Any, x: Any, y: Any, center: Any, uu_size: Any, vv_size: Any) -> Any:
     """Return the sums of ``ProductSums``, exact if they are within the sizes."""
     x_center, y_center = center
     u_size, v_size = math.sqrt(uu_size), math.sqrt(vv_size)
@@ -366,9 +410,13 @@ def products(x: Any, y: Any, center: Any, uu_size: Any, vv_size: Any) -> Any:
     uu_grid, uv_grid, vv_grid = grid_for(uu_size), grid_for(u_size * v_size), grid_for(vv_size)
     u_sum = v_sum = uu = uv = vv = 0.0
     u_rest = v_rest = uu_rest = uv_rest = vv_rest = 0.0
+    dropped = 0
     for i in range(x.size):
         u = difference(np.float64(x[i]), x_center)
         v = difference(np.float64(y[i]), y_center)
+        if not holds(what, u, v, 1.0):
+            u = v = 0.0
+            dropped += 1
         near, rest = on_grid(u, u_grid)
         u_sum += near
         u_rest += rest
@@ -384,11 +432,15 @@ def products(x: Any, y: Any, center: Any, uu_size: Any, vv_size: Any) -> Any:
         near, rest = product_on_grid(v, v, vv_grid)
         vv += near
         vv_rest += rest
-    return u_sum, v_sum, uu, uv, vv, u_rest, v_rest, uu_rest, uv_rest, vv_rest
+    return (
+        *(u_sum, v_sum, uu, uv, vv),
+        *(u_rest, v_rest, uu_rest, uv_rest, vv_rest),
+        float(dropped),
+    )
 
 
 def weighted_products(
-    x: Any, y: Any, w: Any, center: Any, uu_size: Any, vv_size: Any, w_size: Any
+    what: Any, x: Any, y: Any, w: Any, center: Any, uu_size: Any, vv_size: Any, w_size: Any
 ) -> Any:
     """Return the sums of ``WeightedProductSums``, exact if they are within the sizes."""
     x_center, y_center = center
@@ -397,10 +449,14 @@ def weighted_products(
     uu_grid, uv_grid, vv_grid = grid_for(uu_size), grid_for(u_size * v_size), grid_for(vv_size)
     w_sum = u_sum = v_sum = uu = uv = vv = 0.0
     w_rest = u_rest = v_rest = uu_rest = uv_rest = vv_rest = negative = 0.0
+    dropped = 0
     for i in range(x.size):
         u = difference(np.float64(x[i]), x_center)
         v = difference(np.float64(y[i]), y_center)
         k = np.float64(w[i])
+        if not holds(what, u, v, k):
+            u = v = k = 0.0
+            dropped += 1
         negative += k if k < 0.0 else 0.0
         # ku + ku_low is k * u exactly, and so with v.
         ku, kv = k * u, k * v
@@ -427,6 +483,7 @@ def weighted_products(
         *(w_sum, u_sum, v_sum, uu, uv, vv),
         *(w_rest, u_rest, v_rest, uu_rest, uv_rest, vv_rest),
         negative,
+        float(dropped),
     )
 
 
@@ -436,18 +493,24 @@ def glance(x: Any, y: Any, step: Any) -> Any:
 
 
 def rough_center(values: Any, step: Any) -> Any:
-    """Return about where values lie, and their mean square about that, from every ``step``-th."""
-    first = np.float64(values[0])
-    count = (values.size + step - 1) // step
+    """Return about where values lie, and their mean square about that, from every ``step``-th, but for NaN."""
+    first = np.float64(0.0)
+    count = 0
+    for i in range((values.size + step - 1) // step):
+        value = np.float64(values[i * step])
+        if not np.isnan(value):
+            first = value
+            count += 1
     total = 0.0
-    for i in range(count):
-        total += difference(np.float64(values[i * step]), first)
-    offset = total / count
+    for i in range((values.size + step - 1) // step):
+        off = difference(np.float64(values[i * step]), first)
+        total += 0.0 if np.isnan(off) else off
+    offset = total / max(count, 1)
     square = 0.0
-    for i in range(count):
+    for i in range((values.size + step - 1) // step):
         off = difference(difference(np.float64(values[i * step]), first), offset)
-        square += off * off
-    return center_for(first + offset, square / count)
+        square += 0.0 if np.isnan(off) else off * off
+    return center_for(first + offset, square / max(count, 1))
 
 
 def center_for(mean: Any, square: Any) -> Any:

@@ -13,6 +13,8 @@ from fastfit.kernels.passes import (
     BLOCK,
     LossGradient,
     LossGradientCurvature,
+    OmittingProductSums,
+    OmittingWeightedProductSums,
     ProductSums,
     ResidualSums,
     WeightedProductSums,
@@ -48,12 +50,23 @@ def _residual_sums(loss: Any, u: Any, v: Any, w: Any, given: Any) -> list[float]
 
 
 def _product_sums(loss: Any, u: Any, v: Any, w: Any, given: Any) -> list[float]:
-    return _precise_sums((u,), (v,), (u, u), (u, v), (v, v))
+    return [*_precise_sums((u,), (v,), (u, u), (u, v), (v, v)), 0.0]
 
 
 def _weighted_product_sums(loss: Any, u: Any, v: Any, w: Any, given: Any) -> list[float]:
     sums = _precise_sums((w,), (w, u), (w, v), (w, u, u), (w, u, v), (w, v, v))
-    return [*sums, float(w[w < 0.0].sum())]
+    return [*sums, float(w[w < 0.0].sum()), 0.0]
+
+
+def _omitting(sums: Callable[..., list[float]]) -> Callable[..., list[float]]:
+    """Return the same sums over the points without NaN, and how many have one."""
+
+    def sums_without(loss: Any, u: Any, v: Any, w: Any, given: Any) -> list[float]:
+        nan = np.isnan(u) | np.isnan(v) | np.isnan(w)
+        u, v, w = (values[~nan] if np.ndim(values) else values for values in (u, v, w))
+        return [*sums(loss, u, v, w, given)[:-1], float(nan.sum())]
+
+    return sums_without
 
 
 def _precise_sums(*products: tuple[Any, ...]) -> list[float]:
@@ -96,6 +109,8 @@ _SUMS: dict[type, Callable[..., list[float]]] = {
     ResidualSums: _residual_sums,
     ProductSums: _product_sums,
     WeightedProductSums: _weighted_product_sums,
+    OmittingProductSums: _omitting(_product_sums),
+    OmittingWeightedProductSums: _omitting(_weighted_product_sums),
 }
 
 
@@ -161,6 +176,8 @@ def glance(x: Any, y: Any, step: int) -> tuple[float, float, float, float]:
 
 
 def _rough_center(values: Any) -> Any:
-    off = values.astype(np.float64) - float(values[0])
+    values = values[~np.isnan(values)].astype(np.float64)
+    first = float(values[-1]) if values.size else 0.0
+    off = values - first if values.size else np.zeros(1)
     offset = float(off.mean())
-    return center_for(float(values[0]) + offset, float(np.square(off - offset).mean()))
+    return center_for(first + offset, float(np.square(off - offset).mean()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from fastfit.kernels.passes import (
     BLOCK,
     LossGradient,
     LossGradientCurvature,
+    OmittingProductSums,
+    OmittingWeightedProductSums,
     Products,
     ProductSums,
     ResidualSums,
@@ -26,8 +28,13 @@ from fastfit.validation import Column, Columns
 
 _LOSS_GRADIENT = LossGradient()
 _LOSS_GRADIENT_CURVATURE = LossGradientCurvature()
-_PRODUCT_SUMS = ProductSums()
-_WEIGHTED_PRODUCT_SUMS = WeightedProductSums()
+# By whether there are weights, and whether NaN is left out.
+_PRODUCT_SUMS = {
+    (False, False): ProductSums(),
+    (False, True): OmittingProductSums(),
+    (True, False): WeightedProductSums(),
+    (True, True): OmittingWeightedProductSums(),
+}
 _RESIDUAL_SUMS = ResidualSums()
 
 # A look at so many points, evenly spread, tells where the points lie, to some 6 % of their spread.
@@ -90,13 +97,14 @@ class ArrayPoints:
         self._center, self._squares = (0.0, 0.0), (0.0, 0.0)
         self._glance()
         self._moments: Moments | None = None
+        self._n_dropped = 0
         self.n_passes = 0
         self.n_omitted = columns.n_masked
 
     @property
     def n_points(self) -> int:
         """Number of points, less those left out."""
-        return self._x.size
+        return self._x.size - self._n_dropped
 
     @property
     def repeats(self) -> float:
@@ -104,7 +112,8 @@ class ArrayPoints:
         if self._repeats is None:
             return self.moments().weight_sum
         if isinstance(self._repeats, float):
-            return float(self._x.size)
+            return float(self.n_points)
+        self._leave_out()
         return float(self._repeats.sum(dtype=np.float64))
 
     @property
@@ -124,17 +133,20 @@ class ArrayPoints:
     @property
     def x(self) -> Column:
         """The x values that are fitted, as the caller knows them."""
+        self._leave_out()
         return _as_passed(self._x, self._exponent[0], self._offset[0])
 
     @property
     def y(self) -> Column:
         """The y values that are fitted, as the caller knows them."""
+        self._leave_out()
         return _as_passed(self._y, self._exponent[1], self._offset[1])
 
     def evaluate(
         self, loss: Loss, slope: float, level: float, *, curvature: bool = False
     ) -> Evaluation:
         """Return the mean loss of a line and its derivatives, as ``Points.evaluate`` says."""
+        self._leave_out()
         what = _LOSS_GRADIENT_CURVATURE if curvature else _LOSS_GRADIENT
         sums = self._run(what, loss, (float(slope), float(level)))
         total = self._x.size if self._w is None else self.moments().weight_sum
@@ -143,6 +155,7 @@ class ArrayPoints:
 
     def residuals(self, slope: DoubleDouble, level: DoubleDouble) -> Residuals:
         """Return sums of the residuals of a precise line, as ``Points.residuals`` says."""
+        self._leave_out()
         return Residuals(*self._run(_RESIDUAL_SUMS, None, (*slope, *level)))
 
     def moments(self) -> Moments:
@@ -159,7 +172,7 @@ class ArrayPoints:
         """
         if self._moments is None:
             found = self._sum_products()
-            for _ in range(4):  # NaN left out, rescaled, centred, and one to spare
+            for _ in range(3):  # rescaled, centred, and one to spare
                 if found is None or _is_sound(found) or not self._look_closely(found):
                     break
                 found = self._sum_products()
@@ -185,16 +198,19 @@ class ArrayPoints:
         if n == 0:
             return None
         block = _MARGIN * min(n, BLOCK)
-        expected = block * self._squares[0], block * self._squares[1]
-        if self._w is None:
-            return cast(Products, self._run(_PRODUCT_SUMS, None, expected))
-        with np.errstate(over="ignore"):
-            mean = float(self._w[:: max(1, n // _SAMPLE)].mean(dtype=np.float64))
-        mean = mean if 0.0 < mean < _LARGEST_WEIGHT else 0.0
-        expected_with_weights = (expected[0] * mean, expected[1] * mean, block * mean)
-        found: Products = self._run(_WEIGHTED_PRODUCT_SUMS, None, expected_with_weights)
+        expected: tuple[float, ...] = (block * self._squares[0], block * self._squares[1])
+        if self._w is not None:
+            with np.errstate(over="ignore"):
+                mean = float(np.nanmean(self._w[:: max(1, n // _SAMPLE)], dtype=np.float64))
+            mean = mean if 0.0 < mean < _LARGEST_WEIGHT else 0.0
+            expected = (expected[0] * mean, expected[1] * mean, block * mean)
+        what = _PRODUCT_SUMS[self._w is not None, self._nan_policy == "omit"]
+        found: Products = self._run(what, None, expected)
         if found.negative < 0.0:
             self._raise_negative()
+        if found.dropped:
+            self._n_dropped = int(found.dropped)
+            self.n_omitted += self._n_dropped
         return found
 
     def _moments_of(self, found: Products | None) -> Moments:
@@ -202,29 +218,27 @@ class ArrayPoints:
             return Moments()
         sums, line = found.moments, found.line
         if self._offset == (0.0, 0.0):
-            return Moments(self._x.size, sums, *self._exponent, line)
+            return Moments(self.n_points, sums, *self._exponent, line)
         frame = self.frame
         x_off = subtract(frame.x_center, DoubleDouble(self._center[0]))
         y_off = subtract(frame.y_center, DoubleDouble(self._center[1]))
         sums = sums._replace(x_mean=add(sums.x_mean, x_off), y_mean=add(sums.y_mean, y_off))
-        return Moments(self._x.size, sums, *self._exponent)
+        return Moments(self.n_points, sums, *self._exponent)
 
     def _look_closely(self, found: Products) -> bool:
         """Find out what is wrong with sums, and return whether reading the points again will help."""
         if not math.isfinite(found.u_mean + found.v_mean + found.uu + found.vv):
             named = {"x": self._x, "y": self._y, self._w_name: self._w}
             counts = [self._count_not_finite(name, values) for name, values in named.items()]
-            if any(counts) and self._nan_policy == "propagate":
-                return False
             if any(counts):
-                self._omit_nan()
-                return True
+                return False
             self._check_size_of_weights()
+        self._leave_out()
         x, y = self._x, self._y
         if self._w is not None:
             x, y = x[self._w > 0.0], y[self._w > 0.0]
-            if not x.size:
-                return False
+        if not x.size:
+            return False
         before = (self._exponent, self._center)
         if not _resolves(found.u_mean, found.uu):
             self._x = self._reframed(0, self._x, _range(x), found.u_mean, found.uu)
@@ -263,6 +277,8 @@ class ArrayPoints:
         )
         where = np.concatenate(list(not_finite))
         infinite = where[~np.isnan(values[where])]
+        if self._nan_policy == "omit":
+            where = infinite
         if infinite.size and self._nan_policy != "propagate":
             _raise_infinite(name, self._position(infinite[0]), infinite.size)
         if where.size and self._nan_policy == "raise":
@@ -277,17 +293,18 @@ class ArrayPoints:
         """Return where a point stood before masked ones were left out: as the caller counts them."""
         return int(index if self._kept is None else np.flatnonzero(self._kept)[index])
 
-    def _omit_nan(self) -> None:
+    def _leave_out(self) -> None:
+        """Copy the points without NaN, if the first pass left any out: further ones do not look for it."""
+        if not self._n_dropped:
+            return
         keep = ~(np.isnan(self._x) | np.isnan(self._y))
         if self._w is not None:
             keep &= ~np.isnan(self._w)
             self._w = _read_only(self._w[keep])
         if isinstance(self._repeats, np.ndarray):
             self._repeats = self._repeats[keep]
-        before = self._x.size
         self._x, self._y = _read_only(self._x[keep]), _read_only(self._y[keep])
-        self.n_omitted += before - self._x.size
-        self._glance()
+        self._n_dropped = 0
 
     def _raise_negative(self) -> NoReturn:
         assert self._w is not None
