@@ -342,7 +342,8 @@ def polyfit(
     """Fit a polynomial by least squares, as ``numpy.polyfit`` does; a line (``deg=1``) by this package.
 
     All else is left to NumPy: other degrees, ``full`` and ``rcond``, points that determine no line or are not finite,
-    and whatever NumPy raises an error for.
+    and whatever NumPy raises an error for. Where x is so far from zero that NumPy finds a line poorly conditioned, and
+    warns, this line is right to the last digits.
 
     Parameters
     ----------

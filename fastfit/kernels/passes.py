@@ -453,7 +453,7 @@ def weighted_products(
     for i in range(x.size):
         u = difference(np.float64(x[i]), x_center)
         v = difference(np.float64(y[i]), y_center)
-        k = np.float64(w[i])
+        k: Any = np.float64(w[i])
         if not holds(what, u, v, k):
             u = v = k = 0.0
             dropped += 1
