@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 
 import fastfit as ff
 from bench.measure import bare_read, points, ratio, times
+from fastfit.compat import linregress
 from fastfit.kernels import parallel
 from fastfit.kernels.passes import LossGradient
 from fastfit.losses import SquaredError
@@ -91,20 +93,74 @@ def passes() -> None:
 
 
 def fits() -> None:
-    """Print how much longer others take for a whole fit of 10 million points."""
+    """Print what whole fits take, beside a bare read and beside others."""
+    import polars as pl
     from scipy import stats
+    from sklearn.linear_model import LinearRegression
 
     x, y = points(10_000_000)
+    table = pl.DataFrame({"x": x, "y": y})
+    column = x[:, None]
     calls: dict[str, Callable[[], Any]] = {
-        "fastfit": lambda: ff.fit_line(x, y),
+        "read": lambda: bare_read(x, y),
+        "fit_line": lambda: ff.fit_line(x, y),
+        "Polars cov/var": lambda: table.select(pl.cov("x", "y") / pl.var("x")).item(),
         "scipy.stats.linregress": lambda: stats.linregress(x, y),
+        "sklearn LinearRegression": lambda: LinearRegression().fit(column, y),
         "numpy.polyfit": lambda: np.polyfit(x, y, 1),
     }
-    slopes = [calls["fastfit"]().slope, calls["scipy.stats.linregress"]().slope]
-    np.testing.assert_allclose([*slopes, calls["numpy.polyfit"]()[0]], slopes[0], rtol=1e-9)
+    slopes = [
+        calls["fit_line"]().slope,
+        calls["Polars cov/var"](),
+        calls["scipy.stats.linregress"]().slope,
+        calls["sklearn LinearRegression"]().coef_[0],
+        calls["numpy.polyfit"]()[0],
+    ]
+    np.testing.assert_allclose(slopes, slopes[0], rtol=1e-9)
+    found = times({name: calls[name] for name in ("read", "fit_line")}, rounds=61)
+    show("fit_line, 10 million / bare read", ratio(found, "fit_line", "read"), 1.30)
     found = times(calls, rounds=7)
-    for name in ("scipy.stats.linregress", "numpy.polyfit"):
-        show(f"{name} / fit_line, 10 million", ratio(found, name, "fastfit"))
+    least = {
+        "Polars cov/var": 3,
+        "scipy.stats.linregress": 20,
+        "sklearn LinearRegression": 40,
+        "numpy.polyfit": 80,
+    }
+    for name, target in least.items():
+        show(f"{name} / fit_line, 10 million", ratio(found, name, "fit_line"), target, least=True)
+    descent = ff.GradientDescent(
+        init=(-2.0, 1.0), learning_rate=0.01, standardize=False, max_iter=5000, record_every=250
+    )
+
+    def descend() -> ff.LineFit:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ff.ConvergenceWarning)
+            return ff.fit_line(x, y, solver=descent)
+
+    assert descend().n_iter == 5000
+    found = times({"read": calls["read"], "descent": descend}, rounds=21)
+    show("5,000 raw steps, 10 million / bare read", ratio(found, "descent", "read"), 8)
+
+
+def small_fits() -> None:
+    """Print what a fit of 1,000 points takes."""
+    from scipy import stats
+
+    x, y = points(1_000)
+    calls: dict[str, Callable[[], Any]] = {
+        "fit_line": lambda: ff.fit_line(x, y),
+        "linregress": lambda: linregress(x, y),
+        "scipy.stats.linregress": lambda: stats.linregress(x, y),
+    }
+    np.testing.assert_allclose(calls["linregress"](), calls["scipy.stats.linregress"](), rtol=1e-9)
+    found = times(calls, rounds=101, inner=200)
+    show("fit_line on 1,000 points, microseconds", 1e6 * statistics.median(found["fit_line"]), 30)
+    show(
+        "scipy.stats.linregress / compat.linregress, 1,000",
+        ratio(found, "scipy.stats.linregress", "linregress"),
+        8,
+        least=True,
+    )
 
 
 def memory() -> None:
@@ -158,5 +214,6 @@ if __name__ == "__main__":
     )
     passes()
     fits()
+    small_fits()
     memory()
     processes()
