@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -175,6 +174,8 @@ class Moments:
 
     def to_json(self) -> str:
         """Return all of it as a JSON object; ``from_json`` gives it back to the last bit."""
+        import json
+
         sums = {
             name: [part.hex() for part in number] for name, number in self._sums._asdict().items()
         }
@@ -193,6 +194,8 @@ class Moments:
         ValueError
             If it is not what ``to_json`` writes, or of a later version.
         """
+        import json
+
         if not isinstance(text, (str, bytes)):
             raise TypeError(f"text must be a string; got {type(text).__name__}")
         must_be = "text must be JSON as Moments.to_json writes it"
