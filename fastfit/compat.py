@@ -23,12 +23,12 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import ArrayLike, NDArray
 
 from fastfit.fit import NAN_POLICIES, points_of
-from fastfit.inference import _special
+from fastfit.inference import distribution_functions
 from fastfit.least_squares import Centred
 from fastfit.losses import SquaredError
 from fastfit.points.arrays import ArrayPoints
 from fastfit.solvers.exact import Exact
-from fastfit.validation import _is_masked, real_array, require_one_of
+from fastfit.validation import is_masked, real_array, require_one_of
 
 ALTERNATIVES = ("two-sided", "less", "greater")
 
@@ -163,7 +163,7 @@ def _regressions(
 ) -> list[Any]:
     """Return the fields of the result for points of any shape, from one fit after another."""
     given = [_filled(x, "x"), _filled(y, "y")]
-    if _is_masked(x) or _is_masked(y):
+    if is_masked(x) or is_masked(y):
         given += [np.atleast_1d(np.ma.getmaskarray(values)) for values in (x, y)]
     n_dims = max(values.ndim for values in given)
     if axis is None:
@@ -203,7 +203,7 @@ def _regressions(
 
 def _filled(values: Any, name: str) -> NDArray[Any]:
     """Return an array of one or more dimensions, with numbers in place of what is masked."""
-    if _is_masked(values):
+    if is_masked(values):
         values = values.filled(0)
     return np.atleast_1d(real_array(values, name))
 
@@ -298,7 +298,7 @@ def _pvalue(t: float, n_dof: float, alternative: str) -> float:
 
 @functools.cache
 def _t_distribution() -> Any:
-    return _special().stdtr
+    return distribution_functions().stdtr
 
 
 class _Line(NamedTuple):

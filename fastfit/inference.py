@@ -80,6 +80,12 @@ class Inference:
         return self._residual_square / self.n_dof if self.n_dof > 0.0 else math.nan
 
     @property
+    def _slope_error(self) -> float:
+        """Standard error of the slope, on the scale of the moments."""
+        # A quotient of roots, as that of the squares may leave the range of float64.
+        return math.sqrt(self._variance) / math.sqrt(self._sums.xx.high)
+
+    @property
     def residual_std(self) -> float:
         """The standard deviation of the residuals, in units of y, or of sigma if that was given."""
         if not self.n_dof > 0.0:
@@ -103,7 +109,7 @@ class Inference:
     def stderr(self) -> float:
         """Standard error of the slope."""
         x_exponent, y_exponent = self._scale
-        return math.ldexp(math.sqrt(self._variance / self._sums.xx.high), x_exponent - y_exponent)
+        return math.ldexp(self._slope_error, x_exponent - y_exponent)
 
     @property
     def intercept_stderr(self) -> float:
@@ -114,12 +120,12 @@ class Inference:
     def covariance(self) -> NDArray[np.float64]:
         """Covariance of slope and intercept, in this order."""
         x_exponent, y_exponent = self._scale
-        sums = self._sums
-        slope = self._variance / sums.xx.high
-        cross = -sums.x_mean.high * slope if self._fit_intercept else 0.0 * slope
-        along = math.ldexp(math.sqrt(slope), x_exponent - y_exponent) ** 2
-        across = math.ldexp(cross, x_exponent - 2 * y_exponent)
-        return np.array([[along, across], [across, self.intercept_stderr**2]])
+        slope = self._slope_error
+        along = math.ldexp(slope, x_exponent - y_exponent)
+        # In the units of y, times those of y over x.
+        lever = -self._sums.x_mean.high * slope if self._fit_intercept else 0.0 * slope
+        across = along * math.ldexp(lever, -y_exponent)
+        return np.array([[along**2, across], [across, self.intercept_stderr**2]])
 
     def pvalue(self, slope: float) -> float:
         """Return the two-sided p-value of a slope of zero; NaN if the residuals tell nothing about it."""
@@ -130,7 +136,7 @@ class Inference:
 
     def quantile(self, level: float) -> float:
         """Return how many standard errors an interval of this level reaches to either side."""
-        special = _special()
+        special = distribution_functions()
         tail = 0.5 * (1.0 + level)
         if self._known_sigma:
             return float(special.ndtri(tail))
@@ -165,13 +171,13 @@ class Inference:
         return float(error) if np.ndim(error) == 0 else error
 
     def _tail(self, t: float) -> float:
-        special = _special()
+        special = distribution_functions()
         if self._known_sigma:
             return float(special.ndtr(t))
         return float(special.stdtr(self.n_dof, t)) if self.n_dof > 0.0 else math.nan
 
 
-def _special() -> Any:
+def distribution_functions() -> Any:
     """Return SciPy's distribution functions, looked up when they are asked for."""
     try:
         from scipy import special

@@ -88,7 +88,7 @@ def columns(x: Any, y: Any, sample_weight: Any = None, sigma: Any = None) -> Col
     ValueError
         If any is not a single column, if lengths differ, or if a sigma is not above 0.
     """
-    masks = [_mask(values) for values in (x, y, sample_weight, sigma) if _is_masked(values)]
+    masks = [_mask(values) for values in (x, y, sample_weight, sigma) if is_masked(values)]
     (x, x_offset), (y, y_offset) = _column(x, "x"), _column(y, "y")
     if x.size != y.size:
         raise ValueError(f"x and y must have the same length; got {x.size:,} and {y.size:,}")
@@ -145,7 +145,8 @@ def _what_came(value: Any) -> str:
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
 
 
-def _is_masked(values: Any) -> bool:
+def is_masked(values: Any) -> bool:
+    """Whether values are a masked array."""
     # Not imported for this: it takes 30 ms, and who has a masked array has imported it.
     masked_arrays = sys.modules.get("numpy.ma")
     return masked_arrays is not None and isinstance(values, masked_arrays.MaskedArray)

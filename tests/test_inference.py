@@ -142,6 +142,15 @@ def test_units_of_sigma_matter_where_it_is_known(cloud: Any) -> None:
     assert reach == pytest.approx(1.959963984540054, rel=1e-12)
 
 
+def test_errors_whose_squares_no_float_holds(cloud: Any) -> None:
+    x, y = cloud
+    one, other = ff.fit_line(x, y), ff.fit_line(1e99 * x, 1e-99 * y)
+    assert other.stderr == pytest.approx(1e-198 * one.stderr, rel=1e-12, abs=0)
+    assert other.intercept_stderr == pytest.approx(1e-99 * one.intercept_stderr, rel=1e-12, abs=0)
+    assert other.pvalue == pytest.approx(one.pvalue, rel=1e-9)
+    assert other.covariance[0, 1] == pytest.approx(1e-297 * one.covariance[0, 1], rel=1e-12, abs=0)
+
+
 def test_two_points_with_known_sigma_have_errors() -> None:
     fit = ff.fit_line([0.0, 2.0], [1.0, 5.0], sigma=[1.0, 1.0], absolute_sigma=True)
     assert fit.covariance == pytest.approx(np.array([[0.5, -0.5], [-0.5, 1.0]]), rel=1e-15)

@@ -200,8 +200,9 @@ class ArrayPoints:
         block = _MARGIN * min(n, BLOCK)
         expected: tuple[float, ...] = (block * self._squares[0], block * self._squares[1])
         if self._w is not None:
+            sample = self._w[:: max(1, n // _SAMPLE)]
             with np.errstate(over="ignore"):
-                mean = float(np.nanmean(self._w[:: max(1, n // _SAMPLE)], dtype=np.float64))
+                mean = float(sample.sum(dtype=np.float64, where=sample > 0.0)) / sample.size
             mean = mean if 0.0 < mean < _LARGEST_WEIGHT else 0.0
             expected = (expected[0] * mean, expected[1] * mean, block * mean)
         what = _PRODUCT_SUMS[self._w is not None, self._nan_policy == "omit"]
