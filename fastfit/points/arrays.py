@@ -41,8 +41,8 @@ _RESIDUAL_SUMS = ResidualSums()
 _SAMPLE = 256
 # Squares of spreads within these bounds neither overflow nor underflow in any sum of a pass.
 _SMALLEST_SQUARE, _LARGEST_SQUARE = 1e-200, 1e200
-# Weights up to this size may be multiplied by such squares.
-_LARGEST_WEIGHT = 1e100
+# The largest weight may be multiplied by such squares if it is within these bounds.
+_SMALLEST_WEIGHT, _LARGEST_WEIGHT = 1e-100, 1e100
 # A center this many variances off the mean costs 6 of 80 bits.
 _CANCELLATION = 64.0
 # Blocks may have so many times the squares that the sample tells before they are added up once more.
@@ -233,10 +233,10 @@ class ArrayPoints:
             counts = [self._count_not_finite(name, values) for name, values in named.items()]
             if any(counts):
                 return False
-            self._check_size_of_weights()
         self._leave_out()
         x, y = self._x, self._y
         if self._w is not None:
+            self._check_size_of_weights(self._w)
             x, y = x[self._w > 0.0], y[self._w > 0.0]
         if not x.size:
             return False
@@ -315,11 +315,13 @@ class ArrayPoints:
             f"at index {self._position(where[0]):,}{_and_more(where.size)}"
         )
 
-    def _check_size_of_weights(self) -> None:
-        """Raise ValueError if the weights are so large that sums overflow."""
-        if self._w is not None and self._w.max() > _LARGEST_WEIGHT:
+    def _check_size_of_weights(self, w: Column) -> None:
+        """Raise ValueError if weights are so large or small that sums leave the range of float64."""
+        largest = float(w.max()) if w.size else 0.0
+        if largest and not _SMALLEST_WEIGHT <= largest <= _LARGEST_WEIGHT:
             raise ValueError(
-                f"sample_weight must be below {_LARGEST_WEIGHT:g}; got {float(self._w.max())!r}"
+                f"the largest {self._w_name} must be from {_SMALLEST_WEIGHT:g} to {_LARGEST_WEIGHT:g}; "
+                f"got {largest!r}"
             )
 
 
@@ -335,7 +337,11 @@ def _as_passed(values: Column, exponent: int, offset: float) -> Column:
 
 def _is_sound(found: Products) -> bool:
     """Whether all is well with sums of products."""
-    return _resolves(found.u_mean, found.uu) and _resolves(found.v_mean, found.vv)
+    return (
+        _resolves(found.u_mean, found.uu)
+        and _resolves(found.v_mean, found.vv)
+        and found.moments.w.high >= _SMALLEST_WEIGHT
+    )
 
 
 def _resolves(mean: float, square: float) -> bool:
