@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -116,12 +117,13 @@ def _rate(text: str) -> float | str:
         return text  # "auto", or an error that the solver words
 
 
-def _solver(name: SolverName, given: dict[str, Any], callback: Callback | None) -> Solver:
+def _solver(name: SolverName, given: dict[str, Any]) -> Solver:
     """Return the solver with the options that were given, or raise if it has none of that name."""
     if name is SolverName.GRADIENT_DESCENT or (name is SolverName.AUTO and given):
-        return GradientDescent(**given, callback=callback)
+        return GradientDescent(**given)
     if given:
         options = ", ".join("--" + option.replace("_", "-") for option in given)
+        options = options.replace("--rng", "--seed")
         raise ValueError(f"{options} must be left out with --solver exact, which takes no steps")
     return Exact()
 
@@ -213,15 +215,18 @@ def fit(
             "passes": None if passes is None else passes.value,
         }
         given = {name: value for name, value in options.items() if value is not None}
+        chosen = _solver(solver, given)
         named = {"sample_weight": weight, "sigma": sigma}
         named = {name: column for name, column in named.items() if column is not None}
         columns = read_columns(file, x, y, *filter(None, named.values()))
         weights: dict[str, Any] = dict(zip(named, columns[2:], strict=True))
         with _progress(max_iter or GradientDescent.max_iter) as callback:
+            if isinstance(chosen, GradientDescent):
+                chosen = replace(chosen, callback=callback)
             result = fit_line(
                 columns[0],
                 columns[1],
-                solver=_solver(solver, given, callback),
+                solver=chosen,
                 fit_intercept=intercept,
                 absolute_sigma=absolute_sigma,
                 nan_policy="omit",

@@ -208,3 +208,63 @@ def test_npy(tmp_path: Path) -> None:
     np.save(tmp_path / "t.npy", np.column_stack([x, 3 * x - 1]))
     found = json.loads(call("fit", str(tmp_path / "t.npy"), "--json").stdout)
     assert (found["slope"], found["intercept"]) == pytest.approx((3.0, -1.0), rel=1e-13)
+
+
+@pytest.fixture
+def weighted(tmp_path: Path) -> str:
+    path = tmp_path / "w.csv"
+    path.write_text("t,v,n,s\n1,3,1,0.1\n2,5,2,0.2\n3,8,1,0.1\n4,9,,0.3\n5,10,0,0.4\n")
+    return str(path)
+
+
+def test_weights_and_sigma(weighted: str) -> None:
+    table = np.array([[1, 3, 1, 0.1], [2, 5, 2, 0.2], [3, 8, 1, 0.1], [5, 10, 0, 0.4]])
+    x, y, n, s = table.T
+    named = ["--x", "t", "--y", "v", "--weight", "n", "--json"]
+    found = json.loads(call("fit", weighted, *named).stdout)
+    expected = fastfit.fit_line(x, y, sample_weight=n)
+    assert (found["slope"], found["stderr"]) == (expected.slope, expected.stderr)
+    assert (found["n_points"], found["n_omitted"]) == (4, 1)
+    more = [*named, "--sigma", "s", "--absolute-sigma", "--no-intercept"]
+    found = json.loads(call("fit", weighted, *more).stdout)
+    expected = fastfit.fit_line(
+        x, y, sample_weight=n, sigma=s, absolute_sigma=True, fit_intercept=False
+    )
+    assert (found["slope"], found["stderr"]) == (expected.slope, expected.stderr)
+    assert found["intercept"] == 0.0
+    # The columns that are left are x and y.
+    found = json.loads(call("fit", weighted, "--weight", "n", "--sigma", "s", "--json").stdout)
+    assert found["slope"] == fastfit.fit_line(x, y, sample_weight=n, sigma=s).slope
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--solver", "exact", "--tol", "0.1"], "--tol must be left out with --solver exact"),
+        (["--bands"], "--bands must be left out without --plot"),
+        (["--weight", "nope"], "no column 'nope'; it has 't', 'v', 'n', 's'"),
+        (["--x", "t"], "does not have just two columns, so x and y must be named"),
+        (["--absolute-sigma", "--x", "t", "--y", "v"], "absolute_sigma must be False unless sigma"),
+    ],
+)
+def test_options_that_do_not_go_together(weighted: str, arguments: list[str], message: str) -> None:
+    result = call("fit", weighted, *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_solvers_on_the_command_line(csv: str) -> None:
+    exact = json.loads(call("fit", csv, "--json").stdout)
+    assert exact["message"].startswith("Exact")
+    assert exact == json.loads(call("fit", csv, "--json", "--solver", "exact").stdout)
+    for options, n_passes in ((["--passes", "samples"], 3), (["--tol", "1e-9"], 1)):
+        found = json.loads(call("fit", csv, "--json", *options).stdout)
+        assert (found["n_iter"], found["n_passes"]) == (1, n_passes)
+        assert found["slope"] == pytest.approx(exact["slope"], rel=1e-9)
+
+
+def test_picture_with_bands(csv: str, tmp_path: Path) -> None:
+    picture = tmp_path / "bands.svg"
+    assert call("fit", csv, "--plot", str(picture), "--bands").exit_code == 0
+    assert "95 % prediction band" in picture.read_text()

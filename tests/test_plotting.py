@@ -124,3 +124,26 @@ except ImportError as error:
 """
     out, _ = start_script(code).communicate()
     assert out == "drawing needs matplotlib: pip install 'fastfit[plot]'\n"
+
+
+def test_bands_are_drawn_where_they_are() -> None:
+    fit = ff.fit_line(X, Y)
+    assert len(fit.plot().collections) == 0
+    ax = fit.plot(confidence_band=True, prediction_band=True, level=0.8)
+    wide, narrow = ax.collections
+    assert [area.get_label() for area in (wide, narrow)] == [
+        "80 % prediction band",
+        "80 % confidence band",
+    ]
+    for area, band in ((wide, fit.prediction_band), (narrow, fit.confidence_band)):
+        (path,) = area.get_paths()
+        low, high = band([0.0, 4.0], 0.8)
+        vertices = np.asarray(path.vertices)
+        left = vertices[vertices[:, 0] == 0.0][:, 1]
+        right = vertices[vertices[:, 0] == 4.0][:, 1]
+        assert (left.min(), left.max()) == pytest.approx((low[0], high[0]))
+        assert (right.min(), right.max()) == pytest.approx((low[1], high[1]))
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]  # type: ignore[union-attr]
+    assert texts == ["80 % prediction band", "80 % confidence band", fit.equation(4)]
+    with pytest.raises(ValueError, match="level must be a probability"):
+        fit.plot(confidence_band=True, level=95)
