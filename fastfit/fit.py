@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from fastfit import validation
 from fastfit.double_double import DoubleDouble
 from fastfit.inference import Inference
+from fastfit.kernels import forks  # noqa: F401  # notices a fork from the first import on
 from fastfit.losses import Loss, SquaredError, as_loss
 from fastfit.moments import Moments
 from fastfit.result import ConvergenceWarning, LineFit, Status

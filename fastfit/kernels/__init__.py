@@ -3,5 +3,3 @@
 ``passes`` states what is summed, in plain Python; ``reference`` runs it on NumPy and ``parallel`` compiles
 it with Numba. The two have one entry, ``run``, with the same arguments and results.
 """
-
-from fastfit.kernels import forks as forks  # notices a fork from the first import on
