@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "kernels": {"kernels", "losses", "double_double", "least_squares"},
     "points": {"points", "kernels", *COMMON},
     "solvers": {"solvers", "points.base", "result", *COMMON},
-    "fit": {"solvers", "points", "kernels.forks", "result", "inference", *COMMON},
+    "fit": {"solvers", "points", "kernels", "result", "inference", *COMMON},
     "worked_example": {"fit", "solvers", "result"},
     "plotting": set(),
     "compat": {"fit", "solvers", "points", "result", "inference", *COMMON},

@@ -95,12 +95,15 @@ def test_beside_a_thread_that_threading_does_not_know(run_script: Script) -> Non
 import _thread
 expected = answer(n_threads=1)
 theirs(x)
-stop, stopped = False, threading.Event()
+# A thread that starts in the middle of a region of ours cannot be seen, and ends the process under this layer.
+stop, started, stopped = False, threading.Event(), threading.Event()
 def loop():
+    started.set()
     while not stop:
         theirs(x)
     stopped.set()
 _thread.start_new_thread(loop, ())
+started.wait()
 found = {answer() for _ in range(50)}
 stop = True
 stopped.wait()
