@@ -148,7 +148,9 @@ def fit_line(
                 fit_intercept=fit_intercept,
                 repeats=points.repeats,
                 unit=points.weight_unit,
+                has_sigma=sigma is not None,
                 known_sigma=absolute_sigma,
+                converged=solution.status is Status.CONVERGED,
             )
     fit = LineFit(
         slope=slope,

@@ -37,8 +37,10 @@ class Inference:
         How many points there are, one that stands twice counted twice.
     unit : float
         The standard deviation of a point of weight 1, if those were given; 1 else.
-    known_sigma : bool
-        Whether the standard deviations are those of the points, and not known up to a factor.
+    has_sigma, known_sigma : bool
+        Whether standard deviations were given, and whether they are those of the points and not known up to a factor.
+    converged : bool
+        Whether the line is one of least squares; a line that is not has no errors, unless it is as good as one.
     """
 
     def __init__(
@@ -51,13 +53,17 @@ class Inference:
         fit_intercept: bool,
         repeats: float,
         unit: float,
+        has_sigma: bool,
         known_sigma: bool,
+        converged: bool,
     ) -> None:
         self._moments = moments
         self._slope, self._intercept = slope, intercept
         self._residual_square = residual_square
         self._fit_intercept = fit_intercept
-        self._unit, self._known_sigma = unit, known_sigma
+        self._repeats, self._unit = repeats, unit
+        self._has_sigma, self._known_sigma = has_sigma, known_sigma
+        self._converged = converged
         self.n_dof = repeats - (2.0 if fit_intercept else 1.0)
 
     @cached_property
@@ -75,6 +81,10 @@ class Inference:
     @property
     def _variance(self) -> float:
         """The variance of a point of weight 1, on the scale of the moments; NaN if no points tell."""
+        best = self._best
+        slack = 1e-6 * best.residual_square + 2.0**-90 * best.moments.yy.high
+        if not self._converged and self._residual_square > best.residual_square + slack:
+            return math.nan
         if self._known_sigma:
             return math.ldexp(self._unit, self._scale[1]) ** 2
         return self._residual_square / self.n_dof if self.n_dof > 0.0 else math.nan
@@ -127,6 +137,10 @@ class Inference:
         across = along * math.ldexp(lever, -y_exponent)
         return np.array([[along**2, across], [across, self.intercept_stderr**2]])
 
+    def is_fixed(self, name: str) -> bool:
+        """Whether slope or intercept was not fitted."""
+        return name == "intercept" and not self._fit_intercept
+
     def pvalue(self, slope: float) -> float:
         """Return the two-sided p-value of a slope of zero; NaN if the residuals tell nothing about it."""
         stderr = self.stderr
@@ -151,12 +165,23 @@ class Inference:
         level = add(self._intercept, multiply(self._slope, center)).high
         return level + slope * ((x - center.high) - center.low)
 
-    def band(self, x: NDArray[np.float64], level: float, *, of_points: bool) -> Any:
-        """Return the half width of the band about the line at x, of the line itself or of further points."""
-        return self.quantile(level) * self._line_stderr(x, of_points=of_points)
+    def confidence(self, x: NDArray[np.float64], level: float) -> Any:
+        """Return the half width at x of the confidence band of the line."""
+        return self.quantile(level) * self._line_stderr(x)
 
-    def _line_stderr(self, x: Any, *, of_points: bool = False) -> Any:
-        """Return the standard error of the line at x, or of a further point of weight 1 there."""
+    def prediction(self, x: NDArray[np.float64], level: float, sigma: Any) -> Any:
+        """Return the half width at x of the band of further points, of this sigma; None stands for the usual one."""
+        if sigma is None:
+            # The harmonic mean of the variances of those fitted: of points that are all alike, their own.
+            inverse_weight = self._repeats / self._sums.w.high
+        elif self._has_sigma:
+            inverse_weight = np.square(sigma / self._unit)
+        else:
+            raise ValueError("sigma must be None unless the line was fitted with sigma")
+        return self.quantile(level) * self._line_stderr(x, inverse_weight)
+
+    def _line_stderr(self, x: Any, inverse_weight: Any = 0.0) -> Any:
+        """Return the standard error of the line at x, or of a further point there of some weight."""
         x_exponent, y_exponent = self._scale
         sums = self._sums
         x = np.ldexp(x, x_exponent) if x_exponent else x
@@ -166,7 +191,7 @@ class Inference:
             share = 1.0 / sums.w.high + off / sums.xx.high * off
         else:
             share = x / sums.xx.high * x
-        error = np.sqrt(self._variance * (share + (1.0 if of_points else 0.0)))
+        error = math.sqrt(self._variance) * np.sqrt(share + inverse_weight)
         error = np.ldexp(error, -y_exponent) if y_exponent else error
         return float(error) if np.ndim(error) == 0 else error
 

@@ -52,6 +52,8 @@ def draw_fit(
     for name, band in bands.items():
         # Over a density of points a band is hard to see but for its edges.
         low, high = band(across, level)
+        if np.isnan(low).all():  # two points tell of no errors
+            continue
         shade = _SHADES[name]
         label = f"{100 * level:.4g} % {name} band"
         ax.fill_between(across, low, high, color=_LINE, alpha=shade, linewidth=0, label=label)

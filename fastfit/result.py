@@ -134,6 +134,10 @@ def _or_none(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _numbers(values: Any, name: str) -> NDArray[np.float64]:
+    return real_array(values, name).astype(np.float64, copy=False)
+
+
 def _probability(level: Any) -> float:
     must_be = "a probability between 0 and 1"
     number = finite_number(level, "level", must_be, above=0.0)
@@ -171,11 +175,12 @@ class LineFit:
     history : History or None
         The recorded states, if recording was asked for.
     rvalue, rsquared : float
-        Pearson's correlation coefficient of x and y, and its square; without intercept, their counterparts about
-        zero. NaN for a constant y.
+        Pearson's correlation coefficient of x and y, and its square, the share of the variation of y that the line of
+        least squares explains; without intercept, their counterparts about zero. NaN for a constant y.
     stderr, intercept_stderr : float
         Standard errors of slope and intercept. With two points, or a sum of weights up to 2, the residuals tell
-        nothing and they are NaN, as is what depends on them.
+        nothing and they are NaN, as is what depends on them. So they are for a line that is not one of least
+        squares, because the fit ended before it converged.
     covariance : ndarray, shape (2, 2)
         Covariance of slope and intercept, in this order.
     residual_std : float
@@ -205,7 +210,7 @@ class LineFit:
 
     @property
     def rsquared(self) -> float:
-        """Share of the variation of y that the line explains; without intercept, of that about zero."""
+        """Share of the variation of y that the best line explains; without intercept, of that about zero."""
         return self.rvalue**2
 
     @property
@@ -263,7 +268,7 @@ class LineFit:
         TypeError
             If x holds no real numbers.
         """
-        values = real_array(x, "x").astype(np.float64, copy=False)
+        values = _numbers(x, "x")
         if self._inference:
             line = self._inference.predict(values, self.slope, self.intercept)
         else:
@@ -305,12 +310,15 @@ class LineFit:
         ImportError
             If SciPy is missing: ``pip install 'fastfit[stats]'``.
         """
-        return self._band(x, level, of_points=False)
+        values, level = _numbers(x, "x"), _probability(level)
+        half = self._inference.confidence(values, level) if self._inference else math.nan
+        line = self.predict(values)
+        return line - half, line + half
 
-    def prediction_band(self, x: ArrayLike, level: float = 0.95) -> tuple[Any, Any]:
+    def prediction_band(
+        self, x: ArrayLike, level: float = 0.95, *, sigma: ArrayLike | None = None
+    ) -> tuple[Any, Any]:
         """Return lower and upper bound of a further point at each x, each with this probability.
-
-        The point is one of weight 1, or of sigma 1 if sigma was given.
 
         Parameters
         ----------
@@ -318,21 +326,22 @@ class LineFit:
             Where to look, of any shape.
         level : float
             Between 0 and 1.
+        sigma : array_like, optional
+            Standard deviation of the further point, if the line was fitted with ``sigma``; by default the root of the
+            harmonic mean of the variances of the points that were fitted. Without ``sigma`` in the fit, the
+            point is one of weight 1.
 
         Raises
         ------
         ImportError
             If SciPy is missing: ``pip install 'fastfit[stats]'``.
         """
-        return self._band(x, level, of_points=True)
-
-    def _band(self, x: ArrayLike, level: float, *, of_points: bool) -> tuple[Any, Any]:
-        values = real_array(x, "x").astype(np.float64, copy=False)
-        level = _probability(level)
-        line = self.predict(values)
-        half: Any = math.nan
+        values, level = _numbers(x, "x"), _probability(level)
+        of_point = None if sigma is None else _numbers(sigma, "sigma")
+        half = math.nan
         if self._inference:
-            half = self._inference.band(values, level, of_points=of_points)
+            half = self._inference.prediction(values, level, of_point)
+        line = self.predict(values)
         return line - half, line + half
 
     def summary(self) -> str:
@@ -343,13 +352,16 @@ class LineFit:
             "intercept": f"{self.intercept:.12g}",
         }
         if self._inference:
-            errors = (self.stderr, self.intercept_stderr)
-            ends: list[str] = ["", ""]
+            errors = {"slope": self.stderr, "intercept": self.intercept_stderr}
+            ends = dict.fromkeys(errors, "")
             with contextlib.suppress(ImportError):
-                ends = [f"   95 % from {low:.6g} to {high:.6g}" for low, high in self.conf_int()]
-                ends[0] += f", p = {self.pvalue:.3g} of no slope"
-            for name, error, end in zip(("slope", "intercept"), errors, ends, strict=True):
-                rows[name] += f" +- {error:.3g}{end}"
+                for name, (low, high) in zip(errors, self.conf_int(), strict=True):
+                    ends[name] = f"   95 % from {low:.6g} to {high:.6g}"
+                if not math.isnan(self.pvalue):
+                    ends["slope"] += f", p = {self.pvalue:.3g} of no slope"
+            for name, error in errors.items():
+                if not math.isnan(error) and not self._inference.is_fixed(name):
+                    rows[name] += f" +- {error:.3g}{ends[name]}"
         rows |= {
             "R squared": f"{self.rsquared:.9g}",
             "residual std": f"{self.residual_std:.9g}",
@@ -375,7 +387,7 @@ class LineFit:
             for name in Iterate._fields
         }
         own = {name: value for name, value in vars(self).items() if name[0] != "_"}
-        for name in ("rvalue", "stderr", "intercept_stderr", "residual_std"):
+        for name in ("rvalue", "rsquared", "stderr", "intercept_stderr", "residual_std"):
             own[name] = getattr(self, name)
         own = {name: _or_none(value) for name, value in own.items()}
         covariance = [[_or_none(value) for value in row] for row in self.covariance.tolist()]

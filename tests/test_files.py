@@ -180,3 +180,15 @@ def test_truncated_gzip_and_npy(files: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "cut.npy").write_bytes((tmp_path / "t.npy").read_bytes()[:-8])
     with pytest.raises(FileError, match=r"cut.npy is no readable .npy file"):
         read_columns(tmp_path / "cut.npy")
+
+
+def test_a_csv_without_header_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "bare.csv"
+    path.write_text("1,2\n2,4\n3,7\n")
+    with pytest.raises(
+        FileError, match="has no header: its first line holds the numbers 1, 2; add"
+    ):
+        read_columns(path)
+    # Names may be numbers, as those of a table without names are.
+    x, y = read_columns(path, "1", "2")
+    np.testing.assert_array_equal([x, y], [[2, 3], [4, 7]])

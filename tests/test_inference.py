@@ -200,6 +200,75 @@ def test_prediction_bands_cover_as_often_as_they_say(rng: np.random.Generator) -
     assert 320 - 3 * 8 <= inside <= 320 + 3 * 8  # three standard deviations of 400 draws at 0.8
 
 
+@pytest.mark.parametrize("size", [1e-120, 0.1, 1.0, 3.0, 10.0])
+@pytest.mark.parametrize("absolute", [False, True])
+def test_prediction_bands_of_points_with_sigma(cloud: Any, size: float, absolute: bool) -> None:
+    x, noise = cloud[0], np.random.default_rng(6).normal(size=80)
+    y = size * (x + noise)
+    fit = ff.fit_line(x, y, sigma=np.full(80, size), absolute_sigma=absolute)
+    plain = ff.fit_line(x, y)
+    scale = size / plain.residual_std if absolute else 1.0
+    dof_to_normal = 1.959963984540054 / stats.t.ppf(0.975, 78) if absolute else 1.0
+    for sigma in (None, size):
+        half = fit.prediction_band(x, sigma=sigma)[1] - fit.predict(x)
+        expected = plain.prediction_band(x)[1] - plain.predict(x)
+        np.testing.assert_allclose(half, expected * scale * dof_to_normal, rtol=1e-9)
+    # A point of twice the sigma has four times the variance, beside that of the line.
+    line, one, two = (
+        fit.confidence_band(2.0)[1] - fit.predict(2.0),
+        fit.prediction_band(2.0, sigma=size)[1] - fit.predict(2.0),
+        fit.prediction_band(2.0, sigma=2 * size)[1] - fit.predict(2.0),
+    )
+    assert two**2 - line**2 == pytest.approx(4 * (one**2 - line**2), rel=1e-9)
+
+
+def test_further_points_are_like_those_fitted(cloud: Any) -> None:
+    x, y = cloud
+    sigma = np.random.default_rng(1).uniform(0.5, 2.0, 80)
+    fit = ff.fit_line(x, y, sigma=sigma, absolute_sigma=True)
+    usual = np.sqrt(1 / np.mean(1 / sigma**2))
+    assert fit.prediction_band(1.0) == pytest.approx(fit.prediction_band(1.0, sigma=usual))
+    each = fit.prediction_band(x, sigma=sigma)
+    one_by_one = [fit.prediction_band(a, sigma=s) for a, s in zip(x, sigma, strict=True)]
+    np.testing.assert_allclose(np.transpose(each), one_by_one, rtol=1e-12)
+    doubled = ff.fit_line(x, y, sample_weight=np.full(80, 2))
+    twice = ff.fit_line(np.tile(x, 2), np.tile(y, 2))
+    assert doubled.prediction_band(1.0) == pytest.approx(twice.prediction_band(1.0), rel=1e-12)
+    with pytest.raises(
+        ValueError, match="sigma must be None unless the line was fitted with sigma"
+    ):
+        doubled.prediction_band(1.0, sigma=1.0)
+
+
+def test_a_line_that_is_not_of_least_squares_has_no_errors(cloud: Any) -> None:
+    for solver in (
+        ff.GradientDescent(learning_rate=0.1, max_iter=3),
+        ff.GradientDescent(learning_rate=9.0),
+    ):
+        with pytest.warns(ff.ConvergenceWarning):
+            fit = ff.fit_line(*cloud, solver=solver)
+        assert np.isnan([fit.stderr, fit.intercept_stderr, fit.pvalue, *fit.covariance.flat]).all()
+        assert np.isnan([*fit.conf_int().flat, *fit.prediction_band(1.0)]).all()
+        assert fit.rvalue == pytest.approx(stats.linregress(*cloud).rvalue)
+        assert "+-" not in fit.summary()
+        assert fit.residual_std == pytest.approx(np.sqrt(fit.loss * 80 / 78))
+    # With tol=0 nothing is called converged; the line is, all the same.
+    with pytest.warns(ff.ConvergenceWarning):
+        fit = ff.fit_line(*cloud, solver=ff.GradientDescent(tol=0, max_iter=50))
+    assert fit.stderr == pytest.approx(ff.fit_line(*cloud).stderr, rel=1e-9)
+
+
+def test_summary_of_what_is_not_known_or_not_fitted(cloud: Any) -> None:
+    origin = ff.fit_line(*cloud, fit_intercept=False).summary().splitlines()
+    assert origin[2].split() == ["intercept", "0"]
+    assert "+-" in origin[1]
+    two = ff.fit_line([0.0, 1.0], [1.0, 3.0]).summary()
+    assert "+-" not in two
+    assert "p =" not in two
+    flat = ff.fit_line([0.0, 1.0, 2.0], [1.0, 1.0, 1.0]).summary()
+    assert "p =" not in flat
+
+
 def test_perfect_lines_and_constant_y() -> None:
     perfect = ff.fit_line([0.0, 1.0, 2.0], [1.0, 3.0, 5.0])
     assert (perfect.stderr, perfect.intercept_stderr, perfect.pvalue) == (0.0, 0.0, 0.0)

@@ -147,3 +147,9 @@ def test_bands_are_drawn_where_they_are() -> None:
     assert texts == ["80 % prediction band", "80 % confidence band", fit.equation(4)]
     with pytest.raises(ValueError, match="level must be a probability"):
         fit.plot(confidence_band=True, level=95)
+
+
+def test_two_points_have_no_bands_to_draw() -> None:
+    ax = ff.fit_line([0.0, 1.0], [1.0, 3.0]).plot(confidence_band=True, prediction_band=True)
+    assert len(ax.collections) == 0
+    assert len(ax.get_legend().get_texts()) == 1  # type: ignore[union-attr]

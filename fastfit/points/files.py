@@ -129,7 +129,13 @@ def _read_table(
             lazy = pl.scan_csv(
                 path, glob=False, infer_schema_length=None, null_values=list(MISSING)
             )
-        chosen = _chosen(path, lazy.collect_schema().names(), x, y, others)
+        names = lazy.collect_schema().names()
+        if not parquet and x is None and y is None and all(map(_is_number, names)):
+            raise FileError(
+                f"{path} has no header: its first line holds the numbers {', '.join(names)}; "
+                "add a line of names, or give x and y if those are names"
+            )
+        chosen = _chosen(path, names, x, y, others)
         # By name, since a plain string may also be a pattern of names.
         table = lazy.select(pl.selectors.by_name(*dict.fromkeys(chosen))).collect()
     except FileError:
@@ -144,6 +150,14 @@ def _read_table(
     if not table.height:
         raise FileError(f"{path} has columns but no rows")
     return tuple(_numbers(path, table[name]) for name in chosen)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _numbers(path: Path, column: pl.Series) -> NDArray[Any]:
