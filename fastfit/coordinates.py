@@ -14,6 +14,14 @@ from typing import NamedTuple
 from fastfit.double_double import ZERO, DoubleDouble, add, multiply, subtract
 
 
+def times_power_of_two(value: float, exponent: int) -> float:
+    """Return ``value * 2**exponent``, infinite where no float is so large."""
+    try:
+        return math.ldexp(value, exponent)
+    except OverflowError:
+        return math.copysign(math.inf, value)
+
+
 class Frame(NamedTuple):
     """Where points are read: ``u = x * 2**x_exponent - x_center``, ``v = y * 2**y_exponent - y_center``.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from numpy.typing import ArrayLike
 
 from fastfit import validation
+from fastfit.coordinates import times_power_of_two
 from fastfit.double_double import DoubleDouble
 from fastfit.inference import Inference
 from fastfit.kernels import forks  # noqa: F401  # notices a fork from the first import on
@@ -115,11 +116,15 @@ def fit_line(
     if absolute_sigma and sigma is None:
         raise ValueError("absolute_sigma must be False unless sigma is given")
     if isinstance(x, Moments):
-        for name, value in (("y", y), ("sample_weight", sample_weight), ("sigma", sigma)):
-            if value is not None:
-                raise ValueError(
-                    f"{name} must be left out when x is Moments, which know it already"
-                )
+        _require_moments_alone(
+            x,
+            y=y,
+            sample_weight=sample_weight,
+            sigma=sigma,
+            nan_policy=None if nan_policy == "raise" else nan_policy,
+            n_threads=n_threads,
+            backend=None if backend == "numba" else backend,
+        )
         points: Any = x
     else:
         points = points_of(
@@ -171,6 +176,15 @@ def fit_line(
     return fit
 
 
+def _require_moments_alone(moments: Moments, **others: Any) -> None:
+    """Raise ValueError if an argument is given that moments leave no room for, or if they hold NaN."""
+    for name, value in others.items():
+        if value is not None:
+            raise ValueError(f"{name} must be left out when x is Moments; got {value!r}")
+    if not moments.is_finite:
+        raise ValueError(f"x must be finite moments; got {moments!r}")
+
+
 def points_of(
     x: Any,
     y: Any,
@@ -207,9 +221,9 @@ def _in_callers_units(solution: Solution, moments: Moments) -> tuple[float, floa
     x_exponent, y_exponent = moments.frame[2:]
     slope, intercept, loss = solution.slope.high, solution.intercept.high, solution.loss
     if x_exponent or y_exponent:
-        slope = _scaled(slope, x_exponent - y_exponent)
-        intercept = _scaled(intercept, -y_exponent)
-        loss = _scaled(loss, -2 * y_exponent)
+        slope = times_power_of_two(slope, x_exponent - y_exponent)
+        intercept = times_power_of_two(intercept, -y_exponent)
+        loss = times_power_of_two(loss, -2 * y_exponent)
     elif _TINY < abs(slope) < _HUGE and _TINY < abs(intercept) < _HUGE and _TINY < loss < _HUGE:
         return slope, intercept, loss
     # A loss of a few ulp squared is rounding, and may vanish; any other number must keep its digits.
@@ -224,10 +238,3 @@ def _in_callers_units(solution: Solution, moments: Moments) -> tuple[float, floa
                 f"the {name} is beyond the range of float64 ({value:.3g}); rescale {arguments}"
             )
     return slope, intercept, loss
-
-
-def _scaled(value: float, exponent: int) -> float:
-    try:
-        return math.ldexp(value, exponent)
-    except OverflowError:
-        return math.copysign(math.inf, value)

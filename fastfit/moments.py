@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from numpy.typing import ArrayLike
 
-from fastfit.coordinates import Curvature, Evaluation, Frame, Spread
+from fastfit.coordinates import Curvature, Evaluation, Frame, Spread, times_power_of_two
 from fastfit.double_double import DoubleDouble, scaled
 from fastfit.least_squares import Centred, LeastSquares, Line, is_resolved, merged
 from fastfit.losses import Loss, SquaredError
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _FORMAT = "fastfit.Moments"
 _VERSION = 1
+# Squares of numbers below 2**300, and the low parts of sums of them, are in the range of float64.
+_LARGEST_EXPONENT = 300
 _EMPTY = Centred()
 
 
@@ -42,7 +44,8 @@ class Moments:
     x_mean, y_mean : float
         Weighted means.
     xx, xy, yy : float
-        Weighted sums of the products of deviations from the means, such as ``sum(w * (x - x_mean)**2)``.
+        Weighted sums of the products of deviations from the means, such as ``sum(w * (x - x_mean)**2)``. Those of
+        numbers beyond 1e+-150 may be 0 or infinite here; lines are computed from what is inside.
 
     Examples
     --------
@@ -107,27 +110,35 @@ class Moments:
     @property
     def x_mean(self) -> float:
         """Mean of x; NaN without points."""
-        return _unscaled(self._sums.x_mean, self._x_exponent) if self.weight_sum else math.nan
+        return (
+            times_power_of_two(self._sums.x_mean.high, -self._x_exponent)
+            if self.weight_sum
+            else math.nan
+        )
 
     @property
     def y_mean(self) -> float:
         """Mean of y; NaN without points."""
-        return _unscaled(self._sums.y_mean, self._y_exponent) if self.weight_sum else math.nan
+        return (
+            times_power_of_two(self._sums.y_mean.high, -self._y_exponent)
+            if self.weight_sum
+            else math.nan
+        )
 
     @property
     def xx(self) -> float:
         """Sum of squared deviations of x."""
-        return _unscaled(self._sums.xx, 2 * self._x_exponent)
+        return times_power_of_two(self._sums.xx.high, -(2 * self._x_exponent))
 
     @property
     def xy(self) -> float:
         """Sum of products of the deviations of x and y."""
-        return _unscaled(self._sums.xy, self._x_exponent + self._y_exponent)
+        return times_power_of_two(self._sums.xy.high, -(self._x_exponent + self._y_exponent))
 
     @property
     def yy(self) -> float:
         """Sum of squared deviations of y."""
-        return _unscaled(self._sums.yy, 2 * self._y_exponent)
+        return times_power_of_two(self._sums.yy.high, -(2 * self._y_exponent))
 
     def __repr__(self) -> str:
         numbers = ", ".join(
@@ -202,11 +213,12 @@ class Moments:
         try:
             written = json.loads(text)
             known = isinstance(written, dict) and written.pop("format", None) == _FORMAT
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(must_be) from error
         if not known:
             raise ValueError(must_be)
-        if (version := written.pop("version", None)) != _VERSION:
+        version = written.pop("version", None)
+        if type(version) is not int or version != _VERSION:
             raise ValueError(f"{must_be}, of version {_VERSION}; got version {version!r}")
         try:
             numbers = {}
@@ -216,17 +228,24 @@ class Moments:
             whole = [written.pop(name) for name in ("count", "x_exponent", "y_exponent")]
         except (TypeError, KeyError, OverflowError, ValueError) as error:
             raise ValueError(f"{must_be}; it is not complete") from error
-        if written or not all(type(number) is int for number in whole) or whole[0] < 0:
+        moments = Centred(**numbers)
+        integers = all(type(number) is int for number in whole)
+        if written or not integers or not _is_possible(moments, *whole):
             raise ValueError(f"{must_be}; got entries that it does not write")
-        return cls(whole[0], Centred(**numbers), *whole[1:])
+        return cls(whole[0], moments, *whole[1:])
 
-    def _size(self, mean: DoubleDouble, square: DoubleDouble, exponent: int) -> float:
-        """Return the binary logarithm of the size of x or y, 0 being the smallest there is."""
-        size = abs(mean.high) + math.sqrt(square.high / self._sums.w.high)
-        return math.log2(size) - exponent if size else -math.inf
+    def _places(self) -> tuple[tuple[int, float, float], tuple[int, float, float]]:
+        """Return exponent, mean and standard deviation, of x and of y, on the scale of the moments."""
+        w, x_mean, y_mean, xx, _, yy = self._sums
+        return (
+            (self._x_exponent, x_mean.high, math.sqrt(xx.high / w.high)),
+            (self._y_exponent, y_mean.high, math.sqrt(yy.high / w.high)),
+        )
 
     def _on_scale(self, x: int, y: int) -> Moments:
         dx, dy = x - self._x_exponent, y - self._y_exponent
+        if dx == dy == 0:
+            return self
         w, x_mean, y_mean, xx, xy, yy = self._sums
         sums = Centred(
             w,
@@ -297,6 +316,8 @@ class Moments:
         """
         if not isinstance(loss, SquaredError):
             raise TypeError(f"moments know the squared error alone; got {loss!r}")
+        if not self.weight_sum:
+            raise ValueError("moments of no points have no loss")
         best_high, best_low, square, least = self._parabola
         off = (slope - best_high) - best_low
         return Evaluation(
@@ -364,21 +385,34 @@ class Moments:
         )
 
 
-def _unscaled(number: DoubleDouble, exponent: int) -> float:
-    try:
-        return math.ldexp(number.high, -exponent)
-    except OverflowError:
-        return math.copysign(math.inf, number.high)
+def _is_possible(moments: Centred, count: int, x_exponent: int, y_exponent: int) -> bool:
+    """Whether there are points that have such moments."""
+    finite = all(math.isfinite(part) for number in moments for part in number)
+    rounded = finite and all(high + low == high for high, low in moments)
+    squares = min(moments.w.high, moments.xx.high, moments.yy.high)
+    return rounded and squares >= 0.0 <= count and max(abs(x_exponent), abs(y_exponent)) < 3000
 
 
 def _on_one_scale(one: Moments, other: Moments) -> tuple[Moments, Moments]:
-    """Return both moments on the scale of those with the larger numbers, for x and for y."""
-    if one._x_exponent == other._x_exponent and one._y_exponent == other._y_exponent:
-        return one, other
-    x = max(
-        one, other, key=lambda m: m._size(m._sums.x_mean, m._sums.xx, m._x_exponent)
-    )._x_exponent
-    y = max(
-        one, other, key=lambda m: m._size(m._sums.y_mean, m._sums.yy, m._y_exponent)
-    )._y_exponent
+    """Return both moments on one scale, on which squares of what lies between the points are in range."""
+    x, y = (_common_exponent(*each) for each in zip(one._places(), other._places(), strict=True))
     return one._on_scale(x, y), other._on_scale(x, y)
+
+
+def _common_exponent(*places: tuple[int, float, float]) -> int:
+    """Return the exponent of the larger numbers, or another if their differences need it."""
+    larger, smaller = sorted(places, key=_log2_of_size, reverse=True)
+    exponent, mean, spread = larger
+    its_mean, its_spread = (
+        times_power_of_two(value, exponent - smaller[0]) for value in smaller[1:]
+    )
+    # Half of the distance cannot overflow.
+    size = max(abs(0.5 * mean - 0.5 * its_mean), spread, its_spread)
+    off = math.frexp(size)[1]
+    return exponent if abs(off) < _LARGEST_EXPONENT else exponent - off
+
+
+def _log2_of_size(place: tuple[int, float, float]) -> float:
+    exponent, mean, spread = place
+    size = abs(mean) + spread
+    return math.log2(size) - exponent if size else -math.inf

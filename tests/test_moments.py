@@ -160,6 +160,28 @@ def test_merging_extreme_sizes() -> None:
         assert merged.fit().intercept == pytest.approx(both.intercept, rel=1e-14)
 
 
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        ([1e170, -1e170], [0.0, 1.0]),
+        ([1e-170, 2e-170], [1.0, 2.0]),
+        ([1e300, 2e299, -3e299], [1.0, 2.0, 3.0]),
+        ([1e-300, 2e-301, 3e-301], [1.0, 2.0, 3.0]),
+        ([1.7e308, -1.7e308, 0.0], [10.0, 20.0, -1e5]),
+        ([5.0, 5.0 + 1e-15, 5.0, 6.0], [1e-100, 2e-100, 3e-100, 5e100]),
+    ],
+)
+def test_points_of_extreme_size_merge_one_by_one(x: list[float], y: list[float]) -> None:
+    parts = [Moments.of([a], [b]) for a, b in zip(x, y, strict=True)]
+    for order in (parts, parts[::-1]):
+        merged, whole = sum(order, Moments()), Moments.of(x, y)
+        got, best = (m.least_squares() for m in (merged, whole))
+        off = merged._x_exponent - whole._x_exponent
+        up = merged._y_exponent - whole._y_exponent
+        assert got.slope.high == pytest.approx(best.slope.high * 2.0 ** (up - off), rel=1e-14)
+        assert got.intercept.high == pytest.approx(best.intercept.high * 2.0**up, rel=1e-14)
+
+
 def test_fit_of_moments_is_that_of_the_points() -> None:
     x, y = clouds()["unit"]
     moments = Moments.of(x, y)
@@ -228,6 +250,12 @@ GOOD = json.loads(Moments.of([1.0, 2.0, 4.0], [1.0, 3.0, 2.0]).to_json())
         {"xx": ["0x1p9999", "0x0p0"]},
         {"more": 1},
         {"x_exponent": "3"},
+        {"x_exponent": 10**30},
+        {"w": ["nan", "0x0p0"]},
+        {"w": ["-0x1p0", "0x0p0"]},
+        {"xx": ["-0x1p0", "0x0p0"]},
+        {"yy": ["0x1p0", "0x1p300"]},
+        {"w": "ab"},
     ],
 )
 def test_json_of_something_else_is_an_error(change: dict[str, Any]) -> None:
@@ -239,7 +267,9 @@ def test_json_of_something_else_is_an_error(change: dict[str, Any]) -> None:
 def test_json_of_another_version_or_none() -> None:
     with pytest.raises(ValueError, match="of version 1; got version 2"):
         Moments.from_json(json.dumps({**GOOD, "version": 2}))
-    for text in ("", "{", "[]", "3", "null", json.dumps(GOOD)[:-40]):
+    with pytest.raises(ValueError, match="of version 1; got version True"):
+        Moments.from_json(json.dumps({**GOOD, "version": True}))
+    for text in ("", "{", "[]", "3", "null", json.dumps(GOOD)[:-40], "[" * 100_000):
         with pytest.raises(ValueError, match="text must be JSON as Moments.to_json writes it"):
             Moments.from_json(text)
     with pytest.raises(TypeError, match="text must be a string; got NoneType"):
@@ -270,8 +300,20 @@ def test_nan_in_moments() -> None:
         Moments.of(x, y, nan_policy="propagate")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["y", "sample_weight", "sigma"])
-def test_moments_leave_no_room_for_points(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("y", [1.0]),
+        ("sample_weight", [1.0]),
+        ("sigma", 2.0),
+        ("nan_policy", "omit"),
+        ("n_threads", 2),
+        ("backend", "numpy"),
+    ],
+)
+def test_moments_leave_no_room_for_points(name: str, value: Any) -> None:
     moments = Moments.of([1.0, 2.0, 4.0], [1.0, 3.0, 2.0])
     with pytest.raises(ValueError, match=f"{name} must be left out when x is Moments"):
-        ff.fit_line(moments, **{name: [1.0]})  # type: ignore[arg-type]
+        ff.fit_line(moments, **{name: value})
+    with pytest.raises(ValueError, match="moments of no points have no loss"):
+        Moments().evaluate(SquaredError(), 0.0, 0.0)

@@ -87,7 +87,13 @@ def _finish(what: Any, n: Any, center: Any, sums: Any, lost: Any) -> Any:
 
 
 _INLINED = {
-    "POINT": (passes.difference, passes.on_grid, passes.product_on_grid, passes.residual),
+    "POINT": (
+        passes.difference,
+        passes.exact_difference,
+        passes.on_grid,
+        passes.product_on_grid,
+        passes.residual,
+    ),
     "BLOCK_SUMS": (
         passes.rough_center,
         passes.center_for,
@@ -281,7 +287,9 @@ def _agrees(
     count = np.arange(2 * BLOCK + 67) % 67
     sample_x, sample_y = _like(x, count / 3.0), _like(y, count + (count % 3 == 0))
     weights = None if w is None else _like(w, count % 5 + 0.75)
-    given = (0.75, 0.125, 0.5, 3.0)[: len(given)]
+    # Lines, or sizes of which the first two blocks have more, and the last has less.
+    example = (1e5, 1e5, 1e4) if isinstance(what, reference.PRODUCTS) else (0.75, 0.125, 0.5, 3.0)
+    given = example[: len(given)]
     arguments = (what, loss, sample_x, sample_y, weights, (0.25, -0.5), given)
     expected = _flat(reference.run(*arguments))
     got = _flat(what.result(driver(*arguments, np.empty_like(rows, shape=(3, len(what))))))

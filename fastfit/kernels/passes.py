@@ -50,13 +50,22 @@ def grid_for(size: Any) -> Any:
     return math.ldexp(1.5, math.frexp(max(size, 1e-290))[1] + 1)
 
 
-def residual(u: Any, v: Any, given: Any) -> Any:
-    """Return ``v - (slope * u + level)`` right to its last digits, however small it is beside ``v``."""
+def exact_difference(a: Any, b: Any) -> Any:
+    """Return ``a - b`` and what that lost in rounding."""
+    near = a - b
+    back = near - a
+    return near, (a - (near - back)) - (b + back)
+
+
+def residual(x: Any, y: Any, center: Any, given: Any) -> Any:
+    """Return ``y - y_center - (slope * (x - x_center) + level)`` right to its last digits, however small it is."""
+    x_center, y_center = center
     slope, slope_low, level, level_low = given
-    above = v - level
-    back = above - v
-    lost = (v - (above - back)) - (level + back)
-    return fused(-slope, u, above) + (lost - fused(slope_low, u, level_low))
+    u, u_lost = exact_difference(x, x_center)
+    v, v_lost = exact_difference(y, y_center)
+    above, lost = exact_difference(v, level)
+    small = (lost + v_lost) - (fused(slope_low, u, level_low) + slope * u_lost)
+    return fused(-slope, u, above) + small
 
 
 def point(loss: Any, residual: Any) -> Any:
@@ -184,17 +193,15 @@ class ResidualSums(NamedTuple):
     @staticmethod
     def block(what: Any, loss: Any, x: Any, y: Any, w: Any, center: Any, given: Any) -> Any:
         """Return the sums over one block."""
-        x_center, y_center = center
+        x_center, _ = center
         r_sum = 0.0
         ru = 0.0
         rr = 0.0
         for i in range(x.size):
-            u = difference(np.float64(x[i]), x_center)
-            v = difference(np.float64(y[i]), y_center)
-            r = residual(u, v, given)
+            r = residual(np.float64(x[i]), np.float64(y[i]), center, given)
             wr = weight(w, i) * r
             r_sum += wr
-            ru += wr * u
+            ru += wr * difference(np.float64(x[i]), x_center)
             rr += wr * r
         return r_sum, ru, rr
 
@@ -212,16 +219,14 @@ class ResidualSums(NamedTuple):
 class Products(NamedTuple):
     """What comes of the passes below.
 
-    The moments of the points, and their line of least squares; means and variances of u and v, which show whether the
-    center was chosen well; the sum of negative weights; and the number of points that were left out.
+    The moments of the points, and their line of least squares; means of u and v, which show whether the center was
+    chosen well; the sum of negative weights; and the number of points that were left out.
     """
 
     moments: Centred
     line: Line
     u_mean: float
     v_mean: float
-    uu: float
-    vv: float
     negative: float
     dropped: float
 
@@ -375,7 +380,6 @@ def finished(
     """
     x_center, y_center = center
     nothing = DoubleDouble(0.0 * w.high, 0.0)  # NaN, if the weights are
-    total = w.high if w.high != 0.0 else 1.0
     m = Centred(w, nothing, nothing, nothing, nothing, nothing)
     line = Line(nothing, nothing, nothing)
     if w.high > 0.0:
@@ -397,7 +401,7 @@ def finished(
         *(line.slope.high, line.slope.low, line.intercept.high, line.intercept.low),
         *(line.residual_square.high, line.residual_square.low),
         *(m.x_mean.high - x_center + m.x_mean.low, m.y_mean.high - y_center + m.y_mean.low),
-        *(m.xx.high / total, m.yy.high / total, negative, dropped),
+        *(negative, dropped),
     )
 
 

@@ -40,12 +40,13 @@ def _loss_gradient_curvature(loss: Any, u: Any, v: Any, w: Any, given: Any) -> l
 
 
 def _residual_sums(loss: Any, u: Any, v: Any, w: Any, given: Any) -> list[float]:
-    slope, slope_low, level, level_low = given
+    slope, slope_low, level, level_low, u_lost, v_lost = given
     product, lost = _exact_product(slope, u)
     above, lost_above = _exact_sum(v, -level)
     # First the difference of large numbers, then what is small beside them.
     r, lost_below = _exact_sum(above, -product)
-    r = r + (lost_above + lost_below - lost - (slope_low * u + level_low))
+    lost = lost_above + lost_below - lost + v_lost - slope * u_lost
+    r = r + (lost - (slope_low * u + level_low))
     return [(w * r).sum(), (w * r * u).sum(), (w * r * r).sum()]
 
 
@@ -103,6 +104,7 @@ def _exact_sum(a: Any, b: Any) -> tuple[Any, Any]:
     return total, (a - (total - back)) + (b - back)
 
 
+PRODUCTS = (ProductSums, WeightedProductSums)
 _SUMS: dict[type, Callable[..., list[float]]] = {
     LossGradient: _loss_gradient,
     LossGradientCurvature: _loss_gradient_curvature,
@@ -151,10 +153,12 @@ def run(
     with np.errstate(all="ignore"):  # overflow and NaN show in the sums, where they are looked for
         for start in range(0, x.size, BLOCK):
             block = slice(start, start + BLOCK)
-            u = x[block].astype(np.float64) - center[0]
-            v = y[block].astype(np.float64) - center[1]
+            u, u_lost = _exact_sum(x[block].astype(np.float64), -center[0])
+            v, v_lost = _exact_sum(y[block].astype(np.float64), -center[1])
+            also = (u_lost, v_lost) if isinstance(what, ResidualSums) else ()
             weights = 1.0 if w is None else w[block].astype(np.float64)
-            rows.append([float(total) for total in _SUMS[type(what)](loss, u, v, weights, given)])
+            totals = _SUMS[type(what)](loss, u, v, weights, (*given, *also))
+            rows.append([float(total) for total in totals])
     sums, lost = zip(*map(_sum_of_blocks, zip(*rows, strict=True)), strict=True)
     return what.result(what.finish(what, x.size, center, sums, lost))
 

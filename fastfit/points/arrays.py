@@ -39,12 +39,15 @@ _RESIDUAL_SUMS = ResidualSums()
 
 # A look at so many points, evenly spread, tells where the points lie, to some 6 % of their spread.
 _SAMPLE = 256
-# Squares of spreads within these bounds neither overflow nor underflow in any sum of a pass.
-_SMALLEST_SQUARE, _LARGEST_SQUARE = 1e-200, 1e200
-# The largest weight may be multiplied by such squares if it is within these bounds.
+# Half the range of x and of y within these bounds, and the largest weight within those below, and no sum of products
+# leaves the range of float64, low parts included.
+_SMALLEST_HALF, _LARGEST_HALF = 1e-90, 1e90
 _SMALLEST_WEIGHT, _LARGEST_WEIGHT = 1e-100, 1e100
+_SMALLEST_SUM, _LARGEST_SUM = 1e-280, 1e300
 # A center this many variances off the mean costs 6 of 80 bits.
 _CANCELLATION = 64.0
+# A grid for so many times the squares there are costs 12 of 95 bits.
+_TOO_COARSE = 2.0**-12
 # Blocks may have so many times the squares that the sample tells before they are added up once more.
 _MARGIN = 16.0
 # Reading in chunks keeps the temporaries of a closer look below a few megabytes.
@@ -95,6 +98,7 @@ class ArrayPoints:
         self._w_name, self.weight_unit = columns.w_name, columns.w_unit
         self._exponent = (0, 0)
         self._center, self._squares = (0.0, 0.0), (0.0, 0.0)
+        self._mean_weight: float | None = None
         self._glance()
         self._moments: Moments | None = None
         self._n_dropped = 0
@@ -172,8 +176,8 @@ class ArrayPoints:
         """
         if self._moments is None:
             found = self._sum_products()
-            for _ in range(3):  # rescaled, centred, and one to spare
-                if found is None or _is_sound(found) or not self._look_closely(found):
+            for _ in range(5):  # scaled, centred twice, on a finer grid, and one to spare
+                if found is None or self._is_sound(found) or not self._look_closely(found):
                     break
                 found = self._sum_products()
             self._moments = self._moments_of(found)
@@ -192,21 +196,26 @@ class ArrayPoints:
             x_center, uu, y_center, vv = self._kernels.glance(self._x, self._y, step)
             self._center, self._squares = (float(x_center), float(y_center)), (uu, vv)
 
+    def _expect(self) -> tuple[float, ...]:
+        """Return what sums of squares, and of weights, a block is expected to have."""
+        uu, vv = self._squares
+        if self._w is None:
+            return uu, vv
+        if self._mean_weight is None:
+            sample = self._w[:: max(1, self._x.size // _SAMPLE)]
+            with np.errstate(over="ignore"):
+                mean = float(sample.sum(dtype=np.float64, where=sample > 0.0)) / sample.size
+            self._mean_weight = mean if 0.0 < mean < _LARGEST_WEIGHT else 0.0
+        return uu * self._mean_weight, vv * self._mean_weight, self._mean_weight
+
     def _sum_products(self) -> Products | None:
         """Return the sums of products, None without points."""
         n = self._x.size
         if n == 0:
             return None
         block = _MARGIN * min(n, BLOCK)
-        expected: tuple[float, ...] = (block * self._squares[0], block * self._squares[1])
-        if self._w is not None:
-            sample = self._w[:: max(1, n // _SAMPLE)]
-            with np.errstate(over="ignore"):
-                mean = float(sample.sum(dtype=np.float64, where=sample > 0.0)) / sample.size
-            mean = mean if 0.0 < mean < _LARGEST_WEIGHT else 0.0
-            expected = (expected[0] * mean, expected[1] * mean, block * mean)
         what = _PRODUCT_SUMS[self._w is not None, self._nan_policy == "omit"]
-        found: Products = self._run(what, None, expected)
+        found: Products = self._run(what, None, tuple(block * mean for mean in self._expect()))
         if found.negative < 0.0:
             self._raise_negative()
         if found.dropped:
@@ -226,9 +235,19 @@ class ArrayPoints:
         sums = sums._replace(x_mean=add(sums.x_mean, x_off), y_mean=add(sums.y_mean, y_off))
         return Moments(self.n_points, sums, *self._exponent)
 
+    def _is_sound(self, found: Products) -> bool:
+        """Whether all is well with sums of products."""
+        w, _, _, xx, _, yy = found.moments
+        n = self._x.size
+        expected = self._expect()
+        return _resolves(found.u_mean, xx.high, w.high, n * expected[0]) and _resolves(
+            found.v_mean, yy.high, w.high, n * expected[1]
+        )
+
     def _look_closely(self, found: Products) -> bool:
         """Find out what is wrong with sums, and return whether reading the points again will help."""
-        if not math.isfinite(found.u_mean + found.v_mean + found.uu + found.vv):
+        w, _, _, xx, _, yy = found.moments
+        if not math.isfinite(found.u_mean + found.v_mean + xx.high + yy.high):
             named = {"x": self._x, "y": self._y, self._w_name: self._w}
             counts = [self._count_not_finite(name, values) for name, values in named.items()]
             if any(counts):
@@ -240,32 +259,40 @@ class ArrayPoints:
             x, y = x[self._w > 0.0], y[self._w > 0.0]
         if not x.size:
             return False
-        before = (self._exponent, self._center)
-        if not _resolves(found.u_mean, found.uu):
-            self._x = self._reframed(0, self._x, _range(x), found.u_mean, found.uu)
-        if not _resolves(found.v_mean, found.vv):
-            self._y = self._reframed(1, self._y, _range(y), found.v_mean, found.vv)
-        return before != (self._exponent, self._center)
+        before = (self._exponent, self._center, self._squares)
+        self._x = self._reframed(0, self._x, _range(x), found.u_mean, xx.high / w.high)
+        self._y = self._reframed(1, self._y, _range(y), found.v_mean, yy.high / w.high)
+        self._mean_weight = w.high / self._x.size
+        return before != (self._exponent, self._center, self._squares)
 
     def _reframed(
-        self, axis: int, values: Column, bounds: tuple[float, float], mean: float, square: float
+        self, axis: int, values: Column, bounds: tuple[float, float], mean: float, variance: float
     ) -> Column:
         """Return values, scaled by a power of two if need be, and center them, so that sums are sound."""
         low, high = bounds
-        exponent = 0
-        if low == high:
-            center, square = low, 0.0
-        elif _SMALLEST_SQUARE < square < _LARGEST_SQUARE and math.isfinite(mean):
-            center = self._center[axis] + mean
-        else:
+        half = abs(low) if low == high else 0.5 * high - 0.5 * low or high - low
+        center = self._center[axis]
+        square = variance + mean * mean
+        if half and not _SMALLEST_HALF < half < _LARGEST_HALF:
             # Within 2**+-1000, the factor itself is a float64.
-            half = 0.5 * high - 0.5 * low or max(abs(low), abs(high))
             exponent = max(-1000, min(1000, -math.frexp(half)[1]))
             values = _read_only(np.ldexp(values.astype(np.float64), exponent))
-            center, square = 0.5 * math.ldexp(low, exponent) + 0.5 * math.ldexp(high, exponent), 1.0
+            self._exponent = _with(self._exponent, axis, self._exponent[axis] + exponent)
+            step = max(1, values.size // _SAMPLE)
+            center, square, *_ = map(float, self._kernels.glance(values, values, step))
+        elif low == high:
+            center, square = low, 0.0
+        elif not mean * mean < _CANCELLATION * variance:
+            # Of a mean so far off, the variance may be rounding. If it is not, the center is rounded to what it
+            # allows; else it is the weighted mean, which may be a single point.
+            exact = mean * mean < _CANCELLATION**4 * variance
+            spacing = math.ldexp(1.0, math.frexp(variance)[1] // 2) if exact else 0.0
+            center += mean
+            if exact:
+                center = round(center / spacing) * spacing
+            square = abs(variance) + spacing * spacing
         self._center = _with(self._center, axis, center)
         self._squares = _with(self._squares, axis, square)
-        self._exponent = _with(self._exponent, axis, self._exponent[axis] + exponent)
         return values
 
     def _count_not_finite(self, name: str, values: Column | None) -> int:
@@ -335,18 +362,14 @@ def _as_passed(values: Column, exponent: int, offset: float) -> Column:
     return np.asarray(np.ldexp(values, -exponent) + offset)
 
 
-def _is_sound(found: Products) -> bool:
-    """Whether all is well with sums of products."""
+def _resolves(mean: float, square: float, weight: float, expected: float) -> bool:
+    """Whether a sum of squared deviations is in the range of float64, free of cancellation, and on a fine grid."""
+    off = weight * mean * mean
     return (
-        _resolves(found.u_mean, found.uu)
-        and _resolves(found.v_mean, found.vv)
-        and found.moments.w.high >= _SMALLEST_WEIGHT
+        _SMALLEST_SUM < square < _LARGEST_SUM
+        and off < _CANCELLATION * square
+        and square + off > _TOO_COARSE * expected
     )
-
-
-def _resolves(mean: float, square: float) -> bool:
-    """Whether a variance in the frame is in the range of float64, and free of cancellation."""
-    return _SMALLEST_SQUARE < square < _LARGEST_SQUARE and mean * mean < _CANCELLATION * square
 
 
 def _range(values: Column) -> tuple[float, float]:
