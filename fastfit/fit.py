@@ -34,6 +34,7 @@ NAN_POLICIES = ("raise", "omit", "propagate")
 
 _NAN = DoubleDouble(math.nan)
 _NOT_FITTED = Solution(_NAN, _NAN, math.nan, 0, Status.NOT_FINITE, Status.NOT_FINITE.value)
+_UNKNOWN = " The residuals are below what moments resolve, so there are no errors: fit the points themselves."
 _TINY, _HUGE = 2.0**-1022, 2.0**1023
 
 
@@ -145,6 +146,11 @@ def fit_line(
         solution = chosen_solver.solve(points, chosen_loss, fit_intercept=fit_intercept)
         slope, intercept, raw_loss = _in_callers_units(solution, moments)
         if isinstance(chosen_loss, SquaredError):
+            known = (
+                points is not moments or points.least_squares(fit_intercept=fit_intercept).is_known
+            )
+            if not known:
+                solution = solution._replace(message=solution.message + _UNKNOWN)
             inference = Inference(
                 moments,
                 solution.slope,
@@ -156,6 +162,7 @@ def fit_line(
                 has_sigma=sigma is not None,
                 known_sigma=absolute_sigma,
                 converged=solution.status is Status.CONVERGED,
+                known=known,
             )
     fit = LineFit(
         slope=slope,

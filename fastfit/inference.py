@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastfit.coordinates import times_power_of_two
 from fastfit.double_double import DoubleDouble, add, multiply
 from fastfit.least_squares import Centred, LeastSquares
 from fastfit.moments import Moments
+from fastfit.validation import Shifted
 
 _MISSING = "intervals and p-values need SciPy: pip install 'fastfit[stats]'"
 
@@ -41,6 +43,8 @@ class Inference:
         Whether standard deviations were given, and whether they are those of the points and not known up to a factor.
     converged : bool
         Whether the line is one of least squares; a line that is not has no errors, unless it is as good as one.
+    known : bool
+        Whether the residuals are known; moments do not resolve the smallest.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class Inference:
         has_sigma: bool,
         known_sigma: bool,
         converged: bool,
+        known: bool,
     ) -> None:
         self._moments = moments
         self._slope, self._intercept = slope, intercept
@@ -63,7 +68,7 @@ class Inference:
         self._fit_intercept = fit_intercept
         self._repeats, self._unit = repeats, unit
         self._has_sigma, self._known_sigma = has_sigma, known_sigma
-        self._converged = converged
+        self._converged, self._known = converged, known
         self.n_dof = repeats - (2.0 if fit_intercept else 1.0)
 
     @cached_property
@@ -79,30 +84,30 @@ class Inference:
         return self._moments.frame[2:]
 
     @property
-    def _variance(self) -> float:
-        """The variance of a point of weight 1, on the scale of the moments; NaN if no points tell."""
+    def _deviation(self) -> float:
+        """The standard deviation of a point of weight 1, on the scale of the moments; NaN if no points tell."""
         best = self._best
         slack = 1e-6 * best.residual_square + 2.0**-90 * best.moments.yy.high
+        if not self._known:
+            return math.nan
         if not self._converged and self._residual_square > best.residual_square + slack:
             return math.nan
         if self._known_sigma:
-            return math.ldexp(self._unit, self._scale[1]) ** 2
-        return self._residual_square / self.n_dof if self.n_dof > 0.0 else math.nan
+            return times_power_of_two(self._unit, self._scale[1])
+        return math.sqrt(self._residual_square / self.n_dof) if self.n_dof > 0.0 else math.nan
 
     @property
     def _slope_error(self) -> float:
         """Standard error of the slope, on the scale of the moments."""
-        # A quotient of roots, as that of the squares may leave the range of float64.
-        return math.sqrt(self._variance) / math.sqrt(self._sums.xx.high)
+        return self._deviation / math.sqrt(self._sums.xx.high)
 
     @property
     def residual_std(self) -> float:
         """The standard deviation of the residuals, in units of y, or of sigma if that was given."""
         if not self.n_dof > 0.0:
             return math.nan
-        return (
-            math.ldexp(math.sqrt(self._residual_square / self.n_dof), -self._scale[1]) / self._unit
-        )
+        deviation = math.sqrt(self._residual_square / self.n_dof)
+        return times_power_of_two(deviation, -self._scale[1]) / self._unit
 
     @property
     def rvalue(self) -> float:
@@ -119,23 +124,24 @@ class Inference:
     def stderr(self) -> float:
         """Standard error of the slope."""
         x_exponent, y_exponent = self._scale
-        return math.ldexp(self._slope_error, x_exponent - y_exponent)
+        return times_power_of_two(self._slope_error, x_exponent - y_exponent)
 
     @property
     def intercept_stderr(self) -> float:
         """Standard error of the intercept; 0 where it is not fitted."""
-        return float(self._line_stderr(0.0))
+        return float(self._line_stderr(Shifted(np.float64(0.0), 0.0)))
 
     @property
     def covariance(self) -> NDArray[np.float64]:
         """Covariance of slope and intercept, in this order."""
         x_exponent, y_exponent = self._scale
         slope = self._slope_error
-        along = math.ldexp(slope, x_exponent - y_exponent)
+        along = times_power_of_two(slope, x_exponent - y_exponent)
         # In the units of y, times those of y over x.
         lever = -self._sums.x_mean.high * slope if self._fit_intercept else 0.0 * slope
-        across = along * math.ldexp(lever, -y_exponent)
-        return np.array([[along**2, across], [across, self.intercept_stderr**2]])
+        across = along * times_power_of_two(lever, -y_exponent)
+        intercept = self.intercept_stderr
+        return np.array([[along * along, across], [across, intercept * intercept]])
 
     def is_fixed(self, name: str) -> bool:
         """Whether slope or intercept was not fitted."""
@@ -156,20 +162,26 @@ class Inference:
             return float(special.ndtri(tail))
         return float(special.stdtrit(self.n_dof, tail)) if self.n_dof > 0.0 else math.nan
 
-    def predict(self, x: NDArray[np.float64], slope: float, intercept: float) -> Any:
+    def predict(self, x: Shifted, slope: float, intercept: float) -> Any:
         """Return the line at x, computed from the mean of x, so that time stamps cost no digits."""
-        moments = self._moments
         if self._scale != (0, 0) or not self._fit_intercept:
-            return slope * x + intercept
-        center = moments.frame.x_center
+            return slope * (x.values + x.offset) + intercept
+        center = self._moments.frame.x_center
         level = add(self._intercept, multiply(self._slope, center)).high
-        return level + slope * ((x - center.high) - center.low)
+        return level + slope * self._off_center(x)
 
-    def confidence(self, x: NDArray[np.float64], level: float) -> Any:
+    def _off_center(self, x: Shifted) -> Any:
+        """Return the distance of x from its mean, of which a float holds more than of x."""
+        center = self._moments.frame.x_center
+        if x.offset:
+            return x.values + ((x.offset - center.high) - center.low)
+        return (x.values - center.high) - center.low
+
+    def confidence(self, x: Shifted, level: float) -> Any:
         """Return the half width at x of the confidence band of the line."""
         return self.quantile(level) * self._line_stderr(x)
 
-    def prediction(self, x: NDArray[np.float64], level: float, sigma: Any) -> Any:
+    def prediction(self, x: Shifted, level: float, sigma: Any) -> Any:
         """Return the half width at x of the band of further points, of this sigma; None stands for the usual one."""
         if sigma is None:
             # The harmonic mean of the variances of those fitted: of points that are all alike, their own.
@@ -180,19 +192,19 @@ class Inference:
             raise ValueError("sigma must be None unless the line was fitted with sigma")
         return self.quantile(level) * self._line_stderr(x, inverse_weight)
 
-    def _line_stderr(self, x: Any, inverse_weight: Any = 0.0) -> Any:
+    def _line_stderr(self, x: Shifted, inverse_weight: Any = 0.0) -> Any:
         """Return the standard error of the line at x, or of a further point there of some weight."""
         x_exponent, y_exponent = self._scale
         sums = self._sums
-        x = np.ldexp(x, x_exponent) if x_exponent else x
+        if x_exponent:
+            x = Shifted(np.ldexp(x.values, x_exponent), math.ldexp(x.offset, x_exponent))
+        off = self._off_center(x) if self._fit_intercept else x.values + x.offset
+        share = np.square(off / math.sqrt(sums.xx.high))
         if self._fit_intercept:
-            # The mean of x in two parts, which time stamps need.
-            off = (x - self._moments.frame.x_center.high) - self._moments.frame.x_center.low
-            share = 1.0 / sums.w.high + off / sums.xx.high * off
-        else:
-            share = x / sums.xx.high * x
-        error = math.sqrt(self._variance) * np.sqrt(share + inverse_weight)
-        error = np.ldexp(error, -y_exponent) if y_exponent else error
+            share = share + 1.0 / sums.w.high
+        with np.errstate(over="ignore"):
+            error = self._deviation * np.sqrt(share + inverse_weight)
+            error = np.ldexp(error, -y_exponent) if y_exponent else error
         return float(error) if np.ndim(error) == 0 else error
 
     def _tail(self, t: float) -> float:

@@ -107,12 +107,15 @@ class LeastSquares(NamedTuple):
         Weighted sum of its squared residuals; 0 if it is below what the moments resolve.
     moments : Centred
         Of the points; without intercept, about the origin.
+    is_known : bool
+        Whether the residuals are known to some digits, or to be zero.
     """
 
     slope: DoubleDouble
     intercept: DoubleDouble
     residual_square: float
     moments: Centred
+    is_known: bool
 
     @classmethod
     def of(cls, moments: Centred, line: Line | None, *, fit_intercept: bool) -> LeastSquares:
@@ -122,7 +125,8 @@ class LeastSquares(NamedTuple):
             line = None
         slope, intercept, left = line or line_of(moments)
         below = 4.0 * _RESOLUTION * moments.yy.high
-        return cls(slope, intercept, left.high if left.high > below else 0.0, moments)
+        known = not 0.0 < abs(left.high) <= below
+        return cls(slope, intercept, 0.0 if left.high <= below else left.high, moments, known)
 
     @property
     def mean_square(self) -> float:
@@ -134,14 +138,20 @@ class LeastSquares(NamedTuple):
         """Whether the moments determine the residuals to some 12 digits."""
         return is_resolved(self.residual_square, self.moments.yy.high)
 
-    def measured(self, r: float, rx: float, rr: float, *, fit_intercept: bool) -> LeastSquares:
-        """Return the line with its residuals as they were measured, and refined where these tell more than moments.
+    def measured(
+        self, r: float, rx: float, rr: float, *, fit_intercept: bool
+    ) -> tuple[LeastSquares, float, float]:
+        """Return the line with its residuals as they were measured, refined where they tell more than the moments.
 
         Parameters
         ----------
         r, rx, rr : float
             Weighted sums of the residuals, of their products with x less its mean (without intercept, with x), and of
             their squares.
+
+        Returns
+        -------
+        The line, by how much its slope rose, and by how much it rose at the mean of x.
         """
         moments = self.moments
         # Sums of residuals of a best line vanish, but for rounding.
@@ -150,9 +160,11 @@ class LeastSquares(NamedTuple):
         risen = fit_intercept and abs(r) > told * math.sqrt(moments.w.high)
         rise = r / moments.w.high if risen else 0.0
         left = rr - turn * rx - rise * r
-        shift = rise - turn * moments.x_mean.high
-        return self._replace(
+        shift = subtract(DoubleDouble(rise, 0.0), multiply(DoubleDouble(turn, 0.0), moments.x_mean))
+        line = self._replace(
             slope=add(self.slope, DoubleDouble(turn, 0.0)),
-            intercept=add(self.intercept, DoubleDouble(shift, 0.0)),
+            intercept=add(self.intercept, shift),
             residual_square=left if left > _NOTHING * moments.yy.high else 0.0,
+            is_known=True,
         )
+        return line, turn, rise

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastfit.validation import finite_number, real_array
+from fastfit.validation import Shifted, finite_number, real_array, shifted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -132,10 +132,6 @@ def _formatted(column: NDArray[np.float64], digits: int) -> list[str]:
 
 def _or_none(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _numbers(values: Any, name: str) -> NDArray[np.float64]:
-    return real_array(values, name).astype(np.float64, copy=False)
 
 
 def _probability(level: Any) -> float:
@@ -268,12 +264,14 @@ class LineFit:
         TypeError
             If x holds no real numbers.
         """
-        values = _numbers(x, "x")
+        return self._line_at(shifted(x, "x"))
+
+    def _line_at(self, x: Shifted) -> Any:
         if self._inference:
-            line = self._inference.predict(values, self.slope, self.intercept)
+            line = self._inference.predict(x, self.slope, self.intercept)
         else:
-            line = values * self.slope + self.intercept
-        return float(line) if values.ndim == 0 else line
+            line = (x.values + x.offset) * self.slope + self.intercept
+        return float(line) if np.ndim(line) == 0 else line
 
     def conf_int(self, level: float = 0.95) -> NDArray[np.float64]:
         """Return confidence intervals: lower and upper bound of the slope, and below those of the intercept.
@@ -310,9 +308,9 @@ class LineFit:
         ImportError
             If SciPy is missing: ``pip install 'fastfit[stats]'``.
         """
-        values, level = _numbers(x, "x"), _probability(level)
+        values, level = shifted(x, "x"), _probability(level)
         half = self._inference.confidence(values, level) if self._inference else math.nan
-        line = self.predict(values)
+        line = self._line_at(values)
         return line - half, line + half
 
     def prediction_band(
@@ -336,12 +334,12 @@ class LineFit:
         ImportError
             If SciPy is missing: ``pip install 'fastfit[stats]'``.
         """
-        values, level = _numbers(x, "x"), _probability(level)
-        of_point = None if sigma is None else _numbers(sigma, "sigma")
+        values, level = shifted(x, "x"), _probability(level)
+        of_point = None if sigma is None else real_array(sigma, "sigma").astype(np.float64)
         half = math.nan
         if self._inference:
             half = self._inference.prediction(values, level, of_point)
-        line = self.predict(values)
+        line = self._line_at(values)
         return line - half, line + half
 
     def summary(self) -> str:

@@ -96,19 +96,18 @@ def columns(x: Any, y: Any, sample_weight: Any = None, sigma: Any = None) -> Col
     w_name, w_unit = "sample_weight", 1.0
     if sample_weight is not None:
         w = _column_of(sample_weight, "sample_weight", x.size)
-    if sigma is not None:
-        # Sigma does not tell how many points there are; weights do.
-        repeats = float(x.size) if w is None else w
-        own, w_unit = _inverse_squares(_column_of(sigma, "sigma", x.size))
-        w_name = "sigma" if w is None else "sample_weight or sigma"
-        w = own if w is None else w * own
+    own = None if sigma is None else _column_of(sigma, "sigma", x.size)
     kept = None
     if masks:
-        kept = ~functools.reduce(np.logical_or, masks)
-        x, y = x[kept], y[kept]
-        w = None if w is None else w[kept]
-        repeats = repeats[kept] if isinstance(repeats, np.ndarray) else repeats and float(x.size)
-        x, y = _read_only_view(x), _read_only_view(y)
+        kept = ~functools.reduce(np.logical_or, (np.broadcast_to(mask, x.shape) for mask in masks))
+        x, y = _read_only_view(x[kept]), _read_only_view(y[kept])
+        w, own = (None if column is None else column[kept] for column in (w, own))
+    if own is not None:
+        # Sigma does not tell how many points there are; weights do.
+        repeats = float(x.size) if w is None else w
+        w_name = "sigma" if w is None else "sample_weight or sigma"
+        squares, w_unit = _inverse_squares(own, x, y, kept)
+        w = squares if w is None else w * squares
     if w is not None:
         w = _read_only_view(w)
     return Columns(x, y, x_offset, y_offset, w, w_name, w_unit, repeats, kept)
@@ -127,17 +126,21 @@ def _column_of(values: Any, name: str, size: int) -> Column:
     return column
 
 
-def _inverse_squares(sigma: Column) -> tuple[Column, float]:
-    """Return ``(unit / sigma)**2`` and the unit, a power of two near the smallest sigma."""
+def _inverse_squares(
+    sigma: Column, x: Column, y: Column, kept: NDArray[np.bool_] | None
+) -> tuple[Column, float]:
+    """Return ``(unit / sigma)**2`` and the unit, a power of two near the smallest sigma of a point without NaN."""
     with np.errstate(invalid="ignore"):
         wrong = np.flatnonzero((sigma <= 0.0) | (sigma == np.inf))
     if wrong.size:
+        position = wrong[0] if kept is None else np.flatnonzero(kept)[wrong[0]]
         raise ValueError(
-            f"sigma must be finite and above 0; got {float(sigma[wrong[0]])!r} at index {wrong[0]:,}"
+            f"sigma must be finite and above 0; got {float(sigma[wrong[0]])!r} at index {position:,}"
         )
-    smallest = float(np.nanmin(sigma)) if sigma.size and not np.isnan(sigma).all() else 1.0
-    unit = math.ldexp(1.0, math.frexp(smallest)[1] - 1)
-    return np.square(unit / sigma.astype(np.float64)), unit
+    there = sigma[~(np.isnan(sigma) | np.isnan(x) | np.isnan(y))]
+    unit = math.ldexp(1.0, math.frexp(float(there.min()))[1] - 1) if there.size else 1.0
+    with np.errstate(over="ignore", under="ignore"):
+        return np.square(unit / sigma.astype(np.float64)), unit
 
 
 def _what_came(value: Any) -> str:
@@ -191,7 +194,7 @@ def _read_only_view(array: NDArray[Any]) -> Column:
 def _shifted(array: NDArray[Any]) -> tuple[NDArray[Any], float]:
     """Return numbers that float64 would round less a float64 that leaves them small, and that float64."""
     if array.size and array.dtype.char in "gG":
-        first = float(array[0])
+        first = float(array.flat[0])
         return (array - first, first) if math.isfinite(first) else (array, 0.0)
     if array.size and array.dtype.kind in "iu" and array.dtype.itemsize == 8:
         low, high = int(array.min()), int(array.max())
@@ -202,6 +205,19 @@ def _shifted(array: NDArray[Any]) -> tuple[NDArray[Any], float]:
                 offset = math.nextafter(offset, -math.inf)
             return array - array.dtype.type(int(offset)), offset
     return array, 0.0
+
+
+class Shifted(NamedTuple):
+    """Numbers as ``values + offset``, where a float64 alone would round them; the offset is 0 for most."""
+
+    values: Any
+    offset: float
+
+
+def shifted(values: Any, name: str) -> Shifted:
+    """Return real numbers of any shape as float64, with what had to be taken from them; or raise TypeError."""
+    array, offset = _shifted(real_array(values, name))
+    return Shifted(array.astype(np.float64, copy=False), offset)
 
 
 def real_array(values: Any, name: str) -> NDArray[Any]:

@@ -216,3 +216,101 @@ def test_extreme_x_without_intercept(backend: Any, factor: float) -> None:
     assert fit.slope == pytest.approx(float(exact), rel=1e-15)
     assert fit.loss == pytest.approx(5 / 42, rel=1e-14)
     assert fit.stderr == pytest.approx(float(exact) * np.sqrt(5 / 14 / 2 / 14) / (17 / 14))
+
+
+@pytest.mark.parametrize("exponent", [10, 30, 34, 40, 60, 80, 95])
+@pytest.mark.parametrize("heavy", [1, 2])
+def test_weights_that_outweigh_all_others(exponent: int, heavy: int, backend: Any) -> None:
+    rng = np.random.default_rng(exponent)
+    for _ in range(5):
+        x, y = rng.normal(size=(2, 7))
+        w = np.ones(7)
+        w[:heavy] = 10.0**exponent
+        exact = oracle.moments(x, y, w)
+        slope = float(exact["xy"] / exact["xx"])
+        intercept = float(exact["y_mean"] - exact["xy"] / exact["xx"] * exact["x_mean"])
+        fit = ff.fit_line(x, y, sample_weight=w, backend=backend)
+        assert fit.slope == pytest.approx(slope, rel=1e-14)
+        assert fit.intercept == pytest.approx(intercept, rel=1e-14)
+        if heavy == 1:
+            loss = (exact["yy"] - exact["xy"] ** 2 / exact["xx"]) / exact["w"]
+            assert fit.loss == pytest.approx(float(loss), rel=1e-12)
+            pinned = ff.fit_line(x, y, sigma=w**-0.5, backend=backend)
+            assert pinned.slope == pytest.approx(slope, rel=1e-12)
+            descent = ff.fit_line(x, y, sample_weight=w, backend=backend, solver="gradient_descent")
+            assert descent.slope == pytest.approx(slope, rel=1e-8)
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-200, 1e-100, 1e100, 1e200])
+def test_constants_of_extreme_size_without_intercept(size: float, backend: Any) -> None:
+    x = np.array([1.0, 2.0, 4.0])
+    fit = ff.fit_line(x, np.full(3, 1.0), fit_intercept=False, backend=backend)
+    if 1e-150 < size < 1e150:
+        scaled = ff.fit_line(x, np.full(3, size), fit_intercept=False, backend=backend)
+        assert scaled.slope == pytest.approx(size * fit.slope, rel=1e-15)
+        assert scaled.loss == pytest.approx(size * size * fit.loss, rel=1e-14, abs=0)
+        assert scaled.stderr == pytest.approx(size * fit.stderr, rel=1e-14)
+    else:
+        with pytest.raises(ValueError, match="mean loss is beyond the range of float64"):
+            ff.fit_line(x, np.full(3, size), fit_intercept=False, backend=backend)
+    steep = ff.fit_line([size, size], [1.0, 2.0], fit_intercept=False, backend=backend)
+    assert steep.slope == pytest.approx(1.5 / size, rel=1e-15)
+    assert steep.loss == pytest.approx(0.25, rel=1e-15)
+
+
+@pytest.mark.parametrize("unit", [1, 1000, 10**7])
+def test_perfect_lines_at_time_stamps_leave_nothing(unit: int, backend: Any) -> None:
+    rng = np.random.default_rng(unit)
+    for _ in range(10):
+        ticks = np.unique(rng.integers(0, 1000, size=8))
+        x = 1_700_000_000_000_000_000 + unit * ticks
+        y = 3.0 * ticks + 7.0
+        fit = ff.fit_line(x, y, backend=backend)
+        assert (fit.loss, fit.stderr, fit.pvalue, fit.rvalue) == (0.0, 0.0, 0.0, 1.0)
+        # The time stamps are no floats, and yet the line meets the points there.
+        np.testing.assert_allclose(fit.predict(x), y, rtol=1e-13)
+        low, high = fit.prediction_band(x)
+        np.testing.assert_allclose([low, high], [y, y], rtol=1e-13)
+
+
+def test_perfect_lines_with_points_near_zero_and_far_from_the_rest(backend: Any) -> None:
+    """Points whose distance from the center is no float."""
+    rng = np.random.default_rng(4)
+    x = np.round(rng.normal(100.0, 1.0, size=500) * 2**40) / 2**40
+    x[:5] = np.round(rng.random(5) / 8 * 2**50) / 2**50
+    fit = ff.fit_line(x, 3 * x, backend=backend)
+    assert (fit.slope, fit.loss, fit.stderr) == (3.0, 0.0, 0.0)
+    assert abs(fit.intercept) < 1e-28  # a unit of the last of 106 bits, beside 300
+
+
+@pytest.mark.parametrize("noise", [1e-3, 0.0])
+def test_fill_values_that_are_left_out_cost_no_digits(noise: float, backend: Any) -> None:
+    rng = np.random.default_rng(9)
+    x = rng.random(2000)
+    y = 2 * x + 1 + noise * rng.normal(size=2000)
+    expected = ff.fit_line(x, y, backend=backend)
+    filled_x, filled_y = np.r_[x, [9.97e36] * 3], np.r_[y, [np.nan] * 3]
+    filled = ff.fit_line(filled_x, filled_y, nan_policy="omit", backend=backend)
+    w = np.r_[np.ones(2000), np.zeros(3)]
+    weightless = ff.fit_line(filled_x, np.r_[y, [0.0] * 3], sample_weight=w, backend=backend)
+    for fit in (filled, weightless):
+        assert (fit.slope, fit.intercept) == (expected.slope, expected.intercept)
+        assert fit.loss == pytest.approx(expected.loss, rel=1e-14)
+        assert fit.stderr == pytest.approx(expected.stderr, rel=1e-14)
+
+
+def test_moments_say_that_they_do_not_resolve_residuals(backend: Any) -> None:
+    x = np.random.default_rng(1).random(500)
+    noise = np.random.default_rng(2).normal(size=500)
+    for size, known in ((1e-3, True), (1e-6, True), (3e-13, False)):
+        y = 3 * x + 1 + size * noise
+        fit, direct = ff.Moments.of(x, y, backend=backend).fit(), ff.fit_line(x, y)
+        assert (fit.slope, fit.intercept) == (direct.slope, direct.intercept)
+        if known:
+            assert fit.stderr == pytest.approx(direct.stderr, rel=1e-9)
+        else:
+            assert np.isnan([fit.stderr, fit.pvalue]).all()
+            assert "residuals are below what moments resolve" in fit.message
+    whole = np.arange(100.0)
+    perfect = ff.Moments.of(whole, 2 * whole + 1, backend=backend).fit()
+    assert (perfect.loss, perfect.stderr) == (0.0, 0.0)

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "losses": {"validation"},
     # Moments.of and Moments.fit are the front door for who has moments, and ask fit when they are called.
     "moments": {"coordinates", "double_double", "least_squares", "losses", "fit"},
-    "inference": {"double_double", "least_squares", "moments"},
+    "inference": {"coordinates", "double_double", "least_squares", "moments", "validation"},
     "result": {"validation", "plotting"},
     "kernels": {"kernels", "losses", "double_double", "least_squares"},
     "points": {"points", "kernels", *COMMON},

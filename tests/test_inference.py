@@ -151,6 +151,45 @@ def test_errors_whose_squares_no_float_holds(cloud: Any) -> None:
     assert other.covariance[0, 1] == pytest.approx(1e-297 * one.covariance[0, 1], rel=1e-12, abs=0)
 
 
+@pytest.mark.parametrize("size", [1e-200, 1e-160, 1e160, 1e200])
+def test_known_sigma_of_extreme_size(cloud: Any, size: float) -> None:
+    fit = ff.fit_line(*cloud, sigma=size, absolute_sigma=True)
+    one = ff.fit_line(*cloud, sigma=1.0, absolute_sigma=True)
+    assert fit.stderr == pytest.approx(size * one.stderr, rel=1e-12, abs=0)
+    assert fit.intercept_stderr == pytest.approx(size * one.intercept_stderr, rel=1e-12, abs=0)
+    assert fit.to_dict()["slope"] == pytest.approx(one.slope)
+    assert fit.pvalue == pytest.approx(1.0 if size > 1.0 else 0.0)
+    assert np.isinf(fit.covariance[0, 0]) == (size > 1.0)
+
+
+def test_errors_beyond_float64_are_infinite_and_no_exception(cloud: Any) -> None:
+    x, y = cloud
+    fit = ff.fit_line(1e-20 * x, 1e148 * y)
+    assert np.isinf(fit.covariance[0, 0])
+    assert fit.to_dict()["covariance"][0][0] is None
+    steep = ff.fit_line([-1e-200, 0.0, 1e-200], [1e150, -2e150, 1e150])
+    assert (steep.slope, steep.stderr) == (0.0, np.inf)
+
+
+def test_sigma_of_points_that_are_left_out_does_not_matter(backend: Any) -> None:
+    x, y = np.arange(5.0), np.array([1.0, 3.0, 2.0, 5.0, np.nan])
+    expected = ff.fit_line(x[:4], y[:4], sigma=[1.0, 2.0, 1.0, 2.0], backend=backend)
+    for last in (1e-300, 1e300, np.nan):
+        fit = ff.fit_line(x, y, sigma=[1, 2, 1, 2, last], nan_policy="omit", backend=backend)
+        assert (fit.slope, fit.stderr) == (expected.slope, expected.stderr)
+    y[4] = 7.0
+    for hidden in (0.0, -1.0, 1e-300):
+        sigma = np.ma.masked_array([1, 2, 1, 2, hidden], [False] * 4 + [True])
+        fit = ff.fit_line(x, y, sigma=sigma, backend=backend)
+        assert (fit.slope, fit.stderr) == (expected.slope, expected.stderr)
+    for one in (np.ma.array(2.0), np.float32(2.0), np.array(2)):
+        fit = ff.fit_line(x, y, sample_weight=one, backend=backend)
+        assert fit.slope == pytest.approx(ff.fit_line(x, y).slope, rel=1e-15)
+    wrong = np.ma.masked_array([1.0, 2.0, 1.0, 0.0, 1.0], [True] + [False] * 4)
+    with pytest.raises(ValueError, match="sigma must be .* got 0.0 at index 3"):
+        ff.fit_line(x, y, sigma=wrong, backend=backend)
+
+
 def test_two_points_with_known_sigma_have_errors() -> None:
     fit = ff.fit_line([0.0, 2.0], [1.0, 5.0], sigma=[1.0, 1.0], absolute_sigma=True)
     assert fit.covariance == pytest.approx(np.array([[0.5, -0.5], [-0.5, 1.0]]), rel=1e-15)

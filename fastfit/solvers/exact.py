@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fastfit.double_double import subtract
+from fastfit.double_double import DoubleDouble, add, multiply, subtract
+from fastfit.least_squares import LeastSquares
 from fastfit.losses import Loss, SquaredError
 from fastfit.points.base import Points
 from fastfit.result import Status
@@ -39,10 +40,23 @@ class Exact:
             raise ValueError(f"solver 'exact' needs loss='squared_error'; got {loss!r}")
         line = points.moments().least_squares(fit_intercept=fit_intercept)
         if not line.is_resolved:
-            frame = points.frame
-            seen = points.residuals(line.slope, frame.level(line.slope, line.intercept))
-            if seen is not None:
-                off_center = subtract(frame.x_center, line.moments.x_mean).high
-                rx = seen.ru + off_center * seen.r
-                line = line.measured(seen.r, rx, seen.rr, fit_intercept=fit_intercept)
+            line = _measured(points, line, fit_intercept)
         return Solution(line.slope, line.intercept, line.mean_square, 0, Status.CONVERGED, _MESSAGE)
+
+
+def _measured(points: Points, line: LeastSquares, fit_intercept: bool) -> LeastSquares:
+    """Return the line with its residuals measured on the points, as long as these refine it: as a rule, once."""
+    frame = points.frame
+    off = subtract(line.moments.x_mean, frame.x_center)
+    # From the means, not the intercept, which at time stamps has no digits to spare for such residuals.
+    level = subtract(subtract(line.moments.y_mean, frame.y_center), multiply(line.slope, off))
+    for _ in range(3):
+        seen = points.residuals(line.slope, level)
+        if seen is None:
+            break
+        rx = seen.ru - off.high * seen.r
+        line, turn, rise = line.measured(seen.r, rx, seen.rr, fit_intercept=fit_intercept)
+        if turn == rise == 0.0:
+            break
+        level = add(level, subtract(DoubleDouble(rise), multiply(DoubleDouble(turn), off)))
+    return line
