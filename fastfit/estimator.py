@@ -225,22 +225,21 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             )
         return columns, y
 
-    def _line(self, x: Any, y: Any = None, sample_weight: Any = None) -> LineFit:
+    def _line(self, x: Any, **points: Any) -> LineFit:
         return fit_line(
-            x,
-            y,
-            sample_weight=sample_weight,
-            loss=self.loss,
-            solver=self.solver,
-            fit_intercept=self.fit_intercept,
-            n_threads=self.n_threads,
-            backend=self.backend,
+            x, loss=self.loss, solver=self.solver, fit_intercept=self.fit_intercept, **points
         )
 
     def _fit_column(self, x: Any, y: Any, sample_weight: Any) -> tuple[LineFit | None, Moments]:
         """Return the line, None if no slope is determined, and the moments that it was found from."""
         try:
-            line = self._line(x, y, sample_weight)
+            line = self._line(
+                x,
+                y=y,
+                sample_weight=sample_weight,
+                n_threads=self.n_threads,
+                backend=self.backend,
+            )
         except ValueError as error:
             failure = error
         else:

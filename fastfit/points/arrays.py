@@ -98,6 +98,7 @@ class ArrayPoints:
         self._w_name, self.weight_unit = columns.w_name, columns.w_unit
         self._exponent = (0, 0)
         self._center, self._squares = (0.0, 0.0), (0.0, 0.0)
+        self._expected = (0.0, 0.0)
         self._mean_weight: float | None = None
         self._glance()
         self._moments: Moments | None = None
@@ -215,7 +216,9 @@ class ArrayPoints:
             return None
         block = _MARGIN * min(n, BLOCK)
         what = _PRODUCT_SUMS[self._w is not None, self._nan_policy == "omit"]
-        found: Products = self._run(what, None, tuple(block * mean for mean in self._expect()))
+        expected = self._expect()
+        self._expected = n * expected[0], n * expected[1]
+        found: Products = self._run(what, None, tuple([block * mean for mean in expected]))
         if found.negative < 0.0:
             self._raise_negative()
         if found.dropped:
@@ -238,10 +241,8 @@ class ArrayPoints:
     def _is_sound(self, found: Products) -> bool:
         """Whether all is well with sums of products."""
         w, _, _, xx, _, yy = found.moments
-        n = self._x.size
-        expected = self._expect()
-        return _resolves(found.u_mean, xx.high, w.high, n * expected[0]) and _resolves(
-            found.v_mean, yy.high, w.high, n * expected[1]
+        return _resolves(found.u_mean, xx.high, w.high, self._expected[0]) and _resolves(
+            found.v_mean, yy.high, w.high, self._expected[1]
         )
 
     def _look_closely(self, found: Products) -> bool:
