@@ -315,7 +315,7 @@ class _Line(NamedTuple):
         """Return the line of least squares through points; ValueError if they determine none."""
         moments = points.moments()
         best = moments.least_squares()
-        _, _, x_exponent, y_exponent = moments.frame
+        x_exponent, y_exponent = moments.exponents
         slope, intercept, left = best.slope.high, best.intercept.high, best.residual_square
         if not best.is_resolved:
             refined = _EXACT.solve(points, _SQUARED_ERROR)

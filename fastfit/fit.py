@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Iterable
@@ -210,9 +211,6 @@ def points_of(
     TypeError, ValueError
         If an argument is not what it must be; the message names it.
     """
-    # With the first points: the passes take a third of the time that an import of fastfit would take with them.
-    from fastfit.points.arrays import ArrayPoints
-
     validation.require_one_of(backend, BACKENDS, "backend")
     validation.require_one_of(nan_policy, nan_policies, "nan_policy")
     if n_threads is not None:
@@ -220,12 +218,20 @@ def points_of(
         if backend == "numpy" and n_threads > 1:
             raise ValueError(f"n_threads must be None or 1 with backend='numpy'; got {n_threads}")
     clean = validation.columns(x, y, sample_weight, sigma)
-    return ArrayPoints(clean, nan_policy=nan_policy, n_threads=n_threads, backend=backend)
+    return _array_points()(clean, nan_policy=nan_policy, n_threads=n_threads, backend=backend)
+
+
+@functools.cache
+def _array_points() -> type[ArrayPoints]:
+    # With the first points: an import of fastfit would take a third longer with the passes.
+    from fastfit.points.arrays import ArrayPoints
+
+    return ArrayPoints
 
 
 def _in_callers_units(solution: Solution, moments: Moments) -> tuple[float, float, float]:
     """Return slope, intercept and loss in the caller's units, or raise if float64 cannot hold them."""
-    x_exponent, y_exponent = moments.frame[2:]
+    x_exponent, y_exponent = moments.exponents
     slope, intercept, loss = solution.slope.high, solution.intercept.high, solution.loss
     if x_exponent or y_exponent:
         slope = times_power_of_two(slope, x_exponent - y_exponent)

@@ -81,7 +81,7 @@ class Inference:
 
     @property
     def _scale(self) -> tuple[int, int]:
-        return self._moments.frame[2:]
+        return self._moments.exponents
 
     @property
     def _deviation(self) -> float:

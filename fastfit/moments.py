@@ -290,6 +290,11 @@ class Moments:
         return self._sums.yy.high / self._sums.w.high
 
     @property
+    def exponents(self) -> tuple[int, int]:
+        """The scale of the moments: they are those of ``x * 2**x_exponent`` and ``y * 2**y_exponent``."""
+        return self._x_exponent, self._y_exponent
+
+    @property
     def frame(self) -> Frame:
         """The coordinates in which lines are evaluated: shifted by the means."""
         return Frame(self._sums.x_mean, self._sums.y_mean, self._x_exponent, self._y_exponent)

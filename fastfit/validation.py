@@ -88,7 +88,8 @@ def columns(x: Any, y: Any, sample_weight: Any = None, sigma: Any = None) -> Col
     ValueError
         If any is not a single column, if lengths differ, or if a sigma is not above 0.
     """
-    masks = [_mask(values) for values in (x, y, sample_weight, sigma) if is_masked(values)]
+    given = (x, y, sample_weight, sigma)
+    masks = [_mask(v) for v in given if type(v) is not np.ndarray and is_masked(v)]
     (x, x_offset), (y, y_offset) = _column(x, "x"), _column(y, "y")
     if x.size != y.size:
         raise ValueError(f"x and y must have the same length; got {x.size:,} and {y.size:,}")

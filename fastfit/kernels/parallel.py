@@ -236,20 +236,20 @@ def run(
 
 def glance(x: Any, y: Any, step: int) -> tuple[float, float, float, float]:
     """Return rough centers of x and of y and mean squares about them, from every ``step``-th point."""
-    key = ("glance", *_layout(x), *_layout(y))
-    return _compiled_once(_GLANCE, key, x, y, step)(x, y, step)  # type: ignore[no-any-return]
-
-
-def _layout(values: Any) -> tuple[Any, ...]:
-    """Return all that tells arrays apart for the compiler; they are all in native byte order."""
-    return (None,) if values is None else (values.dtype.char, values.flags.num)
+    key = ("glance", x.dtype.char, x.flags.num, y.dtype.char, y.flags.num)
+    code = _ready.get(key) or _compiled(_GLANCE, key, x, y, step)
+    return code(x, y, step)  # type: ignore[no-any-return]
 
 
 def _driver(parallel: bool, *arguments: Any) -> Any:
     """Return the compiled driver for arguments of these types, checked once against the reference."""
     what, loss, x, y, w, *_ = arguments
-    # center is a pair of floats, and given has as many as what says.
-    key = (parallel, type(what), type(loss), *_layout(x), *_layout(y), *_layout(w))
+    # All that tells arguments apart for the compiler: arrays are in native byte order, center is a pair of floats, and
+    # given has as many as what says. Written out, as a fit of few points takes little longer than this.
+    key: tuple[Any, ...]
+    key = (parallel, type(what), type(loss), x.dtype.char, x.flags.num, y.dtype.char, y.flags.num)
+    if w is not None:
+        key += (w.dtype.char, w.flags.num)
     if loss:
         key += tuple(map(type, loss))
     driver = _ready.get(key)
@@ -262,18 +262,16 @@ def _driver(parallel: bool, *arguments: Any) -> Any:
                     "the compiled kernels disagree with NumPy on this machine; pass backend='numpy', "
                     f"and please report this (Numba {numba.__version__}, NumPy {np.__version__})"
                 )
-        driver = _compiled_once(compiled, key, *arguments)
+        driver = _compiled(compiled, key, *arguments)
     return driver
 
 
-def _compiled_once(function: Any, key: tuple[Any, ...], *arguments: Any) -> Any:
+def _compiled(function: Any, key: tuple[Any, ...], *arguments: Any) -> Any:
     """Return the machine code of a function itself: Numba's choice by type would take 2 microseconds a call."""
-    code = _ready.get(key)
-    if code is None:
-        code = function
-        if not numba.config.DISABLE_JIT:
-            code = function.compile(tuple(map(numba.typeof, arguments)))
-        _ready[key] = code
+    code = function
+    if not numba.config.DISABLE_JIT:
+        code = function.compile(tuple(map(numba.typeof, arguments)))
+    _ready[key] = code
     return code
 
 
