@@ -243,7 +243,10 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         except ValueError as error:
             failure = error
         else:
-            return line, line._points.moments()
+            if self.fit_intercept:
+                return line, line._points.moments()
+            # Those of points about the origin would not do for a line with intercept, should that be asked for next.
+            return line, self._moments_of(x, y, sample_weight)
         moments = self._moments_of(x, y, sample_weight)
         if self._determines_line(moments):
             raise failure

@@ -137,6 +137,7 @@ def fit_line(
             nan_policy=nan_policy,
             n_threads=n_threads,
             backend=backend,
+            through_origin=not fit_intercept,
         )
     moments: Moments = points.moments()
     solution = _NOT_FITTED
@@ -203,6 +204,7 @@ def points_of(
     nan_policies: Iterable[str] = NAN_POLICIES,
     n_threads: int | None = None,
     backend: str = "numba",
+    through_origin: bool = False,
 ) -> ArrayPoints:
     """Return the points that arguments like those of ``fit_line`` mean.
 
@@ -218,7 +220,13 @@ def points_of(
         if backend == "numpy" and n_threads > 1:
             raise ValueError(f"n_threads must be None or 1 with backend='numpy'; got {n_threads}")
     clean = validation.columns(x, y, sample_weight, sigma)
-    return _array_points()(clean, nan_policy=nan_policy, n_threads=n_threads, backend=backend)
+    return _array_points()(
+        clean,
+        nan_policy=nan_policy,
+        n_threads=n_threads,
+        backend=backend,
+        through_origin=through_origin,
+    )
 
 
 @functools.cache

@@ -314,3 +314,14 @@ def test_moments_say_that_they_do_not_resolve_residuals(backend: Any) -> None:
     whole = np.arange(100.0)
     perfect = ff.Moments.of(whole, 2 * whole + 1, backend=backend).fit()
     assert (perfect.loss, perfect.stderr) == (0.0, 0.0)
+
+
+def test_a_line_through_the_origin_knows_small_x_beside_large(backend: Any) -> None:
+    """A shift to where the large ones lie would cost the small ones their digits."""
+    x, y = np.array([2.3190875e-07, 862556.623, -2.20381291]), np.array([4.0, 0.0, 3.0])
+    for w in (None, [3.3e57, 8.7e59, 7.5e49], [1.0, 1e3, 1.0]):
+        pairs = list(zip(np.ones(3) if w is None else w, x, y, strict=True))
+        xy = sum(Fraction(k) * Fraction(a) * Fraction(b) for k, a, b in pairs)
+        xx = sum(Fraction(k) * Fraction(a) ** 2 for k, a, _ in pairs)
+        fit = ff.fit_line(x, y, sample_weight=w, fit_intercept=False, backend=backend)
+        assert fit.slope == pytest.approx(float(xy / xx), rel=1e-14)

@@ -79,6 +79,8 @@ class ArrayPoints:
         At most this many threads; None for all.
     backend : {"numba", "numpy"}
         The compiled passes, or the reference.
+    through_origin : bool
+        Whether lines through the origin are to be fitted, for which nothing is taken from x and y.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class ArrayPoints:
         nan_policy: str = "raise",
         n_threads: int | None = None,
         backend: str = "numba",
+        through_origin: bool = False,
     ) -> None:
         self._kernels = _backend(backend)
         self._n_threads = n_threads
@@ -96,6 +99,8 @@ class ArrayPoints:
         self._offset = (columns.x_offset, columns.y_offset)
         self._kept, self._repeats = columns.kept, columns.repeats
         self._w_name, self.weight_unit = columns.w_name, columns.w_unit
+        # Numbers that are shifted already are beyond 2**53, and a center of theirs is as good as the origin.
+        self._through_origin = through_origin and self._offset == (0.0, 0.0)
         self._exponent = (0, 0)
         self._center, self._squares = (0.0, 0.0), (0.0, 0.0)
         self._expected = (0.0, 0.0)
@@ -194,8 +199,11 @@ class ArrayPoints:
         """Choose the center from some of the points, and see what squares are to be expected about it."""
         if self._x.size:
             step = max(1, self._x.size // _SAMPLE)
-            x_center, uu, y_center, vv = self._kernels.glance(self._x, self._y, step)
-            self._center, self._squares = (float(x_center), float(y_center)), (uu, vv)
+            x_center, uu, y_center, vv = map(float, self._kernels.glance(self._x, self._y, step))
+            self._center, self._squares = (x_center, y_center), (uu, vv)
+            if self._through_origin:
+                self._center = (0.0, 0.0)
+                self._squares = (uu + x_center * x_center, vv + y_center * y_center)
 
     def _expect(self) -> tuple[float, ...]:
         """Return what sums of squares, and of weights, a block is expected to have."""
@@ -241,8 +249,19 @@ class ArrayPoints:
     def _is_sound(self, found: Products) -> bool:
         """Whether all is well with sums of products."""
         w, _, _, xx, _, yy = found.moments
-        return _resolves(found.u_mean, xx.high, w.high, self._expected[0]) and _resolves(
+        return self._resolves(found.u_mean, xx.high, w.high, self._expected[0]) and self._resolves(
             found.v_mean, yy.high, w.high, self._expected[1]
+        )
+
+    def _resolves(self, mean: float, square: float, weight: float, expected: float) -> bool:
+        """Whether a sum of squared deviations is in range, free of cancellation, and on a fine grid."""
+        off = weight * mean * mean
+        if self._through_origin:
+            square, off = square + off, 0.0
+        return (
+            _SMALLEST_SUM < square < _LARGEST_SUM
+            and off < _CANCELLATION * square
+            and square + off > _TOO_COARSE * expected
         )
 
     def _look_closely(self, found: Products) -> bool:
@@ -281,6 +300,10 @@ class ArrayPoints:
             self._exponent = _with(self._exponent, axis, self._exponent[axis] + exponent)
             step = max(1, values.size // _SAMPLE)
             center, square, *_ = map(float, self._kernels.glance(values, values, step))
+            if self._through_origin:
+                center, square = 0.0, square + center * center
+        elif self._through_origin:
+            pass
         elif low == high:
             center, square = low, 0.0
         elif not mean * mean < _CANCELLATION * variance:
@@ -361,16 +384,6 @@ def _as_passed(values: Column, exponent: int, offset: float) -> Column:
     if exponent == 0 and offset == 0.0:
         return values
     return np.asarray(np.ldexp(values, -exponent) + offset)
-
-
-def _resolves(mean: float, square: float, weight: float, expected: float) -> bool:
-    """Whether a sum of squared deviations is in the range of float64, free of cancellation, and on a fine grid."""
-    off = weight * mean * mean
-    return (
-        _SMALLEST_SUM < square < _LARGEST_SUM
-        and off < _CANCELLATION * square
-        and square + off > _TOO_COARSE * expected
-    )
 
 
 def _range(values: Column) -> tuple[float, float]:
