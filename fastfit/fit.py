@@ -24,6 +24,7 @@ from fastfit.solvers.gradient_descent import GradientDescent
 
 if TYPE_CHECKING:
     from fastfit.points.arrays import ArrayPoints
+    from fastfit.points.base import Points
 
 SOLVERS: dict[str, type[Solver]] = {
     "auto": Exact,
@@ -127,7 +128,7 @@ def fit_line(
             n_threads=n_threads,
             backend=None if backend == "numba" else backend,
         )
-        points: Any = x
+        points: Points = x
     else:
         points = points_of(
             x,
@@ -139,7 +140,7 @@ def fit_line(
             backend=backend,
             through_origin=not fit_intercept,
         )
-    moments: Moments = points.moments()
+    moments = points.moments()
     solution = _NOT_FITTED
     inference = None
     slope = intercept = raw_loss = math.nan

@@ -129,6 +129,8 @@ class Inference:
     @property
     def intercept_stderr(self) -> float:
         """Standard error of the intercept; 0 where it is not fitted."""
+        if not self._fit_intercept:
+            return 0.0
         return float(self._line_stderr(Shifted(np.float64(0.0), 0.0)))
 
     @property
@@ -138,8 +140,8 @@ class Inference:
         slope = self._slope_error
         along = times_power_of_two(slope, x_exponent - y_exponent)
         # In the units of y, times those of y over x.
-        lever = -self._sums.x_mean.high * slope if self._fit_intercept else 0.0 * slope
-        across = along * times_power_of_two(lever, -y_exponent)
+        lever = -self._sums.x_mean.high * slope if self._fit_intercept else 0.0
+        across = along * times_power_of_two(lever, -y_exponent) if lever else 0.0
         intercept = self.intercept_stderr
         return np.array([[along * along, across], [across, intercept * intercept]])
 

@@ -178,6 +178,7 @@ def test_one_point_is_enough_without_intercept(backend: Any) -> None:
     fit = ff.fit_line([4.0], [2.0], fit_intercept=False, backend=backend)
     assert (fit.slope, fit.intercept, fit.loss) == (0.5, 0.0, 0.0)
     assert np.isnan(fit.stderr)
+    assert (fit.intercept_stderr, *fit.covariance[:, 1]) == (0.0, 0.0, 0.0)
     same = ff.fit_line([4.0, 4.0], [1.0, 3.0], fit_intercept=False, backend=backend)
     assert (same.slope, same.loss) == (0.5, 1.0)
 

@@ -26,8 +26,20 @@ class Points(Protocol):
         """Number of points."""
 
     @property
+    def n_omitted(self) -> int:
+        """Number of points that were left out."""
+
+    @property
     def n_passes(self) -> int:
         """How often all points have been read so far."""
+
+    @property
+    def repeats(self) -> float:
+        """How many points there are, one of weight 2 counted twice."""
+
+    @property
+    def weight_unit(self) -> float:
+        """The standard deviation that a weight of 1 stands for, 1 where none were given."""
 
     @property
     def frame(self) -> Frame:
