@@ -40,10 +40,15 @@ def centred(
         w,
         add(u_mean, DoubleDouble(x_center, 0.0)),
         add(v_mean, DoubleDouble(y_center, 0.0)),
-        subtract(uu, multiply(u_mean, u)),
+        _not_negative(subtract(uu, multiply(u_mean, u))),
         subtract(uv, multiply(u_mean, v)),
-        subtract(vv, multiply(v_mean, v)),
+        _not_negative(subtract(vv, multiply(v_mean, v))),
     )
+
+
+def _not_negative(square: Any) -> Any:
+    """Return a square, which of equal numbers may be rounding below zero, as at least zero."""
+    return DoubleDouble(0.0, 0.0) if square.high < 0.0 else square
 
 
 def merged(a: Centred, b: Centred) -> Centred:

@@ -326,3 +326,15 @@ def test_a_line_through_the_origin_knows_small_x_beside_large(backend: Any) -> N
         xx = sum(Fraction(k) * Fraction(a) ** 2 for k, a, _ in pairs)
         fit = ff.fit_line(x, y, sample_weight=w, fit_intercept=False, backend=backend)
         assert fit.slope == pytest.approx(float(xy / xx), rel=1e-14)
+
+
+@pytest.mark.parametrize("solver", ["exact", "gradient_descent"])
+def test_equal_points_through_the_origin(solver: str, backend: Any) -> None:
+    """Whose spread about a mean of theirs is rounding, of either sign."""
+    for x, y in ((0.1, 0.3), (0.7, 0.1), (1e-3, 1e3)):
+        fit = ff.fit_line(
+            np.full(30, x), np.full(30, y), fit_intercept=False, solver=solver, backend=backend
+        )
+        assert fit.slope == pytest.approx(y / x, rel=1e-15)
+        # A descent ends within its tolerance.
+        assert fit.loss <= (1e-15 if solver == "exact" else 1e-10) ** 2 * y * y

@@ -109,6 +109,7 @@ _INLINED = {
         double_double.subtract,
         double_double.multiply,
         double_double.divide,
+        least_squares._not_negative,
         least_squares.centred,
         least_squares.line_of,
         passes.joined,
@@ -268,11 +269,17 @@ def _driver(parallel: bool, *arguments: Any) -> Any:
 
 def _compiled(function: Any, key: tuple[Any, ...], *arguments: Any) -> Any:
     """Return the machine code of a function itself: Numba's choice by type would take 2 microseconds a call."""
-    code = function
-    if not numba.config.DISABLE_JIT:
+    if numba.config.DISABLE_JIT:
+        code = functools.partial(_in_floats, function)
+    else:
         code = function.compile(tuple(map(numba.typeof, arguments)))
     _ready[key] = code
     return code
+
+
+def _in_floats(function: Callable[..., Any], *arguments: Any) -> tuple[float, ...]:
+    """Return what a function that is not compiled returns in the numbers that compiled code returns."""
+    return tuple(map(float, function(*arguments)))
 
 
 def _agrees(
