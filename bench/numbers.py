@@ -1,6 +1,6 @@
 """The table of ratios in README: ``python -m bench.numbers``.
 
-Every row compares two things measured in turn in one process (whole processes for the last two rows).
+Every row compares two things measured in turn in one process (whole processes for the last three rows).
 """
 
 from __future__ import annotations

@@ -318,6 +318,8 @@ class Moments:
         ------
         TypeError
             If the loss is another than squared error.
+        ValueError
+            If there are no points.
         """
         if not isinstance(loss, SquaredError):
             raise TypeError(f"moments know the squared error alone; got {loss!r}")
@@ -344,7 +346,7 @@ class Moments:
         """Return None: moments know no single residual."""
 
     def least_squares(self, *, fit_intercept: bool = True) -> LeastSquares:
-        """Return the least-squares line on the scale of the moments, by exact arithmetic.
+        """Return the least-squares line on the scale of the moments, in twice the precision of floats.
 
         Raises
         ------

@@ -198,7 +198,7 @@ def batches(rng: np.random.Generator, n: int) -> Iterator[slice]:
         start = stop
 
 
-def require_same_line(one: LineRegressor, other: LineRegressor) -> None:
+def assert_same_line(one: LineRegressor, other: LineRegressor) -> None:
     np.testing.assert_array_max_ulp(one.coef_, other.coef_, maxulp=4)
     np.testing.assert_array_max_ulp(
         np.array([one.intercept_, one.line_.loss, one.line_.stderr]),
@@ -223,7 +223,7 @@ def test_batches_give_the_line_of_the_whole(
         for part in batches(rng, 200):
             assert regressor.partial_fit(x[part], y[part], weights[part]) is regressor
             regressor = pickle.loads(pickle.dumps(regressor))
-        require_same_line(regressor, whole)
+        assert_same_line(regressor, whole)
 
 
 def test_batches_of_any_type(points: Points) -> None:
@@ -231,13 +231,13 @@ def test_batches_of_any_type(points: Points) -> None:
     regressor = LineRegressor().partial_fit(x[:70].astype(np.float64), y[:70].astype(np.float32))
     regressor.partial_fit(x[70:100].tolist(), y[70:100].tolist())
     regressor.partial_fit(pd.DataFrame(x[100:]), pd.Series(y[100:]))
-    require_same_line(regressor, LineRegressor().fit(x.astype(np.float64), y.astype(np.float64)))
+    assert_same_line(regressor, LineRegressor().fit(x.astype(np.float64), y.astype(np.float64)))
 
 
 def test_batches_add_to_a_fit_and_a_fit_starts_afresh(points: Points) -> None:
     x, y, _ = points
     regressor = LineRegressor().fit(x[:50], y[:50]).partial_fit(x[50:], y[50:])
-    require_same_line(regressor, LineRegressor().fit(x, y))
+    assert_same_line(regressor, LineRegressor().fit(x, y))
     assert regressor.fit(x[:50], y[:50]).line_.n_points == 50
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from fastfit.coordinates import Axes, Curvature
 from fastfit.losses import SquaredError
+from fastfit.points import arrays
 from fastfit.points.arrays import ArrayPoints
 from fastfit.validation import columns
 from tests import oracle
@@ -156,3 +157,12 @@ def test_no_copy_is_made_of_clean_arrays(tmp_path: Any) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < x.nbytes / 10 + 100_000
+
+
+@pytest.mark.parametrize("y", [[1.0, 3.0, 2.0], [1.0, 1.0, 1.0]])
+def test_sums_that_are_never_sound_are_not_used(
+    backend: str, y: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrays, "_CANCELLATION", 0.0)  # no data are known that do it
+    with pytest.raises(ValueError, match="too far apart for float64; rescale them"):
+        make([1.0, 2.0, 4.0], y, backend).moments()

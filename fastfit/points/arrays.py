@@ -50,6 +50,9 @@ _CANCELLATION = 64.0
 _TOO_COARSE = 2.0**-12
 # Blocks may have so many times the squares that the sample tells before they are added up once more.
 _MARGIN = 16.0
+_TOO_FAR_APART = (
+    "x, y or their weights are too far apart for float64; rescale them, or leave the outermost out"
+)
 # Reading in chunks keeps the temporaries of a closer look below a few megabytes.
 _CHUNK = 1 << 18
 
@@ -186,6 +189,8 @@ class ArrayPoints:
                 if found is None or self._is_sound(found) or not self._look_closely(found):
                     break
                 found = self._sum_products()
+            else:
+                raise ValueError(_TOO_FAR_APART)
             self._moments = self._moments_of(found)
         return self._moments
 
@@ -248,9 +253,14 @@ class ArrayPoints:
 
     def _is_sound(self, found: Products) -> bool:
         """Whether all is well with sums of products."""
+        return all(self._resolved(found))
+
+    def _resolved(self, found: Products) -> tuple[bool, bool]:
+        """Whether all is well with the sums of x, and with those of y."""
         w, _, _, xx, _, yy = found.moments
-        return self._resolves(found.u_mean, xx.high, w.high, self._expected[0]) and self._resolves(
-            found.v_mean, yy.high, w.high, self._expected[1]
+        return (
+            self._resolves(found.u_mean, xx.high, w.high, self._expected[0]),
+            self._resolves(found.v_mean, yy.high, w.high, self._expected[1]),
         )
 
     def _resolves(self, mean: float, square: float, weight: float, expected: float) -> bool:
@@ -280,10 +290,17 @@ class ArrayPoints:
         if not x.size:
             return False
         before = (self._exponent, self._center, self._squares)
-        self._x = self._reframed(0, self._x, _range(x), found.u_mean, xx.high / w.high)
-        self._y = self._reframed(1, self._y, _range(y), found.v_mean, yy.high / w.high)
+        bounds = _range(x), _range(y)
+        self._x = self._reframed(0, self._x, bounds[0], found.u_mean, xx.high / w.high)
+        self._y = self._reframed(1, self._y, bounds[1], found.v_mean, yy.high / w.high)
         self._mean_weight = w.high / self._x.size
-        return before != (self._exponent, self._center, self._squares)
+        if before != (self._exponent, self._center, self._squares):
+            return True
+        for resolved, (low, high) in zip(self._resolved(found), bounds, strict=True):
+            # Of a constant, there is no spread to resolve.
+            if not resolved and low < high:
+                raise ValueError(_TOO_FAR_APART)
+        return False
 
     def _reframed(
         self, axis: int, values: Column, bounds: tuple[float, float], mean: float, variance: float
