@@ -9,13 +9,8 @@ import pytest
 
 from bench.measure import bare_read, points, ratio, times
 from fastfit.kernels import parallel, reference
-from fastfit.kernels.passes import (
-    BLOCK,
-    LossGradient,
-    LossGradientCurvature,
-    ProductSums,
-    WeightedProductSums,
-)
+from fastfit.kernels.passes import BLOCK, LossGradient, LossGradientCurvature
+from fastfit.kernels.products import ProductSums, WeightedProductSums
 from fastfit.losses import LOSSES
 
 SIZES = [1_000, 1_000_000, 10_000_000]

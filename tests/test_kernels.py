@@ -16,12 +16,14 @@ from fastfit.kernels.passes import (
     BLOCK,
     LossGradient,
     LossGradientCurvature,
+    ResidualSums,
+    center_for,
+)
+from fastfit.kernels.products import (
     OmittingProductSums,
     OmittingWeightedProductSums,
     ProductSums,
-    ResidualSums,
     WeightedProductSums,
-    center_for,
 )
 from fastfit.least_squares import Centred
 from fastfit.losses import LOSSES, SquaredError
@@ -362,6 +364,7 @@ BITS = """
 import numba, numpy as np
 from fastfit.kernels import parallel
 from fastfit.kernels.passes import *
+from fastfit.kernels.products import *
 from fastfit.losses import LOSSES
 rng = np.random.default_rng(1)
 line, sizes = (1.5, 2.0), (8192.0, 9000.0, 8000.0)

@@ -29,7 +29,7 @@ from numba.core.serialize import dumps
 from numba.misc.appdirs import AppDirs
 
 from fastfit import double_double, least_squares, losses
-from fastfit.kernels import flags, passes
+from fastfit.kernels import flags, passes, products
 
 _PACKAGE = Path(__file__).parent.parent
 _DIGEST_SIZE = hashlib.sha256().digest_size
@@ -49,7 +49,7 @@ _SETTINGS = (
 def _stamp(function: Any) -> str:
     """Return a digest of all that goes into a kernel, as it was loaded: files may have changed since."""
     digest = hashlib.sha256()
-    modules = (losses, double_double, least_squares, passes, flags)
+    modules = (losses, double_double, least_squares, passes, products, flags)
     for namespace in (*map(vars, modules), function.__globals__):
         for name, value in sorted(namespace.items()):
             # Registries, here and in the module of the function, are no part of compiled code.

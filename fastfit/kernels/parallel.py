@@ -26,7 +26,7 @@ from numba.np.ufunc import parallel as numba_threads
 
 from fastfit import double_double, least_squares
 from fastfit.double_double import DoubleDouble
-from fastfit.kernels import flags, forks, passes, reference
+from fastfit.kernels import flags, forks, passes, products, reference
 from fastfit.kernels.cache import DiskCache
 from fastfit.kernels.passes import BLOCK, block_sums, finish
 
@@ -66,7 +66,7 @@ def _point(loss: Any, residual: Any) -> Any:
     return loss.instance_class.point
 
 
-@overload(passes.holds, jit_options=flags.POINT)
+@overload(products.holds, jit_options=flags.POINT)
 def _holds(what: Any, u: Any, v: Any, k: Any) -> Any:
     return what.instance_class.holds
 
@@ -90,16 +90,16 @@ _INLINED = {
     "POINT": (
         passes.difference,
         passes.exact_difference,
-        passes.on_grid,
-        passes.product_on_grid,
+        products.on_grid,
+        products.product_on_grid,
         passes.residual,
     ),
     "BLOCK_SUMS": (
         passes.rough_center,
         passes.center_for,
-        passes.grid_for,
-        passes.products,
-        passes.weighted_products,
+        products.grid_for,
+        products.products,
+        products.weighted_products,
     ),
     "TOTAL": (
         double_double.two_sum,
@@ -112,8 +112,8 @@ _INLINED = {
         least_squares._not_negative,
         least_squares.centred,
         least_squares.line_of,
-        passes.joined,
-        passes.finished,
+        products.joined,
+        products.finished,
     ),
 }
 for _options, _functions in _INLINED.items():

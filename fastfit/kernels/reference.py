@@ -13,12 +13,14 @@ from fastfit.kernels.passes import (
     BLOCK,
     LossGradient,
     LossGradientCurvature,
+    ResidualSums,
+    center_for,
+)
+from fastfit.kernels.products import (
     OmittingProductSums,
     OmittingWeightedProductSums,
     ProductSums,
-    ResidualSums,
     WeightedProductSums,
-    center_for,
 )
 
 

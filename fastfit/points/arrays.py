@@ -10,15 +10,12 @@ import numpy as np
 
 from fastfit.coordinates import Curvature, Evaluation, Frame
 from fastfit.double_double import DoubleDouble, add, subtract, two_sum
-from fastfit.kernels.passes import (
-    BLOCK,
-    LossGradient,
-    LossGradientCurvature,
+from fastfit.kernels.passes import BLOCK, LossGradient, LossGradientCurvature, ResidualSums
+from fastfit.kernels.products import (
     OmittingProductSums,
     OmittingWeightedProductSums,
     Products,
     ProductSums,
-    ResidualSums,
     WeightedProductSums,
 )
 from fastfit.losses import Loss
