@@ -7,22 +7,28 @@
 """
 
 from fastfit.fit import fit_line
-from fastfit.losses import SquaredError
+from fastfit.losses import Cauchy, Huber, SoftL1, SquaredError, Tukey
 from fastfit.moments import Moments
 from fastfit.result import ConvergenceWarning, History, Iterate, LineFit, Status
 from fastfit.solvers.exact import Exact
 from fastfit.solvers.gradient_descent import GradientDescent
+from fastfit.solvers.newton import Newton
 
 __all__ = [
+    "Cauchy",
     "ConvergenceWarning",
     "Exact",
     "GradientDescent",
     "History",
+    "Huber",
     "Iterate",
     "LineFit",
     "Moments",
+    "Newton",
+    "SoftL1",
     "SquaredError",
     "Status",
+    "Tukey",
     "fit_line",
 ]
 __version__ = "0.1.0"

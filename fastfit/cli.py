@@ -22,7 +22,8 @@ from fastfit.points.files import read_columns
 from fastfit.result import ConvergenceWarning, Iterate, LineFit
 from fastfit.solvers.base import Solver
 from fastfit.solvers.exact import Exact
-from fastfit.solvers.gradient_descent import Callback, GradientDescent
+from fastfit.solvers.gradient_descent import GradientDescent
+from fastfit.solvers.observer import Callback
 
 app = typer.Typer(
     help="Fit a straight line to millions of points.",

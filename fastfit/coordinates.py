@@ -54,8 +54,8 @@ class Spread(NamedTuple):
     vv: float
 
 
-class Curvature(NamedTuple):
-    """Second derivatives of the mean loss: a symmetric 2 x 2 matrix, slope first."""
+class Symmetric(NamedTuple):
+    """A symmetric 2 x 2 matrix, slope first, such as the second derivatives of the mean loss."""
 
     slope_slope: float
     slope_level: float
@@ -68,17 +68,33 @@ class Curvature(NamedTuple):
         half_difference = 0.5 * self.slope_slope - 0.5 * self.level_level
         return half_trace + math.hypot(half_difference, self.slope_level)
 
+    @property
+    def determinant(self) -> float:
+        """The determinant."""
+        return self.slope_slope * self.level_level - self.slope_level * self.slope_level
+
+    def solve(self, slope: float, level: float) -> tuple[float, float]:
+        """Return the vector that the matrix turns into this one."""
+        return (
+            (self.level_level * slope - self.slope_level * level) / self.determinant,
+            (self.slope_slope * level - self.slope_level * slope) / self.determinant,
+        )
+
 
 class Evaluation(NamedTuple):
     """The mean loss of a line and its derivatives, in the frame of the points.
 
-    ``curvature`` is None unless it was asked for.
+    The others are None unless they were asked for, together. ``curvature`` has the second derivatives; ``bound`` those
+    of a parabola that touches the mean loss at this line and lies nowhere below it, from the weights of the loss; and
+    ``scatter`` the mean products of the gradients of single points (None from moments, which know none).
     """
 
     loss: float
     grad_slope: float
     grad_level: float
-    curvature: Curvature | None = None
+    curvature: Symmetric | None = None
+    bound: Symmetric | None = None
+    scatter: Symmetric | None = None
 
 
 class Axes(NamedTuple):
@@ -143,8 +159,8 @@ class Axes(NamedTuple):
         """Return the mean loss, in squared units of these axes, from that in the frame."""
         return loss / self.v_unit / self.v_unit
 
-    def curvature_from_frame(self, frame: Curvature) -> Curvature:
+    def curvature_from_frame(self, frame: Symmetric) -> Symmetric:
         """Return the second derivatives of the mean loss on these axes from those in the frame."""
         cross = frame.slope_level - self.u_origin * frame.level_level
         steep = frame.slope_slope - self.u_origin * (frame.slope_level + cross)
-        return Curvature(steep / self.u_unit / self.u_unit, cross / self.u_unit, frame.level_level)
+        return Symmetric(steep / self.u_unit / self.u_unit, cross / self.u_unit, frame.level_level)

@@ -170,7 +170,10 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         moments = [self._moments_of(x, y, sample_weight) for x in columns.T]
         if not first:
             moments = [old + new for old, new in zip(self.moments_, moments, strict=True)]
-        lines = [self._line(each) if self._determines_line(each) else None for each in moments]
+        lines = [
+            self._line(each) if each.determine_line(fit_intercept=self.fit_intercept) else None
+            for each in moments
+        ]
         return self._keep(lines, moments)
 
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -248,7 +251,7 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             # Those of points about the origin would not do for a line with intercept, should that be asked for next.
             return line, self._moments_of(x, y, sample_weight)
         moments = self._moments_of(x, y, sample_weight)
-        if self._determines_line(moments):
+        if moments.determine_line(fit_intercept=self.fit_intercept):
             raise failure
         return None, moments
 
@@ -264,13 +267,6 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                     np.asarray(values), estimator_name=type(self).__name__, input_name=name
                 )
         raise failure
-
-    def _determines_line(self, moments: Moments) -> bool:
-        try:
-            moments.require_line(fit_intercept=self.fit_intercept)
-        except ValueError:
-            return False
-        return True
 
     def _keep(self, lines: Sequence[LineFit | None], moments: list[Moments]) -> Self:
         """Take over the line of least loss, if there is any, and the moments."""

@@ -13,14 +13,15 @@ from numpy.typing import ArrayLike
 from fastfit import validation
 from fastfit.coordinates import times_power_of_two
 from fastfit.double_double import DoubleDouble
-from fastfit.inference import Inference
+from fastfit.inference import Inference, RobustInference
 from fastfit.kernels import forks  # noqa: F401  # notices a fork from the first import on
-from fastfit.losses import Loss, SquaredError, as_loss
+from fastfit.losses import Loss, RobustLoss, as_loss
 from fastfit.moments import Moments
 from fastfit.result import ConvergenceWarning, LineFit, Status
 from fastfit.solvers.base import Solution, Solver
 from fastfit.solvers.exact import Exact
 from fastfit.solvers.gradient_descent import GradientDescent
+from fastfit.solvers.newton import Newton
 
 if TYPE_CHECKING:
     from fastfit.points.arrays import ArrayPoints
@@ -30,6 +31,7 @@ SOLVERS: dict[str, type[Solver]] = {
     "auto": Exact,
     "exact": Exact,
     "gradient_descent": GradientDescent,
+    "newton": Newton,
 }
 BACKENDS = ("numba", "numpy")
 NAN_POLICIES = ("raise", "omit", "propagate")
@@ -113,12 +115,19 @@ def fit_line(
     0.144338
     """
     chosen_loss = as_loss(loss)
+    robust = isinstance(chosen_loss, RobustLoss)
     chosen_solver = validation.lookup(solver, SOLVERS, "solver")
+    if robust and isinstance(solver, str) and solver == "auto":
+        chosen_solver = Newton()
     fit_intercept = validation.true_or_false(fit_intercept, "fit_intercept")
     absolute_sigma = validation.true_or_false(absolute_sigma, "absolute_sigma")
     if absolute_sigma and sigma is None:
         raise ValueError("absolute_sigma must be False unless sigma is given")
+    if robust and sigma is not None:
+        raise ValueError(f"sigma must be None unless loss is 'squared_error'; got loss={loss!r}")
     if isinstance(x, Moments):
+        if robust:
+            raise ValueError(f"loss must be 'squared_error' when x is Moments; got {loss!r}")
         _require_moments_alone(
             x,
             y=y,
@@ -142,29 +151,36 @@ def fit_line(
         )
     moments = points.moments()
     solution = _NOT_FITTED
-    inference = None
+    inference: Inference | None = None
     slope = intercept = raw_loss = math.nan
     if moments.is_finite:
         moments.require_line(fit_intercept=fit_intercept, n_omitted=points.n_omitted)
         solution = chosen_solver.solve(points, chosen_loss, fit_intercept=fit_intercept)
         slope, intercept, raw_loss = _in_callers_units(solution, moments)
-        if isinstance(chosen_loss, SquaredError):
-            known = (
-                points is not moments or points.least_squares(fit_intercept=fit_intercept).is_known
+        known = points is not moments or points.least_squares(fit_intercept=fit_intercept).is_known
+        if not known:
+            solution = solution._replace(message=solution.message + _UNKNOWN)
+        converged = solution.status is Status.CONVERGED
+        of_line = moments, solution.slope, solution.intercept
+        if solution.at_end is not None:
+            inference = RobustInference(
+                *of_line,
+                points.frame,
+                solution.at_end,
+                fit_intercept=fit_intercept,
+                repeats=points.repeats,
+                converged=converged,
             )
-            if not known:
-                solution = solution._replace(message=solution.message + _UNKNOWN)
+        else:
             inference = Inference(
-                moments,
-                solution.slope,
-                solution.intercept,
+                *of_line,
                 solution.loss * moments.weight_sum,
                 fit_intercept=fit_intercept,
                 repeats=points.repeats,
                 unit=points.weight_unit,
                 has_sigma=sigma is not None,
                 known_sigma=absolute_sigma,
-                converged=solution.status is Status.CONVERGED,
+                converged=converged,
                 known=known,
             )
     fit = LineFit(
@@ -178,6 +194,7 @@ def fit_line(
         status=solution.status,
         message=solution.message,
         history=solution.history,
+        f_scale=_f_scale_in_callers_units(solution, moments),
         _points=None if points is moments else points,
         _inference=inference,
     )
@@ -236,6 +253,13 @@ def _array_points() -> type[ArrayPoints]:
     from fastfit.points.arrays import ArrayPoints
 
     return ArrayPoints
+
+
+def _f_scale_in_callers_units(solution: Solution, moments: Moments) -> float | None:
+    """Return the f_scale that was used, None if the loss has none."""
+    if solution.f_scale is None:
+        return None
+    return times_power_of_two(solution.f_scale, -moments.exponents[1])
 
 
 def _in_callers_units(solution: Solution, moments: Moments) -> tuple[float, float, float]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from numpy.typing import ArrayLike
 
-from fastfit.coordinates import Curvature, Evaluation, Frame, Spread, times_power_of_two
+from fastfit.coordinates import Evaluation, Frame, Spread, Symmetric, times_power_of_two
 from fastfit.double_double import DoubleDouble, scaled
 from fastfit.least_squares import Centred, LeastSquares, Line, is_resolved, merged
 from fastfit.losses import Loss, SquaredError
@@ -327,12 +327,9 @@ class Moments:
             raise ValueError("moments of no points have no loss")
         best_high, best_low, square, least = self._parabola
         off = (slope - best_high) - best_low
-        return Evaluation(
-            least + square * off * off + level * level,
-            2.0 * square * off,
-            2.0 * level,
-            Curvature(2.0 * square, 0.0, 2.0) if curvature else None,
-        )
+        curved = Symmetric(2.0 * square, 0.0, 2.0) if curvature else None
+        here = least + square * off * off + level * level
+        return Evaluation(here, 2.0 * square * off, 2.0 * level, curved, curved)
 
     @cached_property
     def _parabola(self) -> tuple[float, float, float, float]:
@@ -341,6 +338,15 @@ class Moments:
             return 0.0, 0.0, 0.0, self._sums.yy.high / self._sums.w.high
         best = self.least_squares()
         return (*best.slope, self._sums.xx.high / self._sums.w.high, best.mean_square)
+
+    def median_absolute_residual(
+        self, slope: float, level: float, near: tuple[float, float] | None = None
+    ) -> float:
+        """Raise TypeError: moments know no single residual."""
+        raise TypeError("moments know no single residual")
+
+    def thinned(self, n: int) -> None:
+        """Return None: moments are as few as can be."""
 
     def residuals(self, slope: DoubleDouble, level: DoubleDouble) -> None:
         """Return None: moments know no single residual."""
@@ -375,6 +381,14 @@ class Moments:
                 "x must hold at least two different values, or no slope is determined; "
                 f"got {self.x_mean!r} at all {points}"
             )
+
+    def determine_line(self, *, fit_intercept: bool = True) -> bool:
+        """Whether the points determine a line."""
+        try:
+            self.require_line(fit_intercept=fit_intercept)
+        except ValueError:
+            return False
+        return True
 
     def resolves(self, mean_square: float) -> bool:
         """Whether moments determine a mean squared residual of this size to some 12 digits."""

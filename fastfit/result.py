@@ -170,6 +170,8 @@ class LineFit:
         The same in words, with numbers for these data.
     history : History or None
         The recorded states, if recording was asked for.
+    f_scale : float or None
+        Where a robust loss bends, in units of y: as given, or as found for ``"mad"``. None for squared error.
     rvalue, rsquared : float
         Pearson's correlation coefficient of x and y, and its square, the share of the variation of y that the line of
         least squares explains; without intercept, their counterparts about zero. NaN for a constant y.
@@ -196,6 +198,7 @@ class LineFit:
     status: Status
     message: str
     history: History | None = None
+    f_scale: float | None = None
     _points: Any = field(default=None)
     _inference: Inference | None = field(default=None)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastfit.coordinates import Axes, Curvature
+from fastfit.coordinates import Axes, Symmetric
 from fastfit.losses import SquaredError
 from fastfit.points import arrays
 from fastfit.points.arrays import ArrayPoints
@@ -137,7 +137,7 @@ def test_derivatives_on_axes_are_those_of_the_loss_on_axes() -> None:
 
 
 def test_largest_eigenvalue() -> None:
-    curvature = Curvature(3.0, 1.5, 2.0)
+    curvature = Symmetric(3.0, 1.5, 2.0)
     matrix = [[3.0, 1.5], [1.5, 2.0]]
     assert curvature.largest_eigenvalue == pytest.approx(np.linalg.eigvalsh(matrix)[-1], rel=1e-15)
 

@@ -28,7 +28,7 @@ from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 from numba.misc.appdirs import AppDirs
 
-from fastfit import double_double, least_squares, losses
+from fastfit import double_double, elementary, least_squares, losses
 from fastfit.kernels import flags, passes, products
 
 _PACKAGE = Path(__file__).parent.parent
@@ -49,7 +49,7 @@ _SETTINGS = (
 def _stamp(function: Any) -> str:
     """Return a digest of all that goes into a kernel, as it was loaded: files may have changed since."""
     digest = hashlib.sha256()
-    modules = (losses, double_double, least_squares, passes, products, flags)
+    modules = (losses, elementary, double_double, least_squares, passes, products, flags)
     for namespace in (*map(vars, modules), function.__globals__):
         for name, value in sorted(namespace.items()):
             # Registries, here and in the module of the function, are no part of compiled code.

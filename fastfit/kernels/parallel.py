@@ -24,19 +24,14 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic, overload, register_jitable
 from numba.np.ufunc import parallel as numba_threads
 
-from fastfit import double_double, least_squares
+from fastfit import double_double, elementary, least_squares
 from fastfit.double_double import DoubleDouble
 from fastfit.kernels import flags, forks, passes, products, reference
 from fastfit.kernels.cache import DiskCache
-from fastfit.kernels.passes import BLOCK, block_sums, finish
+from fastfit.kernels.passes import BLOCK, GROUPS, Gathered, block_sums, finish, part
 
 # Below four blocks (32,768 points) handing work to threads costs more than it saves.
 PARALLEL_BLOCKS = 4
-
-
-def _part(w: Any, block: slice) -> Any:
-    """Return the weights of a block, None where there are none."""
-    return None if w is None else w[block]
 
 
 @intrinsic
@@ -54,11 +49,23 @@ def _fused(a: Any, b: Any, c: Any) -> Any:
     return lambda a, b, c: _fma(a, b, c)  # noqa: PLW0108  # an intrinsic is no function
 
 
+@overload(elementary.chosen, jit_options=flags.POINT, strict=False)
+def _chosen(condition: Any, a: Any, b: Any) -> Any:
+    return lambda condition, a, b: a if condition else b
+
+
 @overload(passes.weight, jit_options=flags.POINT, strict=False)
 def _weight(w: Any, i: Any) -> Any:
     if isinstance(w, types.NoneType):
         return lambda w, i: 1.0
     return lambda w, i: np.float64(w[i])
+
+
+@overload(passes.put, jit_options=flags.POINT, strict=False)
+def _put(values: Any, i: Any, value: Any) -> Any:
+    if isinstance(values, types.NoneType):
+        return lambda values, i, value: None
+    return passes.put
 
 
 @overload(passes.point, jit_options=flags.POINT)
@@ -76,7 +83,7 @@ def _block_sums(what: Any, loss: Any, x: Any, y: Any, w: Any, center: Any, given
     return what.instance_class.block
 
 
-@overload(_part, jit_options=flags.DRIVER, strict=False)
+@overload(passes.part, jit_options=flags.DRIVER, strict=False)
 def _part_of(w: Any, block: Any) -> Any:
     return (lambda w, block: None) if isinstance(w, types.NoneType) else lambda w, block: w[block]
 
@@ -88,6 +95,8 @@ def _finish(what: Any, n: Any, center: Any, sums: Any, lost: Any) -> Any:
 
 _INLINED = {
     "POINT": (
+        elementary.log_of_one_plus,
+        passes.distance,
         passes.difference,
         passes.exact_difference,
         products.on_grid,
@@ -95,6 +104,8 @@ _INLINED = {
         passes.residual,
     ),
     "BLOCK_SUMS": (
+        passes.gather,
+        passes.mark,
         passes.rough_center,
         passes.center_for,
         products.grid_for,
@@ -147,7 +158,7 @@ def _serial(
 ) -> Any:
     for b in range(rows.shape[0]):
         block = slice(b * BLOCK, min((b + 1) * BLOCK, x.size))
-        sums = block_sums(what, loss, x[block], y[block], _part(w, block), center, given)
+        sums = block_sums(what, loss, x[block], y[block], part(w, block), center, given)
         for k in range(len(sums)):
             rows[b, k] = sums[k]
     sums, lost = _add_up(rows)
@@ -159,11 +170,35 @@ def _parallel(
 ) -> Any:
     for b in numba.prange(rows.shape[0]):
         block = slice(b * BLOCK, min((b + 1) * BLOCK, x.size))
-        sums = block_sums(what, loss, x[block], y[block], _part(w, block), center, given)
+        sums = block_sums(what, loss, x[block], y[block], part(w, block), center, given)
         for k in range(len(sums)):
             rows[b, k] = sums[k]
     sums, lost = _add_up(rows)
     return finish(what, x.size, center, sums, lost)
+
+
+def _gather_serial(
+    x: Any, y: Any, w: Any, center: Any, given: Any, values: Any, weights: Any, found: Any
+) -> Any:
+    n_blocks, n_groups = (x.size + BLOCK - 1) // BLOCK, found.shape[0]
+    for g in range(n_groups):
+        start, stop = g * n_blocks // n_groups, (g + 1) * n_blocks // n_groups
+        group = slice(start * BLOCK, min(stop * BLOCK, x.size))
+        into = values[g], part(weights, g)
+        sums = passes.gather(x[group], y[group], part(w, group), center, given, *into)
+        found[g, 0], found[g, 1], found[g, 2] = sums
+
+
+def _gather_parallel(
+    x: Any, y: Any, w: Any, center: Any, given: Any, values: Any, weights: Any, found: Any
+) -> Any:
+    n_blocks, n_groups = (x.size + BLOCK - 1) // BLOCK, found.shape[0]
+    for g in numba.prange(n_groups):
+        start, stop = g * n_blocks // n_groups, (g + 1) * n_blocks // n_groups
+        group = slice(start * BLOCK, min(stop * BLOCK, x.size))
+        into = values[g], part(weights, g)
+        sums = passes.gather(x[group], y[group], part(w, group), center, given, *into)
+        found[g, 0], found[g, 1], found[g, 2] = sums
 
 
 def _compile(function: Callable[..., Any], options: dict[str, Any], *, cached: bool) -> Any:
@@ -173,8 +208,14 @@ def _compile(function: Callable[..., Any], options: dict[str, Any], *, cached: b
     return compiled
 
 
-_SOURCES = {True: (_parallel, flags.PARALLEL_DRIVER), False: (_serial, flags.DRIVER)}
-_DRIVERS = {parallel: _compile(*source, cached=True) for parallel, source in _SOURCES.items()}
+# By what they do, and whether on threads.
+_SOURCES = {
+    ("sums", True): (_parallel, flags.PARALLEL_DRIVER),
+    ("sums", False): (_serial, flags.DRIVER),
+    ("gather", True): (_gather_parallel, flags.PARALLEL_DRIVER),
+    ("gather", False): (_gather_serial, flags.DRIVER),
+}
+_DRIVERS = {name: _compile(*source, cached=True) for name, source in _SOURCES.items()}
 _GLANCE = _compile(passes.glance, flags.BLOCK_SUMS, cached=True)
 _ready: dict[tuple[Any, ...], Any] = {}
 
@@ -225,14 +266,53 @@ def run(
     """
     n_blocks = -(-x.size // BLOCK)
     arguments = (what, loss, x, y, w, center, given, np.empty((n_blocks, len(what))))
+    return what.result(_on_threads(n_blocks, n_threads, _driver, arguments))
+
+
+def gather(
+    x: Any,
+    y: Any,
+    w: Any,
+    center: tuple[float, float],
+    given: tuple[float, float, float, float],
+    room: int,
+    n_threads: int | None = None,
+) -> Gathered:
+    """Return the absolute residuals within bounds, from one pass over all points, as far as there is room for them.
+
+    Parameters
+    ----------
+    x, y, w, center, n_threads
+        As in ``run``.
+    given : (float, float, float, float)
+        Slope and level of the line, and the lower and upper bound, both of them within.
+    room : int
+        How many values may be kept, of all groups together.
+    """
+    n_blocks = -(-x.size // BLOCK)
+    n_groups = min(n_blocks, GROUPS)
+    shape = (n_groups, room // max(n_groups, 1) + 1)
+    weights = None if w is None else np.empty(shape)
+    arguments = (x, y, w, center, given, np.empty(shape), weights, np.empty((n_groups, 3)))
+    _on_threads(n_blocks, n_threads, _gatherer, arguments)
+    return reference.gathered(*arguments[-3:])
+
+
+def _on_threads(
+    n_blocks: int,
+    n_threads: int | None,
+    compiled: Callable[..., Any],
+    arguments: tuple[Any, ...],
+) -> Any:
+    """Return what compiled code makes of its arguments, on threads where that pays and is safe."""
     if n_blocks >= PARALLEL_BLOCKS and n_threads != 1 and _region.acquire(blocking=False):
         try:
             if _threads_are_safe():
                 with _at_most(n_threads):
-                    return what.result(_driver(True, *arguments)(*arguments))
+                    return compiled(True, *arguments)(*arguments)
         finally:
             _region.release()
-    return what.result(_driver(False, *arguments)(*arguments))
+    return compiled(False, *arguments)(*arguments)
 
 
 def glance(x: Any, y: Any, step: int) -> tuple[float, float, float, float]:
@@ -253,18 +333,33 @@ def _driver(parallel: bool, *arguments: Any) -> Any:
         key += (w.dtype.char, w.flags.num)
     if loss:
         key += tuple(map(type, loss))
-    driver = _ready.get(key)
-    if driver is None:
-        compiled = _DRIVERS[parallel]
-        if not _agrees(compiled, *arguments):
-            compiled = _compile(*_SOURCES[parallel], cached=False)
-            if not _agrees(compiled, *arguments):
-                raise RuntimeError(
-                    "the compiled kernels disagree with NumPy on this machine; pass backend='numpy', "
-                    f"and please report this (Numba {numba.__version__}, NumPy {np.__version__})"
-                )
-        driver = _compiled(compiled, key, *arguments)
-    return driver
+    return _ready.get(key) or _checked("sums", parallel, key, _agrees, arguments)
+
+
+def _gatherer(parallel: bool, *arguments: Any) -> Any:
+    """Return the compiled driver that gathers from arrays of these types, checked once against the reference."""
+    x, y, w, *_ = arguments
+    key = ("gather", parallel, *((v.dtype.char, v.flags.num) for v in (x, y, w) if v is not None))
+    return _ready.get(key) or _checked("gather", parallel, key, _gathers_alike, arguments)
+
+
+def _checked(
+    kind: str,
+    parallel: bool,
+    key: tuple[Any, ...],
+    agrees: Callable[..., bool],
+    arguments: tuple[Any, ...],
+) -> Any:
+    """Return the machine code of a driver that agrees with the reference, compiled anew if that on disk does not."""
+    compiled = _DRIVERS[kind, parallel]
+    if not agrees(compiled, *arguments):
+        compiled = _compile(*_SOURCES[kind, parallel], cached=False)
+        if not agrees(compiled, *arguments):
+            raise RuntimeError(
+                "the compiled kernels disagree with NumPy on this machine; pass backend='numpy', "
+                f"and please report this (Numba {numba.__version__}, NumPy {np.__version__})"
+            )
+    return _compiled(compiled, key, *arguments)
 
 
 def _compiled(function: Any, key: tuple[Any, ...], *arguments: Any) -> Any:
@@ -304,6 +399,34 @@ def _agrees(
     errors = (abs((a[0] - b[0]) + (a[1] - b[1])) for a, b in zip(got, expected, strict=True))
     precise = any(low != 0.0 for _, low in expected)
     return max(errors) <= (1e-20 if precise else 1e-10) * size
+
+
+def _gathers_alike(
+    driver: Any,
+    x: Any,
+    y: Any,
+    w: Any,
+    center: Any,
+    given: Any,
+    values: Any,
+    weights: Any,
+    found: Any,
+) -> bool:
+    """Whether a compiled driver gathers what the reference does, from residuals that are exact."""
+    count = np.arange(2 * BLOCK + 67) % 67
+    sample_x, sample_y = _like(x, count), _like(y, 2.0 * count + count % 3)
+    sample = sample_x, sample_y, None if w is None else _like(w, count % 5 + 0.75)
+    line_and_bounds = (0.75, 0.125, 8.0, 64.0)
+    shape = (3, 6001)
+    into = np.empty(shape), None if w is None else np.empty(shape), np.empty((3, 3))
+    driver(*sample, (0.25, -0.5), line_and_bounds, *into)
+    got = reference.gathered(*into)
+    expected = reference.gather(*sample, (0.25, -0.5), line_and_bounds, 3 * 6000)
+    if got.below != expected.below or got.within != expected.within or not got.is_complete:
+        return False
+    pairs = [np.array([g.values, *([] if w is None else [g.weights])]) for g in (got, expected)]
+    one, other = (pair[:, np.lexsort(pair)] for pair in pairs)  # they come in no order
+    return np.array_equal(one, other)
 
 
 def _flat(result: Any) -> list[tuple[float, float]]:

@@ -46,7 +46,7 @@ def residual(x: Any, y: Any, center: Any, given: Any) -> Any:
 
 
 def point(loss: Any, residual: Any) -> Any:
-    """Return value, first and second derivative of the loss at a residual."""
+    """Return value, slope and curvature of the loss at a residual, and its weight there."""
     return loss.point(loss, residual)
 
 
@@ -77,7 +77,7 @@ class LossGradient(NamedTuple):
         for i in range(x.size):
             u = difference(np.float64(x[i]), x_center)
             v = difference(np.float64(y[i]), y_center)
-            value, first, _ = point(loss, v - (slope * u + level))
+            value, first, _, _ = point(loss, v - (slope * u + level))
             value, first = weight(w, i) * value, weight(w, i) * first
             total += value
             grad_slope -= first * u
@@ -96,10 +96,11 @@ class LossGradient(NamedTuple):
 
 
 class LossGradientCurvature(NamedTuple):
-    r"""Weighted sums of the loss, its two first and its three second derivatives.
+    r"""Weighted sums of the loss and its derivatives, of the weights of the loss, and of squared slopes.
 
-    The last three are :math:`\sum w \rho''(r)\, u^2`, :math:`\sum w \rho''(r)\, u` and
-    :math:`\sum w \rho''(r)`.
+    Those of second derivatives are :math:`\sum w \rho''(r)\, u^2`, :math:`\sum w \rho''(r)\, u` and
+    :math:`\sum w \rho''(r)`. In the next three stands the weight :math:`\rho'(r) / (2 r)` of the loss instead, and
+    in the last three the squared slope :math:`\rho'(r)^2`.
     """
 
     loss: float = 0.0
@@ -108,42 +109,57 @@ class LossGradientCurvature(NamedTuple):
     slope_slope: float = 0.0
     slope_level: float = 0.0
     level_level: float = 0.0
+    weight_slope_slope: float = 0.0
+    weight_slope_level: float = 0.0
+    weight_level_level: float = 0.0
+    square_slope_slope: float = 0.0
+    square_slope_level: float = 0.0
+    square_level_level: float = 0.0
 
     @staticmethod
     def block(what: Any, loss: Any, x: Any, y: Any, w: Any, center: Any, given: Any) -> Any:
         """Return the sums over one block."""
         x_center, y_center = center
         slope, level = given
-        total = 0.0
-        grad_slope = 0.0
-        grad_level = 0.0
-        slope_slope = 0.0
-        slope_level = 0.0
-        level_level = 0.0
+        total = grad_slope = grad_level = 0.0
+        slope_slope = slope_level = level_level = 0.0
+        weight_slope_slope = weight_slope_level = weight_level_level = 0.0
+        square_slope_slope = square_slope_level = square_level_level = 0.0
         for i in range(x.size):
             u = difference(np.float64(x[i]), x_center)
             v = difference(np.float64(y[i]), y_center)
-            value, first, second = point(loss, v - (slope * u + level))
-            value, first = weight(w, i) * value, weight(w, i) * first
-            second = weight(w, i) * second
-            total += value
-            grad_slope -= first * u
-            grad_level -= first
-            slope_slope += second * u * u
-            slope_level += second * u
-            level_level += second
-        return total, grad_slope, grad_level, slope_slope, slope_level, level_level
+            value, across, second, counts = point(loss, v - (slope * u + level))
+            along = across * u
+            k = weight(w, i)
+            total += k * value
+            grad_slope -= k * along
+            grad_level -= k * across
+            bend = k * second
+            slope_slope += bend * u * u
+            slope_level += bend * u
+            level_level += bend
+            share = k * counts
+            weight_slope_slope += share * u * u
+            weight_slope_level += share * u
+            weight_level_level += share
+            square_slope_slope += k * along * along
+            square_slope_level += k * along * across
+            square_level_level += k * across * across
+        return (
+            *(total, grad_slope, grad_level),
+            *(slope_slope, slope_level, level_level),
+            *(weight_slope_slope, weight_slope_level, weight_level_level),
+            *(square_slope_slope, square_slope_level, square_level_level),
+        )
 
     @staticmethod
     def finish(what: Any, n: Any, center: Any, sums: Any, lost: Any) -> Any:
         """Return the sums over all blocks."""
         return (
-            sums[0] + lost[0],
-            sums[1] + lost[1],
-            sums[2] + lost[2],
-            sums[3] + lost[3],
-            sums[4] + lost[4],
-            sums[5] + lost[5],
+            *(sums[0] + lost[0], sums[1] + lost[1], sums[2] + lost[2]),
+            *(sums[3] + lost[3], sums[4] + lost[4], sums[5] + lost[5]),
+            *(sums[6] + lost[6], sums[7] + lost[7], sums[8] + lost[8]),
+            *(sums[9] + lost[9], sums[10] + lost[10], sums[11] + lost[11]),
         )
 
     @classmethod
@@ -186,6 +202,98 @@ class ResidualSums(NamedTuple):
     def result(cls, numbers: Any) -> ResidualSums:
         """Return the sums over all blocks by name."""
         return cls(*numbers)
+
+
+class Gathered(NamedTuple):
+    """Absolute residuals within bounds.
+
+    ``below`` and ``within`` are the weight of those below the bounds and of those within. Of the latter, ``values``
+    holds all if ``is_complete``, and else some; ``weights`` are theirs, or None.
+    """
+
+    below: float
+    within: float
+    values: Any
+    weights: Any
+    is_complete: bool
+
+
+# Parts of the points whose residuals are gathered apart, so that threads do not meet; whatever the number of threads.
+GROUPS = 64
+
+
+# So many points, far apart in a block, share a mark that says whether one of them is within bounds.
+TOGETHER = 8
+
+
+def gather(x: Any, y: Any, w: Any, center: Any, given: Any, values: Any, weights: Any) -> Any:
+    """Put absolute residuals within bounds into ``values``, and their weights into ``weights``, while there is room.
+
+    Given are slope, level and the bounds; the last place holds nothing of use afterwards. Returned are the weight of
+    the residuals below the bounds, the weight of those within, and how many those are.
+
+    A loop that picks numbers out does not vectorise, so it sees only points whose mark says that one of them is within.
+    It has no branches, as these would be mispredicted.
+    """
+    marks = np.empty(BLOCK // TOGETHER)
+    marked = np.empty(BLOCK // TOGETHER, np.int64)
+    slope, level, low, high = given
+    below = 0.0
+    within = 0.0
+    count = 0
+    last = values.size - 1
+    for start in range(0, x.size, BLOCK):
+        block = slice(start, min(start + BLOCK, x.size))
+        x_block, y_block, w_block = x[block], y[block], part(w, block)
+        step = (x_block.size + TOGETHER - 1) // TOGETHER
+        for c in range(step):
+            marks[c] = 0.0
+        for i in range(TOGETHER):
+            some = slice(min(i * step, x_block.size), min((i + 1) * step, x_block.size))
+            below += mark(x_block[some], y_block[some], part(w_block, some), center, given, marks)
+        n_marked = 0
+        for c in range(step):
+            marked[n_marked] = c
+            n_marked += 1 if marks[c] > 0.0 else 0
+        for c in marked[:n_marked]:
+            for i in range(c, x_block.size, step):
+                size = distance(
+                    np.float64(x_block[i]), np.float64(y_block[i]), center, slope, level
+                )
+                inside = low <= size <= high
+                place = min(count, last)
+                values[place] = size
+                put(weights, place, weight(w_block, i))
+                within += weight(w_block, i) if inside else 0.0
+                count += 1 if inside else 0
+    return below, within, float(count)
+
+
+def mark(x: Any, y: Any, w: Any, center: Any, given: Any, marks: Any) -> Any:
+    """Add 1 to the mark of each point whose absolute residual is within bounds; return the weight of those below."""
+    slope, level, low, high = given
+    below = 0.0
+    for i in range(x.size):
+        size = distance(np.float64(x[i]), np.float64(y[i]), center, slope, level)
+        below += weight(w, i) if size < low else 0.0
+        marks[i] += 1.0 if low <= size <= high else 0.0
+    return below
+
+
+def distance(x: Any, y: Any, center: Any, slope: Any, level: Any) -> Any:
+    """Return an absolute residual, always rounded alike."""
+    return abs(difference(y, center[1]) - (slope * difference(x, center[0]) + level))
+
+
+def part(w: Any, block: Any) -> Any:
+    """Return a part of the weights, None where there are none."""
+    return None if w is None else w[block]
+
+
+def put(values: Any, i: Any, value: Any) -> None:
+    """Set a value, if there is an array to set it in."""
+    if values is not None:
+        values[i] = value
 
 
 def glance(x: Any, y: Any, step: Any) -> Any:

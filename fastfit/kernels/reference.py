@@ -11,6 +11,8 @@ import numpy as np
 
 from fastfit.kernels.passes import (
     BLOCK,
+    GROUPS,
+    Gathered,
     LossGradient,
     LossGradientCurvature,
     ResidualSums,
@@ -24,21 +26,23 @@ from fastfit.kernels.products import (
 )
 
 
-def _derivatives(loss: Any, u: Any, v: Any, w: Any, given: Any) -> tuple[Any, ...]:
+def _points(loss: Any, u: Any, v: Any, given: Any) -> tuple[Any, ...]:
     slope, level = given
-    derivatives = loss.point(loss, v - (slope * u + level))
-    return tuple(w * np.broadcast_to(derivative, u.shape) for derivative in derivatives)
+    found = loss.point(loss, v - (slope * u + level))
+    return tuple(np.broadcast_to(number, u.shape) for number in found)
 
 
 def _loss_gradient(loss: Any, u: Any, v: Any, w: Any, given: Any) -> list[float]:
-    value, first, _ = _derivatives(loss, u, v, w, given)
-    return [value.sum(), -(first * u).sum(), -first.sum()]
+    value, first, _, _ = _points(loss, u, v, given)
+    return [(w * value).sum(), -(w * first * u).sum(), -(w * first).sum()]
 
 
 def _loss_gradient_curvature(loss: Any, u: Any, v: Any, w: Any, given: Any) -> list[float]:
-    value, first, second = _derivatives(loss, u, v, w, given)
-    gradient = [-(first * u).sum(), -first.sum()]
-    return [value.sum(), *gradient, (second * u * u).sum(), (second * u).sum(), second.sum()]
+    _, first, second, weight = _points(loss, u, v, given)
+    sums = _loss_gradient(loss, u, v, w, given)
+    for each in (second, weight, first * first):
+        sums += [(w * each * u * u).sum(), (w * each * u).sum(), (w * each).sum()]
+    return sums
 
 
 def _residual_sums(loss: Any, u: Any, v: Any, w: Any, given: Any) -> list[float]:
@@ -163,6 +167,50 @@ def run(
             rows.append([float(total) for total in totals])
     sums, lost = zip(*map(_sum_of_blocks, zip(*rows, strict=True)), strict=True)
     return what.result(what.finish(what, x.size, center, sums, lost))
+
+
+def gather(
+    x: Any,
+    y: Any,
+    w: Any,
+    center: tuple[float, float],
+    given: tuple[float, float, float, float],
+    room: int,
+    n_threads: int | None = None,
+) -> Gathered:
+    """Return the absolute residuals within bounds, as ``parallel.gather`` does."""
+    slope, level, low, high = given
+    n_blocks = -(-x.size // BLOCK)
+    n_groups = min(n_blocks, GROUPS)
+    values = np.empty((n_groups, room // max(n_groups, 1) + 1))
+    weights = None if w is None else np.empty(values.shape)
+    found = np.zeros((n_groups, 3))
+    for g in range(n_groups):
+        count = 0
+        for b in range(g * n_blocks // n_groups, (g + 1) * n_blocks // n_groups):
+            block = slice(b * BLOCK, (b + 1) * BLOCK)
+            u, v = (
+                part[block].astype(np.float64) - c for part, c in zip((x, y), center, strict=True)
+            )
+            size = np.abs(v - (slope * u + level))
+            k = np.ones(u.shape) if w is None else w[block].astype(np.float64)
+            inside = (low <= size) & (size <= high)
+            found[g] += (k[size < low].sum(), k[inside].sum(), inside.sum())
+            part = slice(count, min(count + int(inside.sum()), values.shape[1] - 1))
+            values[g, part] = size[inside][: part.stop - part.start]
+            if weights is not None:
+                weights[g, part] = k[inside][: part.stop - part.start]
+            count = part.stop
+    return gathered(values, weights, found)
+
+
+def gathered(values: Any, weights: Any, found: Any) -> Gathered:
+    """Return what groups have gathered, as one: found are weights below and within, and the numbers of values."""
+    is_complete = bool((found[:, 2] < values.shape[1]).all())
+    filled = np.arange(values.shape[1] - 1) < found[:, 2:]
+    below, within = math.fsum(found[:, 0]), math.fsum(found[:, 1])
+    kept = None if weights is None else weights[:, :-1][filled]
+    return Gathered(below, within, values[:, :-1][filled], kept, is_complete)
 
 
 def _sum_of_blocks(sums: tuple[float, ...]) -> tuple[float, float]:

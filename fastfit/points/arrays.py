@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 from typing import Any, NoReturn
 
 import numpy as np
 
-from fastfit.coordinates import Curvature, Evaluation, Frame
+from fastfit.coordinates import Evaluation, Frame, Symmetric
 from fastfit.double_double import DoubleDouble, add, subtract, two_sum
-from fastfit.kernels.passes import BLOCK, LossGradient, LossGradientCurvature, ResidualSums
+from fastfit.kernels.passes import (
+    BLOCK,
+    Gathered,
+    LossGradient,
+    LossGradientCurvature,
+    ResidualSums,
+)
 from fastfit.kernels.products import (
     OmittingProductSums,
     OmittingWeightedProductSums,
@@ -21,6 +28,7 @@ from fastfit.kernels.products import (
 from fastfit.losses import Loss
 from fastfit.moments import Moments
 from fastfit.points.base import Residuals
+from fastfit.points.median import weighted_median
 from fastfit.validation import Column, Columns
 
 _LOSS_GRADIENT = LossGradient()
@@ -50,6 +58,8 @@ _MARGIN = 16.0
 _TOO_FAR_APART = (
     "x, y or their weights are too far apart for float64; rescale them, or leave the outermost out"
 )
+# So many residuals near the median may be copied: 2 MB, and as much for their weights.
+_ROOM = 1 << 18
 # Reading in chunks keeps the temporaries of a closer look below a few megabytes.
 _CHUNK = 1 << 18
 
@@ -127,6 +137,10 @@ class ArrayPoints:
         return float(self._repeats.sum(dtype=np.float64))
 
     @property
+    def _weight_sum(self) -> float:
+        return float(self._x.size) if self._w is None else self.moments().weight_sum
+
+    @property
     def frame(self) -> Frame:
         """The coordinates in which lines are evaluated."""
         x_exponent, y_exponent = self._exponent
@@ -159,9 +173,44 @@ class ArrayPoints:
         self._leave_out()
         what = _LOSS_GRADIENT_CURVATURE if curvature else _LOSS_GRADIENT
         sums = self._run(what, loss, (float(slope), float(level)))
-        total = self._x.size if self._w is None else self.moments().weight_sum
+        total = self._weight_sum
         mean = [value / total for value in sums]
-        return Evaluation(mean[0], mean[1], mean[2], Curvature(*mean[3:]) if curvature else None)
+        if not curvature:
+            return Evaluation(mean[0], mean[1], mean[2])
+        bound = Symmetric(2.0 * mean[6], 2.0 * mean[7], 2.0 * mean[8])
+        scatter = Symmetric(*mean[9:])
+        return Evaluation(mean[0], mean[1], mean[2], Symmetric(*mean[3:6]), bound, scatter)
+
+    def median_absolute_residual(
+        self, slope: float, level: float, near: tuple[float, float] | None = None
+    ) -> float:
+        """Return the median of the absolute residuals of a line, as ``Points.median_absolute_residual`` says."""
+        self._leave_out()
+        line = float(slope), float(level)
+
+        def gather(low: float, high: float) -> Gathered:
+            self.n_passes += 1
+            points = self._x, self._y, self._w, self._center
+            found: Gathered
+            found = self._kernels.gather(*points, (*line, low, high), _ROOM, self._n_threads)
+            return found
+
+        return weighted_median(gather, self._weight_sum, near)
+
+    def thinned(self, n: int) -> ArrayPoints | None:
+        """Return about n of the points, as ``Points.thinned`` says."""
+        self._leave_out()
+        step = self._x.size // n
+        if step < 2:
+            return None
+        few = copy.copy(self)
+        few._x, few._y = (_read_only(values[::step].copy()) for values in (self._x, self._y))
+        few._w = None if self._w is None else _read_only(self._w[::step].copy())
+        few._repeats, few._kept = None, None
+        few._moments, few._mean_weight = None, None
+        few.n_passes = few.n_omitted = 0
+        few.moments()
+        return few if few.frame == self.frame else None
 
     def residuals(self, slope: DoubleDouble, level: DoubleDouble) -> Residuals:
         """Return sums of the residuals of a precise line, as ``Points.residuals`` says."""

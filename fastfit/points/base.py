@@ -64,7 +64,26 @@ class Points(Protocol):
         slope, level : float
             The line, in the frame of the points.
         curvature : bool
-            Whether to return the second derivatives too, from the same pass.
+            Whether to return all else of an ``Evaluation`` too, from the same pass.
+        """
+
+    def median_absolute_residual(
+        self, slope: float, level: float, near: tuple[float, float] | None = None
+    ) -> float:
+        """Return the median of the absolute residuals of a line, a point of weight 2 counted twice.
+
+        Parameters
+        ----------
+        slope, level : float
+            The line, in the frame of the points.
+        near : (float, float) or None
+            Bounds between which it is expected: where it is, one pass finds it. A wrong guess costs passes, no digits.
+        """
+
+    def thinned(self, n: int) -> Points | None:
+        """Return about n of the points, evenly spread, in the same frame and in memory; None if there are hardly more.
+
+        No pass: they are only a place to start.
         """
 
     def residuals(self, slope: DoubleDouble, level: DoubleDouble) -> Residuals | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+from fastfit.coordinates import Evaluation
 from fastfit.double_double import DoubleDouble
 from fastfit.losses import Loss
 from fastfit.points.base import Points
@@ -11,7 +12,11 @@ from fastfit.result import History, Status
 
 
 class Solution(NamedTuple):
-    """A line on the scale of the frame of the points, but not shifted, and how it was found."""
+    """A line on the scale of the frame of the points, but not shifted, and how it was found.
+
+    Of a robust loss, ``f_scale`` is that which was used, on the same scale, and ``at_end`` the evaluation of the line,
+    with all its parts.
+    """
 
     slope: DoubleDouble
     intercept: DoubleDouble
@@ -20,6 +25,8 @@ class Solution(NamedTuple):
     status: Status
     message: str
     history: History | None = None
+    f_scale: float | None = None
+    at_end: Evaluation | None = None
 
 
 class Solver(Protocol):

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastfit.coordinates import Axes, Evaluation, Spread
+from fastfit.coordinates import Axes, Evaluation, Spread, Symmetric
 from fastfit.double_double import ZERO, DoubleDouble
-from fastfit.losses import Loss, SquaredError
+from fastfit.losses import Loss, RobustLoss, SquaredError
 from fastfit.moments import Moments
 from fastfit.points.base import Points
-from fastfit.result import History, Iterate, Status
+from fastfit.result import History, Status
 from fastfit.solvers.base import Solution
+from fastfit.solvers.convergence import Ruler
+from fastfit.solvers.newton import Newton, scale_of
+from fastfit.solvers.observer import Callback, Observer
 from fastfit.validation import finite_number, positive_integer, require_one_of, true_or_false
-
-Callback = Callable[[Iterate], Any]
-
-_EPSILON = 2.0**-52
 
 
 @dataclass(frozen=True)
 class GradientDescent:
-    """Gradient descent with a fixed step on the mean loss.
+    """Gradient descent with a fixed step on the mean loss, for every loss.
+
+    With ``f_scale="mad"`` a robust loss has the scale that :class:`Newton` finds first.
 
     Parameters
     ----------
@@ -35,7 +36,8 @@ class GradientDescent:
         ``standardize`` that is the horizontal line through the mean of y. "random" draws both from
         the standard normal distribution on those axes.
     learning_rate : float or "auto"
-        What the gradient is multiplied by in a step. "auto" takes 1 over the largest curvature at the start.
+        What the gradient is multiplied by in a step. "auto" takes 1 over the largest curvature that the mean loss has
+        anywhere: with ``standardize`` it is 0.5, which is stable for every loss.
     standardize : bool
         Descend on axes on which the points have mean 0 and standard deviation 1; the points are not copied.
         There a learning rate below 1 is stable for every data set. False descends in the caller's
@@ -45,7 +47,8 @@ class GradientDescent:
     tol : float
         Converged means that no component of the gradient exceeds ``2 * tol`` on standardised axes (whatever the
         axes of the descent). For least squares that bounds the error of the slope by ``tol`` times
-        the ratio of the standard deviations of y and x. Units and offsets do not matter. 0 runs to ``max_iter``.
+        the ratio of the standard deviations of y and x. Units and offsets do not matter. For a robust loss it is
+        ``tol`` times its ``f_scale``, if that is less than the standard deviation of y. 0 runs to ``max_iter``.
     record_every : int or None
         Record every so many states, and the last, in ``LineFit.history``.
     callback : callable or None
@@ -104,24 +107,51 @@ class GradientDescent:
         reader, points = points, self._where_to_descend(points, loss)
         frame = points.frame
         spread = moments.seen_from(frame)
-        raw = Axes.raw(frame)
         standard = (Axes.standard if fit_intercept else Axes.through_origin)(frame, spread)
-        axes = standard if self.standardize else raw
+        ruler = Ruler(spread, standard, fit_intercept)
+        size = standard.v_unit
+        f_scale = None
+        if isinstance(loss, RobustLoss):
+            f_scale = scale_of(points, loss, ruler)
+            if f_scale == 0.0:  # a loss of nothing
+                return Newton().solve(points, loss, fit_intercept=fit_intercept)
+            loss, size = loss._replace(f_scale=f_scale), min(size, f_scale)
+        end = self._descend(points, loss, ruler, self.tol * size)
+        slope = DoubleDouble(end.line[0])
+        intercept = frame.intercept(*end.line) if fit_intercept else ZERO
+        mean_square = _mean_square(reader, points, end.here.loss, slope, intercept)
+        at_end = None if f_scale is None else points.evaluate(loss, *end.line, curvature=True)
+        return Solution(
+            slope,
+            intercept,
+            mean_square,
+            end.n_iter,
+            end.status,
+            end.status.value + end.advice,
+            end.history,
+            f_scale,
+            at_end,
+        )
+
+    def _descend(self, points: Points, loss: Loss, ruler: Ruler, size: float) -> _End:
+        """Descend until the gradient is that of residuals of this size."""
+        fit_intercept = ruler.fit_intercept
+        raw = Axes.raw(points.frame)
+        axes = ruler.standard if self.standardize else raw
         # The line is kept in the frame, where an offset of y or x costs no digits, and stepped along the axes.
         line = self._start(axes, raw, fit_intercept)
-        automatic = self.learning_rate == "auto"
-        here = points.evaluate(loss, *line, curvature=automatic)
+        here = points.evaluate(loss, *line)
         _require_finite(here)
-        rate = self.learning_rate
-        step = 1.0 / _steepest(axes, here, fit_intercept) if automatic else float(rate)
-        observer = _Observer(self.record_every, self.callback, raw, fit_intercept)
+        limit = 2.0 / _steepest(axes, ruler.spread, fit_intercept)
+        step = 0.5 * limit if isinstance(self.learning_rate, str) else self.learning_rate
+        observer = Observer(self.record_every, self.callback, raw, fit_intercept)
         best, best_line = here, line
         n_iter = 0
         while True:
             status = None
-            if not here.loss <= best.loss and _has_grown(here.loss, best.loss, spread, line):
+            if not here.loss <= best.loss and ruler.has_grown(here.loss, best.loss, line):
                 status = Status.DIVERGED
-            elif self.tol > 0 and _is_flat(here, standard, self.tol, fit_intercept):
+            elif self.tol > 0 and ruler.is_flat(here, size):
                 status = Status.CONVERGED
             if here.loss < best.loss:
                 best, best_line = here, line
@@ -142,16 +172,12 @@ class GradientDescent:
             n_iter += 1
 
         history = observer.history(n_iter, line, here)
-        message = status.value
+        advice = ""
         if status is Status.DIVERGED:
-            line, here = best_line, points.evaluate(loss, *best_line, curvature=True)
-            message += _advice(2.0 / _steepest(axes, here, fit_intercept))
+            line, here, advice = best_line, best, _advice(limit)
         elif status is Status.MAX_ITER and self.tol == 0:
-            message += " (With tol=0, which asks for max_iter steps, that is as expected.)"
-        slope = DoubleDouble(line[0])
-        intercept = frame.intercept(*line) if fit_intercept else ZERO
-        mean_square = _mean_square(reader, points, here.loss, slope, intercept)
-        return Solution(slope, intercept, mean_square, n_iter, status, message, history)
+            advice = " (With tol=0, which asks for max_iter steps, that is as expected.)"
+        return _End(line, here, n_iter, status, advice, history)
 
     def _where_to_descend(self, points: Points, loss: Loss) -> Points:
         """Return the points themselves, or their moments."""
@@ -177,6 +203,17 @@ class GradientDescent:
         return raw.line_to_frame(slope, intercept)
 
 
+class _End(NamedTuple):
+    """Where a descent ended."""
+
+    line: tuple[float, float]
+    here: Evaluation
+    n_iter: int
+    status: Status
+    advice: str
+    history: History | None
+
+
 def _pair(init: Any) -> tuple[float, float]:
     must_be = "a pair of finite numbers (slope, intercept), 'random' or None"
     if not isinstance(init, (tuple, list, np.ndarray)):
@@ -197,10 +234,13 @@ def _check_rng(rng: Any, at_random: bool) -> None:
         raise TypeError(f"rng must be {must_be}; got {rng!r}") from error
 
 
-def _steepest(axes: Axes, evaluation: Evaluation, fit_intercept: bool) -> float:
-    """Return the largest curvature of the mean loss on the axes, or raise if float64 cannot hold it."""
-    assert evaluation.curvature is not None
-    curvature = axes.curvature_from_frame(evaluation.curvature)
+def _steepest(axes: Axes, spread: Spread, fit_intercept: bool) -> float:
+    """Return the largest curvature that the mean loss has anywhere on the axes, or raise if float64 cannot hold it.
+
+    No loss is bent more than the squared error, whose curvature is 2, and at the best line most are bent as much.
+    """
+    uu = spread.uu + spread.u_mean * spread.u_mean
+    curvature = axes.curvature_from_frame(Symmetric(2.0 * uu, 2.0 * spread.u_mean, 2.0))
     steepest = curvature.largest_eigenvalue if fit_intercept else curvature.slope_slope
     if not 0.0 < steepest < math.inf:
         raise ValueError(
@@ -208,13 +248,6 @@ def _steepest(axes: Axes, evaluation: Evaluation, fit_intercept: bool) -> float:
             "rescale x, or descend with standardize=True"
         )
     return steepest
-
-
-def _rounding(spread: Spread, slope: float, level: float) -> float:
-    """Return by how much residuals may be off: a few ulp of the numbers they are made of, in the frame."""
-    v = math.sqrt(spread.vv) + abs(spread.v_mean)
-    u = math.sqrt(spread.uu) + abs(spread.u_mean)
-    return 8.0 * _EPSILON * (v + abs(slope) * u + abs(level))
 
 
 def _require_finite(first: Evaluation) -> None:
@@ -244,59 +277,8 @@ def _moved(
     return line[0] + turn, line[1] + rise
 
 
-def _has_grown(loss: float, best: float, spread: Spread, line: tuple[float, float]) -> bool:
-    """Whether a loss has risen by more than rounding, which with a stable step it never does."""
-    return not math.sqrt(loss) <= math.sqrt(best) * (1.0 + 1e-12) + _rounding(spread, *line)
-
-
-def _is_flat(here: Evaluation, standard: Axes, tol: float, fit_intercept: bool) -> bool:
-    """Whether the gradient on standardised axes is within the tolerance of zero."""
-    along, across = standard.gradient_from_frame(here.grad_slope, here.grad_level)
-    return abs(along) <= 2.0 * tol and (not fit_intercept or abs(across) <= 2.0 * tol)
-
-
 def _advice(limit: float) -> str:
     return (
         f" The largest stable learning rate for these data is {limit:.6g} "
         "(stay below it; half of it is fast and safe)."
     )
-
-
-class _Observer:
-    """Keeps the states that are to be recorded, and shows the callback what it is to see."""
-
-    def __init__(
-        self, record_every: int | None, callback: Callback | None, raw: Axes, fit_intercept: bool
-    ) -> None:
-        self._every, self._callback = record_every, callback
-        self._raw, self._fit_intercept = raw, fit_intercept
-        self._recorded: list[Iterate] = []
-        self.looks = record_every is not None or callback is not None
-
-    def sees(self, n_iter: int, line: tuple[float, float], here: Evaluation) -> bool:
-        """Whether the callback, having seen this state, asks to stop."""
-        recording = self._every is not None and n_iter % self._every == 0
-        calling = self._callback is not None and n_iter > 0
-        if not recording and not calling:
-            return False
-        state = self._state(n_iter, line, here)
-        if recording:
-            self._recorded.append(state)
-        if self._callback is None or not calling:
-            return False
-        try:
-            return bool(self._callback(state))
-        except StopIteration:
-            return True
-
-    def _state(self, n_iter: int, line: tuple[float, float], here: Evaluation) -> Iterate:
-        slope, intercept = self._raw.line_from_frame(*line)
-        gradient = self._raw.gradient_from_frame(here.grad_slope, here.grad_level)
-        loss = self._raw.loss_from_frame(here.loss)
-        return Iterate(n_iter, slope, intercept if self._fit_intercept else 0.0, *gradient, loss)
-
-    def history(self, n_iter: int, line: tuple[float, float], here: Evaluation) -> History | None:
-        """Return the recorded states, with this last one."""
-        if self._recorded and self._recorded[-1].iteration != n_iter:
-            self._recorded.append(self._state(n_iter, line, here))
-        return History.of(self._recorded) if self._recorded else None

@@ -1,0 +1,105 @@
+"""The median of numbers that are too many to copy or to sort, from passes that gather a few of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastfit.kernels.passes import Gathered
+
+# Sums of weights this close to half of all, relatively, are half of all.
+_ROUNDING = 1e-12
+# So many bounds are guessed from numbers gathered so far; further ones halve what is left, which ends for sure.
+_GUESSES = 4
+
+Gather = Callable[[float, float], Gathered]
+
+
+def weighted_median(gather: Gather, total: float, near: tuple[float, float] | None) -> float:
+    """Return the median of numbers from 0 up, each repeated as often as its weight says.
+
+    Where half of the weight ends just at a number, it is the mean of this one and the next.
+
+    Parameters
+    ----------
+    gather : callable
+        Returns the numbers between two bounds, both of them within, and the weight of those below; one pass. Where
+        there are too many, it returns some.
+    total : float
+        The weight of all numbers, above 0.
+    near : (float, float) or None
+        Where the median is expected.
+    """
+    least, most = 0.5 * total * (1.0 - _ROUNDING), 0.5 * total * (1.0 + _ROUNDING)
+    look = (0.0, math.inf) if near is None else near
+    found = _search(gather, least, (0.0, math.inf), look)
+    lower = _first(found, least)
+    if found.below + found.within >= most:
+        return 0.5 * lower + 0.5 * _first(found, most)
+    # The next one lies outside of these bounds.
+    look = (lower, 2.0 * lower)
+    found = _search(gather, most, (lower, math.inf), look)
+    return 0.5 * lower + 0.5 * _first(found, most)
+
+
+def _search(
+    gather: Gather, weight: float, sure: tuple[float, float], look: tuple[float, float]
+) -> Gathered:
+    """Return all numbers within some bounds, between which the weight of all up to a number comes to ``weight``.
+
+    It does so between the bounds ``sure``; ``look`` is where it is looked for first.
+    """
+    trial = 0
+    while True:
+        found = gather(*look)
+        if found.below >= weight:
+            sure = look = sure[0], math.nextafter(look[0], -math.inf)
+        elif found.below + found.within < weight:
+            sure = look = math.nextafter(look[1], math.inf), sure[1]
+        elif found.is_complete:
+            return found
+        elif look[0] == look[1]:
+            return found._replace(values=np.array([look[0]]), weights=np.array([found.within]))
+        else:
+            sure, look = look, _closer(found, look, weight, trial < _GUESSES)
+            trial += 1
+
+
+def _closer(
+    found: Gathered, look: tuple[float, float], weight: float, guess: bool
+) -> tuple[float, float]:
+    """Return bounds inside of others, from some of the numbers in between; or the lower half of all floats there."""
+    if guess:
+        values, reached = _in_order(found)
+        reached = found.below + (reached - found.below) * (
+            found.within / (reached[-1] - found.below)
+        )
+        place = int(np.searchsorted(reached, weight))
+        slack = 1 + 2 * math.isqrt(values.size)
+        last = values.size - 1
+        ends = max(min(place, last) - slack, 0), min(place + slack, last)
+        closer = float(values[ends[0]]), float(values[ends[1]])
+        if closer != look:
+            return closer
+    low, high = (int(np.float64(bound).view(np.int64)) for bound in look)
+    return look[0], float(np.int64((low + high) // 2).view(np.float64))
+
+
+def _first(found: Gathered, weight: float) -> float:
+    """Return the first number at which the weight of all up to it comes to ``weight``."""
+    if found.weights is None:
+        place = math.ceil(weight - found.below) - 1
+        return float(np.partition(found.values, place)[place])
+    values, reached = _in_order(found)
+    return float(values[min(int(np.searchsorted(reached, weight)), values.size - 1)])
+
+
+def _in_order(found: Gathered) -> tuple[Any, Any]:
+    """Return the numbers from small to large, and the weight of all up to each."""
+    if found.weights is None:
+        return np.sort(found.values), found.below + np.arange(1.0, found.values.size + 1.0)
+    order = np.argsort(found.values)
+    return found.values[order], found.below + np.cumsum(found.weights[order])

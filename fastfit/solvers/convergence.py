@@ -1,0 +1,59 @@
+"""When a line is good enough: no gradient, no rise of the loss, beyond tolerance and rounding."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from fastfit.coordinates import Axes, Evaluation, Spread
+
+_EPSILON = 2.0**-52
+# Beyond these shares of the standard deviation of y, squares of residuals over f_scale may leave the range of float64;
+# beyond the second, every robust loss is the squared error anyway.
+_SMALLEST, _LARGEST = 1e-100, 1e100
+
+
+class Ruler(NamedTuple):
+    """What gradients and losses of points are measured by.
+
+    Parameters
+    ----------
+    spread : Spread
+        Of the points, in their frame.
+    standard : Axes
+        On which they have mean 0 and standard deviation 1.
+    fit_intercept : bool
+        Whether the gradient has two components that count, or one.
+    """
+
+    spread: Spread
+    standard: Axes
+    fit_intercept: bool
+
+    def rounding(self, line: tuple[float, float]) -> float:
+        """Return by how much residuals may be off: a few ulp of the numbers they are made of, in the frame."""
+        v = math.sqrt(self.spread.vv) + abs(self.spread.v_mean)
+        u = math.sqrt(self.spread.uu) + abs(self.spread.u_mean)
+        return 8.0 * _EPSILON * (v + abs(line[0]) * u + abs(line[1]))
+
+    def has_grown(
+        self, loss: float, best: float, line: tuple[float, float], slack: float = 1e-12
+    ) -> bool:
+        """Whether the root of a loss has risen by more than a share ``slack`` and the rounding of residuals."""
+        return not math.sqrt(loss) <= math.sqrt(max(best, 0.0)) * (1.0 + slack) + self.rounding(
+            line
+        )
+
+    def checked_scale(self, f_scale: float, given: float) -> float:
+        """Return an f_scale, in the frame, as float64 can use it, or raise if it is too small for that."""
+        if f_scale < _SMALLEST * self.standard.v_unit:
+            raise ValueError(
+                f"f_scale must be at least {_SMALLEST:g} of the standard deviation of y; got {given!r}"
+            )
+        return min(f_scale, _LARGEST * self.standard.v_unit)
+
+    def is_flat(self, here: Evaluation, size: float) -> bool:
+        """Whether the gradient is that of residuals of at most this size, in the frame: of twice it, times x."""
+        along, across = self.standard.gradient_from_frame(here.grad_slope, here.grad_level)
+        most = 2.0 * (size / self.standard.v_unit)
+        return abs(along) <= most and (not self.fit_intercept or abs(across) <= most)
