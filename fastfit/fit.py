@@ -194,7 +194,7 @@ def fit_line(
         status=solution.status,
         message=solution.message,
         history=solution.history,
-        f_scale=_f_scale_in_callers_units(solution, moments),
+        f_scale=_f_scale_in_callers_units(chosen_loss, solution, moments),
         _points=None if points is moments else points,
         _inference=inference,
     )
@@ -255,10 +255,14 @@ def _array_points() -> type[ArrayPoints]:
     return ArrayPoints
 
 
-def _f_scale_in_callers_units(solution: Solution, moments: Moments) -> float | None:
-    """Return the f_scale that was used, None if the loss has none."""
-    if solution.f_scale is None:
+def _f_scale_in_callers_units(loss: Loss, solution: Solution, moments: Moments) -> float | None:
+    """Return the f_scale that was given or found, None if the loss has none."""
+    if not isinstance(loss, RobustLoss):
         return None
+    if not isinstance(loss.f_scale, str):
+        return loss.f_scale
+    if solution.f_scale is None:
+        return math.nan
     return times_power_of_two(solution.f_scale, -moments.exponents[1])
 
 

@@ -206,11 +206,19 @@ def gather(
 
 def gathered(values: Any, weights: Any, found: Any) -> Gathered:
     """Return what groups have gathered, as one: found are weights below and within, and the numbers of values."""
-    is_complete = bool((found[:, 2] < values.shape[1]).all())
-    filled = np.arange(values.shape[1] - 1) < found[:, 2:]
+    room = values.shape[1] - 1
+    counts = found[:, 2].astype(int)
     below, within = math.fsum(found[:, 0]), math.fsum(found[:, 1])
-    kept = None if weights is None else weights[:, :-1][filled]
-    return Gathered(below, within, values[:, :-1][filled], kept, is_complete)
+    kept = np.minimum(counts, room)
+    their_weights = None if weights is None else _joined(weights, kept)
+    is_complete = bool((counts <= room).all())
+    return Gathered(below, within, _joined(values, kept), their_weights, is_complete)
+
+
+def _joined(table: Any, counts: Any) -> Any:
+    """Return the first entries of each row, as many as counted, in a row."""
+    rows = [row[:count] for row, count in zip(table, counts, strict=True)]
+    return rows[0] if len(rows) == 1 else np.concatenate([np.empty(0), *rows])
 
 
 def _sum_of_blocks(sums: tuple[float, ...]) -> tuple[float, float]:

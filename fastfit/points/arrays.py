@@ -191,8 +191,11 @@ class ArrayPoints:
         def gather(low: float, high: float) -> Gathered:
             self.n_passes += 1
             points = self._x, self._y, self._w, self._center
+            # Room for all of the points, in whole blocks, or for a part.
+            n = self._x.size
+            room = n if n <= BLOCK else min(-(-n // BLOCK) * BLOCK, _ROOM)
             found: Gathered
-            found = self._kernels.gather(*points, (*line, low, high), _ROOM, self._n_threads)
+            found = self._kernels.gather(*points, (*line, low, high), room, self._n_threads)
             return found
 
         return weighted_median(gather, self._weight_sum, near)

@@ -36,13 +36,14 @@ def weighted_median(gather: Gather, total: float, near: tuple[float, float] | No
     least, most = 0.5 * total * (1.0 - _ROUNDING), 0.5 * total * (1.0 + _ROUNDING)
     look = (0.0, math.inf) if near is None else near
     found = _search(gather, least, (0.0, math.inf), look)
-    lower = _first(found, least)
     if found.below + found.within >= most:
-        return 0.5 * lower + 0.5 * _first(found, most)
+        lower, upper = _first(found, least, most)
+        return 0.5 * lower + 0.5 * upper
+    (lower,) = _first(found, least)
     # The next one lies outside of these bounds.
-    look = (lower, 2.0 * lower)
-    found = _search(gather, most, (lower, math.inf), look)
-    return 0.5 * lower + 0.5 * _first(found, most)
+    found = _search(gather, most, (lower, math.inf), (lower, 2.0 * lower))
+    (upper,) = _first(found, most)
+    return 0.5 * lower + 0.5 * upper
 
 
 def _search(
@@ -88,13 +89,15 @@ def _closer(
     return look[0], float(np.int64((low + high) // 2).view(np.float64))
 
 
-def _first(found: Gathered, weight: float) -> float:
-    """Return the first number at which the weight of all up to it comes to ``weight``."""
+def _first(found: Gathered, *weights: float) -> list[float]:
+    """Return the first numbers at which the weight of all up to them comes to each of ``weights``."""
     if found.weights is None:
-        place = math.ceil(weight - found.below) - 1
-        return float(np.partition(found.values, place)[place])
-    values, reached = _in_order(found)
-    return float(values[min(int(np.searchsorted(reached, weight)), values.size - 1)])
+        places = [math.ceil(weight - found.below) - 1 for weight in weights]
+        values = np.partition(found.values, places)
+    else:
+        values, reached = _in_order(found)
+        places = np.minimum(np.searchsorted(reached, weights), values.size - 1).tolist()
+    return [float(values[place]) for place in places]
 
 
 def _in_order(found: Gathered) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ from fastfit.coordinates import Axes, Evaluation, Spread
 _EPSILON = 2.0**-52
 # Beyond these shares of the standard deviation of y, squares of residuals over f_scale may leave the range of float64;
 # beyond the second, every robust loss is the squared error anyway.
-_SMALLEST, _LARGEST = 1e-100, 1e100
+SMALLEST, _LARGEST = 1e-100, 1e100
 
 
 class Ruler(NamedTuple):
@@ -30,25 +30,23 @@ class Ruler(NamedTuple):
     standard: Axes
     fit_intercept: bool
 
-    def rounding(self, line: tuple[float, float]) -> float:
-        """Return by how much residuals may be off: a few ulp of the numbers they are made of, in the frame."""
-        v = math.sqrt(self.spread.vv) + abs(self.spread.v_mean)
+    def rounding(self, line: tuple[float, float], residual: float = 0.0) -> float:
+        """Return by how much residuals of this size may be off: a few ulp of what they are made of, in the frame."""
         u = math.sqrt(self.spread.uu) + abs(self.spread.u_mean)
-        return 8.0 * _EPSILON * (v + abs(line[0]) * u + abs(line[1]))
+        return 8.0 * _EPSILON * (residual + abs(line[0]) * u + abs(line[1]))
 
     def has_grown(
         self, loss: float, best: float, line: tuple[float, float], slack: float = 1e-12
     ) -> bool:
         """Whether the root of a loss has risen by more than a share ``slack`` and the rounding of residuals."""
-        return not math.sqrt(loss) <= math.sqrt(max(best, 0.0)) * (1.0 + slack) + self.rounding(
-            line
-        )
+        root = math.sqrt(max(best, 0.0))
+        return not math.sqrt(loss) <= root * (1.0 + slack) + self.rounding(line, root)
 
     def checked_scale(self, f_scale: float, given: float) -> float:
         """Return an f_scale, in the frame, as float64 can use it, or raise if it is too small for that."""
-        if f_scale < _SMALLEST * self.standard.v_unit:
+        if f_scale < SMALLEST * self.standard.v_unit:
             raise ValueError(
-                f"f_scale must be at least {_SMALLEST:g} of the standard deviation of y; got {given!r}"
+                f"f_scale must be at least {SMALLEST:g} of the standard deviation of y; got {given!r}"
             )
         return min(f_scale, _LARGEST * self.standard.v_unit)
 

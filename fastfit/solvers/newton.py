@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from fastfit.coordinates import Axes, Evaluation, Symmetric, times_power_of_two
 from fastfit.double_double import ZERO, DoubleDouble
-from fastfit.losses import MAD_TO_STD, Huber, Loss, RobustLoss, SquaredError
+from fastfit.losses import MAD_TO_STD, Huber, Loss, RobustLoss, SquaredError, Tukey
 from fastfit.points.base import Points
 from fastfit.result import Status
 from fastfit.solvers.base import Solution
-from fastfit.solvers.convergence import Ruler
+from fastfit.solvers.convergence import SMALLEST, Ruler
 from fastfit.solvers.exact import Exact
 from fastfit.solvers.observer import Callback, Observer
 from fastfit.solvers.scale import ScaleSearch
@@ -21,19 +21,23 @@ from fastfit.validation import finite_number, positive_integer
 
 Line = tuple[float, float]
 
-# The first fit is to so many points, or to a 16th of them: it should cost little, and stay in cache.
-_FEW, _SHARE = 65_536, 16
+# The first fit is to so many points, or to a 32nd of them: it should cost little, and stay in cache.
+_FEW, _SHARE = 65_536, 32
 # What few points tell is known to 0.4 %, and calculated to a tenth of that.
 _FEW_TOL, _FEW_SCALE_TOL, _FEW_STEPS = 1e-4, 1e-3, 30
 # The scale is right if it is that of its own line, to so many parts of it.
-_SCALE_TOL = 1e-8
+_SCALE_TOL = 1e-6
 _MOST_SCALES = 60
 # Where the gradient is so small, a step is good without a look at what it has done.
 _NEAR = 0.02
 # By how much the scale may change at first, and later. Fewer points than _SMALL are looked at without a guess.
 _FIRST_CHANGE, _CHANGE, _SMALL = 0.25, 1e-3, 4096
-# A scale below so many roundings of y is none.
-_LEAST_SCALE = 2.0**20
+# A scale below this share of the center of y is rounding of y: an ulp, or less where integers were shifted.
+_OF_Y = 2.0**-62
+# Where the scale is to shrink to less than this at once, it may be that of other points than most.
+_COLLAPSE = 0.25
+# A loss this many times blunter than wanted leads close enough.
+_BLUNT = 8.0
 # Second derivatives are trusted where they are at least this share of the safe ones, and lower the loss by at least
 # this share of what they promise.
 _LEAST_SHARE, _LEAST_PROMISE = 1e-3, 0.1
@@ -61,7 +65,7 @@ class Newton:
 
     It starts from the line of least squares and, where there are many points, from a fit to a part of them, evenly
     spread; so all points are read a few times only. With ``f_scale="mad"`` the scale is 1.4826 times the median
-    absolute residual of the very line that is found with it, to 8 digits.
+    absolute residual of the very line that is found with it, to 6 digits.
 
     ``huber`` and ``soft_l1`` are convex, and their minimum is the only one. ``cauchy`` and ``tukey`` may have others,
     far from most points; what is found is the one downhill from Huber's solution. That withstands outliers in y, as
@@ -70,7 +74,7 @@ class Newton:
     Parameters
     ----------
     max_iter : int
-        The largest number of steps.
+        The largest number of steps at one ``f_scale``.
     tol : float
         Converged means that the gradient is no larger than that of residuals of ``tol`` times ``f_scale`` (or times the
         standard deviation of y, if that is smaller), or of their rounding. Units do not matter. 0 runs to ``max_iter``.
@@ -126,10 +130,11 @@ class Newton:
             return start._replace(message=message, f_scale=on_all.f_scale or 0.0, at_end=here)
         raw = Axes.raw(frame)
         observer = Observer(self.record_every, self.callback, raw, fit_intercept)
-        begin = _on_few(points, loss, line, fit_intercept) or on_all.from_huber(line)
+        begin = _on_few(points, loss, line, fit_intercept) or on_all.begin(line)
         end = on_all.descend(begin, observer)
         on_all.require_points(end)
-        message = end.status.value + (_NO_SCALE if end.scale == 0.0 else "")
+        no_scale = on_all.f_scale is None and end.scale == 0.0
+        message = end.status.value + (_NO_SCALE if no_scale else "")
         return Solution(
             DoubleDouble(end.line[0]),
             frame.intercept(*end.line) if fit_intercept else ZERO,
@@ -138,7 +143,7 @@ class Newton:
             end.status,
             message,
             observer.history(end.n_iter, end.line, end.here),
-            end.scale * (on_all.f_scale or loss.tuning),
+            on_all.f_scale or loss.tuning * end.scale,
             end.here,
         )
 
@@ -155,15 +160,15 @@ def scale_of(points: Points, loss: RobustLoss, ruler: Ruler) -> float:
 
 
 class _Begin(NamedTuple):
-    """Where a descent begins: a line, and the scale of its residuals, if it is known, and how well, relatively."""
+    """Where a descent begins: a line, the scale of its residuals, and how well that is known, relatively."""
 
     line: Line
-    scale: float | None = None
+    scale: float
     reach: float = _FIRST_CHANGE
 
 
 class _End(NamedTuple):
-    """Where a descent ended. The scale is that of ``f_scale="mad"``, else 1."""
+    """Where a descent ended, and the scale of residuals there, as far as it was looked for; 0 for none."""
 
     line: Line
     here: Evaluation
@@ -180,9 +185,9 @@ def _on_few(points: Points, loss: RobustLoss, line: Line, fit_intercept: bool) -
     if few is None or not few.moments().determine_line(fit_intercept=fit_intercept):
         return None
     on_few = _Descent(few, loss, fit_intercept, _FEW_TOL, _FEW_STEPS, _FEW_SCALE_TOL)
-    end = on_few.descend(on_few.from_huber(line))
-    # Of normal residuals, the median is known to 1.2 / sqrt(n), relatively.
-    return _Begin(end.line, end.scale or None, 3.3 / math.sqrt(few.n_points))
+    end = on_few.descend(on_few.begin(line))
+    # Of normal residuals, the median is known to 1.2 / sqrt(n), relatively: narrower bounds are read faster.
+    return _Begin(end.line, end.scale, 2.6 / math.sqrt(few.n_points))
 
 
 class _Descent:
@@ -206,53 +211,91 @@ class _Descent:
         # In the frame; None for "mad".
         self.f_scale = None if loss.f_scale == "mad" else scale_of(points, loss, self.ruler)
 
-    def from_huber(self, line: Line) -> _Begin:
+    def begin(self, line: Line) -> _Begin:
         """Return where to begin: this line, or Huber's solution of the same scale, if the loss is not convex."""
+        begin = _Begin(line, self._scale_of(line))
         if self._loss.is_convex:
-            return _Begin(line)
+            return begin
         huber = copy.copy(self)
         huber._loss = Huber()
         if self.f_scale is not None:
             huber.f_scale = self.f_scale * (Huber.tuning / self._loss.tuning)
-        end = huber.descend(_Begin(line))
-        return _Begin(end.line, end.scale or None)
+        end = huber.descend(begin)
+        return _Begin(
+            end.line, end.scale if self.f_scale is None else self.f_scale / self._loss.tuning
+        )
 
     def descend(self, begin: _Begin, observer: Observer | None = None) -> _End:
         """Return the minimum downhill from a line, and the scale, which is that of the minimum."""
+        if self.f_scale is None:
+            return self._with_own_scale(begin, observer)
+        line, f_scale = begin.line, self._loss.tuning * begin.scale
+        # A loss that bends far below most residuals has a kink nearly, to which blunter ones lead.
+        while f_scale > _BLUNT * self.f_scale:
+            line = self._minimum(line, f_scale, _NEAR).line
+            f_scale /= _BLUNT
+        return self._minimum(line, self.f_scale, self._tol, observer)._replace(scale=begin.scale)
+
+    def _with_own_scale(self, begin: _Begin, observer: Observer | None) -> _End:
+        """Return the minimum downhill from a line, of the scale that is its own."""
         line, scale, reach = begin
-        if self.f_scale is not None:
-            return self._minimum(line, 1.0, self._tol, observer)
-        rounding = self.ruler.rounding(line)
-        least = _LEAST_SCALE * rounding
-        scale = max(scale or self._scale_of(line), least)
-        end = self._minimum(line, scale, _NEAR)
+        scale = max(scale, self._least_scale(line))
+        end = self._minimum(line, self._loss.tuning * scale, _NEAR)
+        # Close to the minimum, a step needs no look at what it has done. The scale is measured behind it.
         line, n_iter = end.line, end.n_iter
         if moves := self._moves(end.line, end.here):
             line, n_iter = moves[0].line, n_iter + 1
         scale = self._scale_of(line, scale, reach)
         search = ScaleSearch(self._scale_tol)
         for _ in range(_MOST_SCALES):
+            least = self._least_scale(line)
             scale = max(scale, least)
             if observer is not None:
                 observer.restart()
-            end = self._minimum(line, scale, self._tol, observer, n_iter)
+            f_scale = self._loss.tuning * scale
+            end = self._minimum(line, f_scale, self._tol, observer, n_iter, scale)
             line, n_iter = end.line, end.n_iter
             if end.status is not Status.CONVERGED:
                 break
             own = self._scale_of(line, scale, max(_CHANGE, 5.0 / math.sqrt(self._points.n_points)))
-            if own <= least == scale:
-                end = self._minimum(line, rounding, self._tol, observer, n_iter)
-                return end._replace(scale=0.0)
             if search.is_settled(scale, own):
                 break
-            scale = search.next(scale, own)
+            trial = search.next(scale, own)
+            if min(own, trial) < _COLLAPSE * scale:
+                most = self._of_most(end)
+                if most.scale == 0.0:
+                    return most
+                if most.scale < own:
+                    line, trial = most.line, most.scale
+            scale = trial
         return end
+
+    def _least_scale(self, line: Line) -> float:
+        """Return the scale of residuals that are rounding, of them or of y, or beyond all measure."""
+        of_y = _OF_Y * abs(self._points.frame.y_center.high)
+        return max(4.0 * self.ruler.rounding(line), of_y, SMALLEST * self.ruler.standard.v_unit)
+
+    def _of_most(self, end: _End) -> _End:
+        """Return the line of most points, by a loss that the others do not count for, and its scale, or 0 for none."""
+        most = copy.copy(self)
+        most._loss = Tukey()
+        found = end
+        while True:
+            scale = found.scale
+            found = most._minimum(found.line, Tukey.tuning * scale, self._tol or _FEW_TOL)
+            own = self._scale_of(found.line)
+            if own <= self._least_scale(found.line):
+                here = found.here._replace(loss=0.0)
+                return found._replace(here=here, n_iter=end.n_iter + found.n_iter, scale=0.0)
+            found = found._replace(scale=own)
+            if own > _COLLAPSE * scale:
+                return found
 
     def require_points(self, end: _End) -> None:
         """Raise ValueError if no points are left that determine the line."""
         assert end.here.bound is not None
         if self._is_singular(self.ruler.standard.curvature_from_frame(end.here.bound)):
-            raise ValueError(_NO_POINTS_LEFT.format(self._loss.f_scale))
+            raise ValueError(_NO_POINTS_LEFT.format(repr(self._loss.f_scale)))
 
     def _scale_of(self, line: Line, guess: float | None = None, reach: float = 0.0) -> float:
         """Return 1.4826 times the median absolute residual, expected within a share ``reach`` of a guess."""
@@ -265,23 +308,24 @@ class _Descent:
     def _minimum(
         self,
         line: Line,
-        scale: float,
+        f_scale: float,
         tol: float,
         observer: Observer | None = None,
         n_iter: int = 0,
+        scale: float = 0.0,
     ) -> _End:
-        """Return the minimum downhill from a line, of this scale."""
-        f_scale = self.f_scale or self._loss.tuning * scale
+        """Return the minimum downhill from a line."""
         loss = self._loss._replace(f_scale=f_scale)
+        last = n_iter + self._max_iter
         size = tol * min(f_scale, self.ruler.standard.v_unit)
         here = self._points.evaluate(loss, *line, curvature=True)
         while True:
             status = None
-            if tol > 0 and self.ruler.is_flat(here, max(size, self.ruler.rounding(line))):
+            if tol > 0 and self.ruler.is_flat(here, max(size, self._unseen(line, here, f_scale))):
                 status = Status.CONVERGED
             if observer is not None and observer.looks and observer.sees(n_iter, line, here):
                 status = status or Status.STOPPED
-            if status is None and n_iter >= self._max_iter:
+            if status is None and n_iter >= last:
                 status = Status.MAX_ITER
             if status is not None:
                 return _End(line, here, n_iter, status, scale)
@@ -294,6 +338,11 @@ class _Descent:
                 if tol > 0:
                     return _End(line, here, n_iter, Status.STALLED, scale)
             n_iter += 1
+
+    def _unseen(self, line: Line, here: Evaluation, f_scale: float) -> float:
+        """Return the size of residuals that rounding makes of nothing, where points count as they do here."""
+        assert here.bound is not None
+        return self.ruler.rounding(line, f_scale) * 0.5 * here.bound.level_level
 
     def _moves(self, line: Line, here: Evaluation) -> list[_Move]:
         """Return where to go from here: best first, safest last."""
