@@ -9,6 +9,7 @@
 from fastfit.fit import fit_line
 from fastfit.losses import Cauchy, Huber, SoftL1, SquaredError, Tukey
 from fastfit.moments import Moments
+from fastfit.objectives import Objective, objective
 from fastfit.result import ConvergenceWarning, History, Iterate, LineFit, Status
 from fastfit.solvers.exact import Exact
 from fastfit.solvers.gradient_descent import GradientDescent
@@ -25,10 +26,12 @@ __all__ = [
     "LineFit",
     "Moments",
     "Newton",
+    "Objective",
     "SoftL1",
     "SquaredError",
     "Status",
     "Tukey",
     "fit_line",
+    "objective",
 ]
 __version__ = "0.1.0"

@@ -31,12 +31,13 @@ MAY_IMPORT = {
     "solvers": {"solvers", "points.base", "result", *COMMON},
     "fit": {"solvers", "points", "kernels", "result", "inference", *COMMON},
     "worked_example": {"fit", "solvers", "result"},
+    "objectives": {"fit", "solvers", "points", *COMMON},
     "plotting": set(),
     "compat": {"fit", "solvers", "points", "result", "inference", *COMMON},
     "estimator": {"fit", "solvers", "result", *COMMON},
     "cli": {"fit", "solvers", "points", "plotting", "worked_example", "result", "__version__"},
     "__main__": {"cli"},
-    "__init__": {"fit", "solvers", "result", "losses", "moments"},
+    "__init__": {"fit", "solvers", "result", "losses", "moments", "objectives"},
 }
 OPTIONAL = {
     "numba": {"kernels"},
