@@ -18,11 +18,13 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from fastfit import __version__, worked_example
 from fastfit.fit import fit_line
+from fastfit.losses import LOSSES, Loss, RobustLoss
 from fastfit.points.files import read_columns
 from fastfit.result import ConvergenceWarning, Iterate, LineFit
 from fastfit.solvers.base import Solver
 from fastfit.solvers.exact import Exact
 from fastfit.solvers.gradient_descent import GradientDescent
+from fastfit.solvers.newton import Newton
 from fastfit.solvers.observer import Callback
 
 app = typer.Typer(
@@ -46,6 +48,17 @@ class SolverName(StrEnum):
     AUTO = "auto"
     EXACT = "exact"
     GRADIENT_DESCENT = "gradient_descent"
+    NEWTON = "newton"
+
+
+class LossName(StrEnum):
+    """What a residual costs."""
+
+    SQUARED_ERROR = "squared_error"
+    HUBER = "huber"
+    SOFT_L1 = "soft_l1"
+    CAUCHY = "cauchy"
+    TUKEY = "tukey"
 
 
 class Passes(StrEnum):
@@ -55,6 +68,9 @@ class Passes(StrEnum):
     SAMPLES = "samples"
     MOMENTS = "moments"
 
+
+# Options that Newton's method shares with the descent.
+_OF_NEWTON = {"max_iter", "tol", "record_every"}
 
 BackendOption = Annotated[Backend, typer.Option(help="What computes the passes.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -118,14 +134,41 @@ def _rate(text: str) -> float | str:
         return text  # "auto", or an error that the solver words
 
 
-def _solver(name: SolverName, given: dict[str, Any]) -> Solver:
+def _f_scale(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text  # "mad", or an error that the loss words
+
+
+def _loss(name: LossName, f_scale: str | None) -> Loss:
+    """Return the loss with the scale that was given, or raise if it has none."""
+    loss = LOSSES[name.value]()
+    if f_scale is None:
+        return loss
+    if not isinstance(loss, RobustLoss):
+        raise ValueError(f"--f-scale must be left out with --loss {name.value}, which has none")
+    return type(loss)(_f_scale(f_scale))
+
+
+def _solver(name: SolverName, loss: Loss, given: dict[str, Any]) -> Solver:
     """Return the solver with the options that were given, or raise if it has none of that name."""
-    if name is SolverName.GRADIENT_DESCENT or (name is SolverName.AUTO and given):
+    of_newton = set(given) <= _OF_NEWTON
+    if name is SolverName.AUTO:
+        if isinstance(loss, RobustLoss):
+            name = SolverName.NEWTON if of_newton else SolverName.GRADIENT_DESCENT
+        else:
+            name = SolverName.GRADIENT_DESCENT if given else SolverName.EXACT
+    if name is SolverName.GRADIENT_DESCENT:
         return GradientDescent(**given)
+    if name is SolverName.NEWTON and of_newton:
+        return Newton(**given)
     if given:
-        options = ", ".join("--" + option.replace("_", "-") for option in given)
+        wrong = given if name is SolverName.EXACT else set(given) - _OF_NEWTON
+        options = ", ".join("--" + option.replace("_", "-") for option in given if option in wrong)
         options = options.replace("--rng", "--seed")
-        raise ValueError(f"{options} must be left out with --solver exact, which takes no steps")
+        why = "which takes no steps" if name is SolverName.EXACT else "which has no such options"
+        raise ValueError(f"{options} must be left out with --solver {name.value}, {why}")
     return Exact()
 
 
@@ -150,10 +193,21 @@ def fit(
     intercept: Annotated[
         bool, typer.Option(help="Fit an intercept; without, the line passes the origin.")
     ] = True,
+    loss: Annotated[
+        LossName, typer.Option(help="What a residual costs: squared, or a robust loss.")
+    ] = LossName.SQUARED_ERROR,
+    f_scale: Annotated[
+        str | None,
+        typer.Option(
+            help="Residual at which a robust loss bends, or mad: from the residuals, the default.",
+            metavar="NUMBER|mad",
+        ),
+    ] = None,
     solver: Annotated[
         SolverName,
         typer.Option(
-            help="Closed form, or descent; auto is exact unless an option of the descent is given."
+            help="How the line is found; auto is exact for squared error and newton for robust losses, "
+            "unless an option of the descent is given."
         ),
     ] = SolverName.AUTO,
     init: Annotated[
@@ -191,10 +245,10 @@ def fit(
         bool, typer.Option("--bands", help="Draw 95 % confidence and prediction bands.")
     ] = False,
 ) -> None:
-    """Fit a line to two columns of a file by least squares.
+    """Fit a line to two columns of a file, by least squares or by a robust loss.
 
     Rows with a missing value are left out, and counted. Columns need no names where the file has just two.
-    Options from --init to --passes are those of the descent.
+    Options from --init to --passes are those of the descent; --max-iter, --tol and --record-every of newton too.
 
     Example: fastfit fit flights.parquet --x distance --y air_time --plot flights.png
     """
@@ -216,17 +270,20 @@ def fit(
             "passes": None if passes is None else passes.value,
         }
         given = {name: value for name, value in options.items() if value is not None}
-        chosen = _solver(solver, given)
+        chosen_loss = _loss(loss, f_scale)
+        chosen = _solver(solver, chosen_loss, given)
         named = {"sample_weight": weight, "sigma": sigma}
         named = {name: column for name, column in named.items() if column is not None}
         columns = read_columns(file, x, y, *filter(None, named.values()))
         weights: dict[str, Any] = dict(zip(named, columns[2:], strict=True))
-        with _progress(max_iter or GradientDescent.max_iter) as callback:
-            if isinstance(chosen, GradientDescent):
+        most = Newton.max_iter if isinstance(chosen, Newton) else GradientDescent.max_iter
+        with _progress(max_iter or most) as callback:
+            if isinstance(chosen, (GradientDescent, Newton)):
                 chosen = replace(chosen, callback=callback)
             result = fit_line(
                 columns[0],
                 columns[1],
+                loss=chosen_loss,
                 solver=chosen,
                 fit_intercept=intercept,
                 absolute_sigma=absolute_sigma,

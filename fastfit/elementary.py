@@ -24,7 +24,7 @@ def chosen(condition: Any, a: Any, b: Any) -> Any:
 
 
 def log_of_one_plus(z: Any) -> Any:
-    r"""Return :math:`\log(1 + z)` for finite ``z >= 0``, to 3 ulp, however small z is.
+    r"""Return :math:`\log(1 + z)` for ``z >= 0``, to 3 ulp, also for the smallest that are normal.
 
     With ``1 + z = 2**k * m`` and m from :math:`\sqrt{1/2}` to :math:`\sqrt 2`, it is
     :math:`k \log 2 + 2\,\mathrm{artanh}(s)`, where :math:`s = (m - 1) / (m + 1)` is at most 0.172, so that eleven terms
@@ -43,4 +43,4 @@ def log_of_one_plus(z: Any) -> Any:
     series = q * (
         1 / 3 + q * (1 / 5 + q * (1 / 7 + q * (1 / 9 + q * (1 / 11 + q * (1 / 13 + q * tail)))))
     )
-    return k * _LOG_OF_2 + (2.0 * s + 2.0 * s * series)
+    return chosen(z < math.inf, k * _LOG_OF_2 + (2.0 * s + 2.0 * s * series), z)

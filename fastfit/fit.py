@@ -66,17 +66,21 @@ def fit_line(
         PyArrow are converted. Masked points are left out. ``x`` may be :class:`Moments`, and y is then
         left out.
     loss : str or loss object
-        ``"squared_error"``: least squares. What is minimised is the mean of ``(y - slope * x - intercept)**2``.
+        What is minimised is the mean over points of the loss of ``y - slope * x - intercept``. ``"squared_error"`` is
+        its square: least squares. ``"huber"``, ``"soft_l1"``, ``"cauchy"`` and ``"tukey"`` are robust: they equal the
+        square for small residuals and count outliers less. Where they bend, ``f_scale``, is taken from the residuals,
+        or given with an object such as ``Huber(f_scale=1.5)``.
     solver : str or solver object
-        ``"exact"`` or :class:`Exact`, the closed form of least squares; ``"gradient_descent"``, or a
-        :class:`GradientDescent` with options of its own; ``"auto"`` chooses by loss.
+        ``"exact"`` or :class:`Exact`, the closed form of least squares; ``"newton"`` or :class:`Newton`, for every
+        loss; ``"gradient_descent"``, or a :class:`GradientDescent` with options of its own. ``"auto"`` is exact for
+        squared error, and else Newton's method.
     fit_intercept : bool
         False fits ``y = slope * x``, for which a single point is enough.
     sample_weight : array_like, shape (n,), or float, optional
         How often each point counts, none below 0: a weight of 2 is the point twice, in the line, the mean loss and the
         errors.
     sigma : array_like, shape (n,), or float, optional
-        Standard deviations of y, above 0; points are weighted by ``1 / sigma**2``.
+        Standard deviations of y, above 0; points are weighted by ``1 / sigma**2``. For squared error alone.
     absolute_sigma : bool
         Whether sigma is known, so that errors follow from it, and not only up to a factor, which is then
         taken from the residuals; as in ``scipy.optimize.curve_fit``.

@@ -30,7 +30,8 @@ class Status(Enum):
     CONVERGED = "Converged: the gradient is within tol of zero."
     MAX_ITER = (
         "Not converged: max_iter steps were made before the gradient came within tol of zero. Raise max_iter, or "
-        "take fewer steps: with learning_rate='auto' and standardize=True, the defaults, a few are enough."
+        "take fewer steps: a descent with learning_rate='auto' and standardize=True, the defaults, or Newton's method "
+        "with an f_scale that more residuals are below."
     )
     DIVERGED = (
         "Diverged: the loss grew, because the learning rate is too large for these data. Lower learning_rate, "
@@ -155,7 +156,8 @@ class LineFit:
     intercept : float
         In units of y.
     loss : float
-        The mean loss over the points, at this line; for least squares, the mean squared residual.
+        The mean loss over the points, at this line; for least squares, the mean squared residual. It is 0 where
+        ``f_scale`` is.
     n_points : int
         Points fitted.
     n_omitted : int
@@ -171,18 +173,21 @@ class LineFit:
     history : History or None
         The recorded states, if recording was asked for.
     f_scale : float or None
-        Where a robust loss bends, in units of y: as given, or as found for ``"mad"``. None for squared error.
+        Where a robust loss bends, in units of y: as given, or as found for ``"mad"``, which is 0 where more than half
+        of the points lie on the line. None for squared error.
     rvalue, rsquared : float
         Pearson's correlation coefficient of x and y, and its square, the share of the variation of y that the line of
         least squares explains; without intercept, their counterparts about zero. NaN for a constant y.
     stderr, intercept_stderr : float
-        Standard errors of slope and intercept. With two points, or a sum of weights up to 2, the residuals tell
-        nothing and they are NaN, as is what depends on them. So they are for a line that is not one of least
-        squares, because the fit ended before it converged.
+        Standard errors of slope and intercept; of a robust line by the sandwich formula, which assumes neither normal
+        residuals nor a constant spread. With two points, or a sum of weights up to 2, the residuals tell nothing and
+        they are NaN, as is what depends on them. So they are for a line that is not the best, because the fit ended
+        before it converged.
     covariance : ndarray, shape (2, 2)
         Covariance of slope and intercept, in this order.
     residual_std : float
-        Standard deviation of the residuals, in units of y; of residuals over sigma, if that was given.
+        Standard deviation of the residuals, in units of y; of residuals over sigma, if that was given. All residuals
+        count alike, also about a robust line; what outliers do not change is ``f_scale``.
     pvalue : float
         Of the hypothesis that the slope is 0, two-sided, by the t-distribution (with ``absolute_sigma`` by the
         normal one). Needs SciPy.
@@ -250,7 +255,7 @@ class LineFit:
     def __repr__(self) -> str:
         steps = "1 iteration" if self.n_iter == 1 else f"{self.n_iter:,} iterations"
         end = f"{self.status.label} after {steps}"
-        if self.n_iter == 0 and self.converged:
+        if self.n_iter == 0 and self.converged and self.f_scale is None:
             end = "exact"
         return f"LineFit: {self.equation()}, loss {self.loss:.6g}, {self.n_points:,} points, {end}"
 
@@ -321,6 +326,8 @@ class LineFit:
     ) -> tuple[Any, Any]:
         """Return lower and upper bound of a further point at each x, each with this probability.
 
+        NaN for robust losses, which do not assume how points lie about the line.
+
         Parameters
         ----------
         x : array_like
@@ -367,6 +374,7 @@ class LineFit:
             "R squared": f"{self.rsquared:.9g}",
             "residual std": f"{self.residual_std:.9g}",
             "mean loss": f"{self.loss:.12g}",
+            **({} if self.f_scale is None else {"f_scale": f"{self.f_scale:.9g}"}),
             "points": f"{self.n_points:,}",
             "left out": f"{self.n_omitted:,}",
             "iterations": f"{self.n_iter:,}",

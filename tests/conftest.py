@@ -5,12 +5,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numba
 import numpy as np
 import pytest
 from hypothesis import settings
+
+from fastfit.losses import LOSSES
 
 mpl.use("Agg")
 # The same examples in every run.
@@ -24,6 +27,12 @@ COMPILED = not numba.config.DISABLE_JIT
 needs_compiler = pytest.mark.skipif(not COMPILED, reason="is about compiled code")
 
 Script = Callable[..., str]
+
+
+def loss_of(name: str, f_scale: float = 1.5) -> Any:
+    """Return the loss of this name as the kernels take it: with a number for whatever it has."""
+    loss: Any = LOSSES[name]()
+    return loss._make([f_scale] * len(loss))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -114,13 +114,13 @@ def test_a_change_in_any_source_of_a_kernel_is_seen(tmp_path: Path) -> None:
     source = losses.read_text()
     changed = source.replace(
         "residual * residual, 2.0 * residual, 2.0",
-        "4.0 * residual * residual, 8.0 * residual, 8.0",
+        "4.0 * residual * residual, 2.0 * residual, 2.0",
     )
     assert changed != source
     losses.write_text(changed)
     after = run(cache, PYTHONPATH=str(tmp_path))
     old, new = (list(map(float.fromhex, out.split())) for out in (before, after))
-    # Four times the loss has the same minimum. The other fits are of moments, and know no loss.
+    # Four times the value, of the same slope, has the same minimum. The other fits are of moments, and know no loss.
     assert new == pytest.approx([*old[:2], 4.0 * old[2], *old[3:]], rel=1e-12)
 
 
@@ -210,10 +210,31 @@ def test_code_that_computes_something_else_is_compiled_anew(
     arguments = (LossGradient(), SquaredError(), x, 2 * x, None, (0.0, 0.0), (1.0, 0.0))
     expected = parallel.run(*arguments)
     monkeypatch.setattr(parallel, "_ready", {})
-    monkeypatch.setitem(parallel._DRIVERS, False, wrong)
+    monkeypatch.setitem(parallel._DRIVERS, ("sums", False), wrong)
     assert parallel.run(*arguments) == expected
     # And where a fresh compilation is no better, an error says so.
     monkeypatch.setattr(parallel, "_ready", {})
     monkeypatch.setattr(parallel, "_compile", lambda *_, **__: wrong)
     with pytest.raises(RuntimeError, match="disagree with NumPy"):
         parallel.run(*arguments)
+
+
+def test_wrong_code_that_gathers_is_compiled_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    @numba.njit
+    def wrong(
+        x: Any, y: Any, w: Any, center: Any, given: Any, values: Any, weights: Any, found: Any
+    ) -> None:
+        found[:] = 0.0
+
+    x = np.arange(100.0)
+    arguments = (x, 2 * x, None, (0.0, 0.0), (1.0, 0.0, 10.0, 20.0), 100)
+    expected = parallel.gather(*arguments)
+    monkeypatch.setattr(parallel, "_ready", {})
+    monkeypatch.setitem(parallel._DRIVERS, ("gather", False), wrong)
+    got = parallel.gather(*arguments)
+    np.testing.assert_array_equal(got.values, expected.values)
+    assert (got.below, got.within) == (expected.below, expected.within) == (10.0, 11.0)
+    monkeypatch.setattr(parallel, "_ready", {})
+    monkeypatch.setattr(parallel, "_compile", lambda *_, **__: wrong)
+    with pytest.raises(RuntimeError, match="disagree with NumPy"):
+        parallel.gather(*arguments)

@@ -35,7 +35,10 @@ MAY_IMPORT = {
     "plotting": set(),
     "compat": {"fit", "solvers", "points", "result", "inference", *COMMON},
     "estimator": {"fit", "solvers", "result", *COMMON},
-    "cli": {"fit", "solvers", "points", "plotting", "worked_example", "result", "__version__"},
+    "cli": {
+        *("fit", "solvers", "points", "losses", "plotting", "worked_example", "result"),
+        "__version__",
+    },
     "__main__": {"cli"},
     "__init__": {"fit", "solvers", "result", "losses", "moments", "objectives"},
 }

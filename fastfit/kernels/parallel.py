@@ -390,6 +390,10 @@ def _agrees(
     # Lines, or sizes of which the first two blocks have more, and the last has less.
     example = (1e5, 1e5, 1e4) if isinstance(what, reference.PRODUCTS) else (0.75, 0.125, 0.5, 3.0)
     given = example[: len(given)]
+    if loss:
+        loss = loss._make(
+            [5.0] * len(loss)
+        )  # that of the points may be out of all proportion to these
     arguments = (what, loss, sample_x, sample_y, weights, (0.25, -0.5), given)
     expected = _flat(reference.run(*arguments))
     got = _flat(what.result(driver(*arguments, np.empty_like(rows, shape=(3, len(what))))))
