@@ -58,6 +58,8 @@ def _search(
         found = gather(*look)
         if found.below >= weight:
             sure = look = sure[0], math.nextafter(look[0], -math.inf)
+        elif found.below + found.within < weight and look[1] == math.inf:
+            raise ValueError("the residuals of a line are beyond float64; rescale x or y")
         elif found.below + found.within < weight:
             sure = look = math.nextafter(look[1], math.inf), sure[1]
         elif found.is_complete:
@@ -73,16 +75,17 @@ def _closer(
     found: Gathered, look: tuple[float, float], weight: float, guess: bool
 ) -> tuple[float, float]:
     """Return bounds inside of others, from some of the numbers in between; or the lower half of all floats there."""
-    if guess:
-        values, reached = _in_order(found)
-        reached = found.below + (reached - found.below) * (
-            found.within / (reached[-1] - found.below)
-        )
-        place = int(np.searchsorted(reached, weight))
+    values, reached = _in_order(found)
+    known = float(reached[-1]) - found.below
+    if guess and known > 0.0:
+        reached = found.below + (reached - found.below) * (found.within / known)
+        place, last = int(np.searchsorted(reached, weight)), values.size - 1
         slack = 1 + 2 * math.isqrt(values.size)
-        last = values.size - 1
         ends = max(min(place, last) - slack, 0), min(place + slack, last)
         closer = float(values[ends[0]]), float(values[ends[1]])
+        middle = float(values[min(place, last)])
+        if middle == closer[1] or middle == closer[0]:  # many are alike
+            return middle, middle
         if closer != look:
             return closer
     low, high = (int(np.float64(bound).view(np.int64)) for bound in look)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from fastfit.coordinates import Axes, Evaluation, Spread
+from fastfit.coordinates import Axes, Evaluation, Spread, Symmetric
 
 _EPSILON = 2.0**-52
 # Beyond these shares of the standard deviation of y, squares of residuals over f_scale may leave the range of float64;
 # beyond the second, every robust loss is the squared error anyway.
-SMALLEST, _LARGEST = 1e-100, 1e100
+SMALLEST, _LARGEST = 1e-140, 1e100
+# Weights of points of one and the same x leave a determinant of rounding.
+_SINGULAR = 1e-13
 
 
 class Ruler(NamedTuple):
@@ -49,6 +51,12 @@ class Ruler(NamedTuple):
                 f"f_scale must be at least {SMALLEST:g} of the standard deviation of y; got {given!r}"
             )
         return min(f_scale, _LARGEST * self.standard.v_unit)
+
+    def is_singular(self, bound: Symmetric) -> bool:
+        """Whether weights, on standardised axes, are those of points that determine no line."""
+        if self.fit_intercept:
+            return bound.determinant <= _SINGULAR * bound.slope_slope * bound.level_level
+        return bound.slope_slope <= 0.0
 
     def is_flat(self, here: Evaluation, size: float) -> bool:
         """Whether the gradient is that of residuals of at most this size, in the frame: of twice it, times x."""

@@ -18,7 +18,7 @@ from fastfit.points.base import Points
 from fastfit.result import History, Status
 from fastfit.solvers.base import Solution
 from fastfit.solvers.convergence import Ruler
-from fastfit.solvers.newton import Newton, scale_of
+from fastfit.solvers.newton import Newton, huber_line, require_points, scale_of
 from fastfit.solvers.observer import Callback, Observer
 from fastfit.validation import finite_number, positive_integer, require_one_of, true_or_false
 
@@ -33,8 +33,8 @@ class GradientDescent:
     ----------
     init : (float, float), "random" or None
         The slope and intercept to start from. None starts at (0, 0) on the axes of the descent: with
-        ``standardize`` that is the horizontal line through the mean of y. "random" draws both from
-        the standard normal distribution on those axes.
+        ``standardize`` that is the horizontal line through the mean of y; for a loss that is not convex, it starts
+        at Huber's solution of the same scale. "random" draws both from the standard normal distribution on those axes.
     learning_rate : float or "auto"
         What the gradient is multiplied by in a step. "auto" takes 1 over the largest curvature that the mean loss has
         anywhere: with ``standardize`` it is 0.5, which is stable for every loss.
@@ -120,7 +120,10 @@ class GradientDescent:
         slope = DoubleDouble(end.line[0])
         intercept = frame.intercept(*end.line) if fit_intercept else ZERO
         mean_square = _mean_square(reader, points, end.here.loss, slope, intercept)
-        at_end = None if f_scale is None else points.evaluate(loss, *end.line, curvature=True)
+        at_end = None
+        if isinstance(loss, RobustLoss):
+            at_end = points.evaluate(loss, *end.line, curvature=True)
+            require_points(at_end, ruler, loss)
         return Solution(
             slope,
             intercept,
@@ -140,6 +143,8 @@ class GradientDescent:
         axes = ruler.standard if self.standardize else raw
         # The line is kept in the frame, where an offset of y or x costs no digits, and stepped along the axes.
         line = self._start(axes, raw, fit_intercept)
+        if self.init is None and isinstance(loss, RobustLoss) and not loss.is_convex:
+            line = huber_line(points, loss, fit_intercept)
         here = points.evaluate(loss, *line)
         _require_finite(here)
         limit = 2.0 / _steepest(axes, ruler.spread, fit_intercept)

@@ -25,8 +25,9 @@ Line = tuple[float, float]
 _FEW, _SHARE = 65_536, 32
 # What few points tell is known to 0.4 %, and calculated to a tenth of that.
 _FEW_TOL, _FEW_SCALE_TOL, _FEW_STEPS = 1e-4, 1e-3, 30
-# The scale is right if it is that of its own line, to so many parts of it.
-_SCALE_TOL = 1e-6
+# The scale is right if it is that of its own line, to so many parts of it. That of many points has no more digits: it
+# is known to 1 / sqrt(n).
+_SCALE_TOL, _SCALE_TOL_OF_MANY = 1e-8, 1e-5
 _MOST_SCALES = 60
 # Where the gradient is so small, a step is good without a look at what it has done.
 _NEAR = 0.02
@@ -34,21 +35,27 @@ _NEAR = 0.02
 _FIRST_CHANGE, _CHANGE, _SMALL = 0.25, 1e-3, 4096
 # A scale below this share of the center of y is rounding of y: an ulp, or less where integers were shifted.
 _OF_Y = 2.0**-62
+# And this is what is left of nothing by steps that are halted by underflow.
+_NOTHING = 1e-300
 # Where the scale is to shrink to less than this at once, it may be that of other points than most.
 _COLLAPSE = 0.25
 # A loss this many times blunter than wanted leads close enough.
-_BLUNT = 8.0
+_BLUNT = 4.0
+# Losses that lead to one that is not convex: where they bend at first, in scales, and how much further off each does
+# than the next.
+_BLUNTEST, _SHARPER = 8.0, 1.5
+# Safe steps are short where hardly a point is within f_scale. As long as they keep their promise, so much longer ones.
+_STRETCH = 4.0
 # Second derivatives are trusted where they are at least this share of the safe ones, and lower the loss by at least
 # this share of what they promise.
 _LEAST_SHARE, _LEAST_PROMISE = 1e-3, 0.1
-# Weights of points of one and the same x leave a determinant of rounding.
-_SINGULAR = 1e-13
 
 _PERFECT = " The line of least squares meets every point to rounding."
 _NO_SCALE = (
     " More than half of the points lie on this line to rounding, so the scale of f_scale='mad' is 0, "
     "and the other points hardly count."
 )
+_TOO_FAR_APART = "y holds values too far apart for float64; leave the outermost out"
 _NO_POINTS_LEFT = (
     "with f_scale={}, all points but those of one x at most count as outliers: raise f_scale, or choose "
     "a loss that no point is lost to, such as 'huber'"
@@ -65,11 +72,13 @@ class Newton:
 
     It starts from the line of least squares and, where there are many points, from a fit to a part of them, evenly
     spread; so all points are read a few times only. With ``f_scale="mad"`` the scale is 1.4826 times the median
-    absolute residual of the very line that is found with it, to 6 digits.
+    absolute residual of the very line that is found with it: to 8 digits, and to 5 of more than 65,536 points, whose
+    scale is not known so well.
 
-    ``huber`` and ``soft_l1`` are convex, and their minimum is the only one. ``cauchy`` and ``tukey`` may have others,
-    far from most points; what is found is the one downhill from Huber's solution. That withstands outliers in y, as
-    long as they are fewer than half; but no loss of residuals alone withstands outliers that are far out in x as well.
+    ``huber`` and ``soft_l1`` are convex, and their minimum is the only one. ``cauchy`` and ``tukey`` may have several.
+    What is found is the lowest of three: the one downhill from Huber's solution, the one from least squares, and the
+    one that ever sharper losses lead to. No more is promised. No loss of residuals alone withstands outliers that are
+    far out in x as well.
 
     Parameters
     ----------
@@ -130,9 +139,13 @@ class Newton:
             return start._replace(message=message, f_scale=on_all.f_scale or 0.0, at_end=here)
         raw = Axes.raw(frame)
         observer = Observer(self.record_every, self.callback, raw, fit_intercept)
-        begin = _on_few(points, loss, line, fit_intercept) or on_all.begin(line)
+        begin = _on_few(points, loss, line, fit_intercept)
+        if begin is None:
+            begin = on_all.begin(line)
+        else:
+            on_all.scale_tol = _SCALE_TOL_OF_MANY
         end = on_all.descend(begin, observer)
-        on_all.require_points(end)
+        require_points(end.here, on_all.ruler, loss)
         no_scale = on_all.f_scale is None and end.scale == 0.0
         message = end.status.value + (_NO_SCALE if no_scale else "")
         return Solution(
@@ -157,6 +170,23 @@ def scale_of(points: Points, loss: RobustLoss, ruler: Ruler) -> float:
     return ruler.checked_scale(
         times_power_of_two(loss.f_scale, points.frame.y_exponent), loss.f_scale
     )
+
+
+def huber_line(points: Points, loss: RobustLoss, fit_intercept: bool) -> Line:
+    """Return Huber's solution, in the frame, of the same scale as a loss whose ``f_scale`` is in the frame."""
+    assert not isinstance(loss.f_scale, str)
+    frame = points.frame
+    f_scale = loss.f_scale * (Huber.tuning / loss.tuning)
+    huber = Huber(times_power_of_two(f_scale, -frame.y_exponent))
+    solution = Newton().solve(points, huber, fit_intercept=fit_intercept)
+    return solution.slope.high, frame.level(solution.slope, solution.intercept).high
+
+
+def require_points(here: Evaluation, ruler: Ruler, loss: RobustLoss) -> None:
+    """Raise ValueError if no points count for a line that determine it."""
+    assert here.bound is not None
+    if ruler.is_singular(ruler.standard.curvature_from_frame(here.bound)):
+        raise ValueError(_NO_POINTS_LEFT.format(repr(loss.f_scale)))
 
 
 class _Begin(NamedTuple):
@@ -203,7 +233,7 @@ class _Descent:
         scale_tol: float = _SCALE_TOL,
     ) -> None:
         self._points, self._loss, self._fit_intercept = points, loss, fit_intercept
-        self._tol, self._max_iter, self._scale_tol = tol, max_iter, scale_tol
+        self._tol, self._max_iter, self.scale_tol = tol, max_iter, scale_tol
         frame = points.frame
         spread = points.moments().seen_from(frame)
         standard = (Axes.standard if fit_intercept else Axes.through_origin)(frame, spread)
@@ -212,18 +242,30 @@ class _Descent:
         self.f_scale = None if loss.f_scale == "mad" else scale_of(points, loss, self.ruler)
 
     def begin(self, line: Line) -> _Begin:
-        """Return where to begin: this line, or Huber's solution of the same scale, if the loss is not convex."""
+        """Return where to begin: this line or, if the loss is not convex, the best of three minima.
+
+        These are the one downhill from Huber's solution of the same scale, the one from this line, and the one that
+        losses lead to which are blunt first and then ever sharper.
+        """
         begin = _Begin(line, self._scale_of(line))
         if self._loss.is_convex:
             return begin
+        tuning = self._loss.tuning
         huber = copy.copy(self)
         huber._loss = Huber()
         if self.f_scale is not None:
-            huber.f_scale = self.f_scale * (Huber.tuning / self._loss.tuning)
+            huber.f_scale = self.f_scale * (Huber.tuning / tuning)
         end = huber.descend(begin)
-        return _Begin(
-            end.line, end.scale if self.f_scale is None else self.f_scale / self._loss.tuning
-        )
+        scale = end.scale if self.f_scale is None else self.f_scale / tuning
+        if scale == 0.0:
+            return _Begin(end.line, scale)
+        f_scale = tuning * scale
+        sharper, blunt = line, _BLUNTEST * tuning * begin.scale
+        while blunt > _SHARPER * f_scale:
+            sharper = self._minimum(sharper, blunt, _NEAR).line
+            blunt /= _SHARPER
+        ends = [self._minimum(each, f_scale, self._tol) for each in (end.line, line, sharper)]
+        return _Begin(min(ends, key=lambda end: end.here.loss).line, scale)
 
     def descend(self, begin: _Begin, observer: Observer | None = None) -> _End:
         """Return the minimum downhill from a line, and the scale, which is that of the minimum."""
@@ -239,14 +281,18 @@ class _Descent:
     def _with_own_scale(self, begin: _Begin, observer: Observer | None) -> _End:
         """Return the minimum downhill from a line, of the scale that is its own."""
         line, scale, reach = begin
-        scale = max(scale, self._least_scale(line))
+        scale = max(scale or self._scale_of(line), self._least_scale(line))
+        if (
+            scale < SMALLEST * self.ruler.standard.v_unit
+        ):  # there is a majority without one; come from afar
+            scale = self.ruler.standard.v_unit
         end = self._minimum(line, self._loss.tuning * scale, _NEAR)
         # Close to the minimum, a step needs no look at what it has done. The scale is measured behind it.
         line, n_iter = end.line, end.n_iter
         if moves := self._moves(end.line, end.here):
             line, n_iter = moves[0].line, n_iter + 1
         scale = self._scale_of(line, scale, reach)
-        search = ScaleSearch(self._scale_tol)
+        search = ScaleSearch(self.scale_tol)
         for _ in range(_MOST_SCALES):
             least = self._least_scale(line)
             scale = max(scale, least)
@@ -271,9 +317,9 @@ class _Descent:
         return end
 
     def _least_scale(self, line: Line) -> float:
-        """Return the scale of residuals that are rounding, of them or of y, or beyond all measure."""
+        """Return the scale of residuals that are rounding, of them or of y."""
         of_y = _OF_Y * abs(self._points.frame.y_center.high)
-        return max(4.0 * self.ruler.rounding(line), of_y, SMALLEST * self.ruler.standard.v_unit)
+        return max(4.0 * self.ruler.rounding(line), of_y)
 
     def _of_most(self, end: _End) -> _End:
         """Return the line of most points, by a loss that the others do not count for, and its scale, or 0 for none."""
@@ -282,20 +328,18 @@ class _Descent:
         found = end
         while True:
             scale = found.scale
-            found = most._minimum(found.line, Tukey.tuning * scale, self._tol or _FEW_TOL)
+            # As flat as can be: what is left may be nothing.
+            found = most._minimum(found.line, Tukey.tuning * scale, math.ulp(0.0))
             own = self._scale_of(found.line)
-            if own <= self._least_scale(found.line):
+            if own <= max(self._least_scale(found.line), _NOTHING):
                 here = found.here._replace(loss=0.0)
-                return found._replace(here=here, n_iter=end.n_iter + found.n_iter, scale=0.0)
+                found = found._replace(here=here, status=Status.CONVERGED, scale=0.0)
+                return found._replace(n_iter=end.n_iter + found.n_iter)
+            if own < SMALLEST * self.ruler.standard.v_unit:
+                raise ValueError(_TOO_FAR_APART)
             found = found._replace(scale=own)
             if own > _COLLAPSE * scale:
                 return found
-
-    def require_points(self, end: _End) -> None:
-        """Raise ValueError if no points are left that determine the line."""
-        assert end.here.bound is not None
-        if self._is_singular(self.ruler.standard.curvature_from_frame(end.here.bound)):
-            raise ValueError(_NO_POINTS_LEFT.format(repr(self._loss.f_scale)))
 
     def _scale_of(self, line: Line, guess: float | None = None, reach: float = 0.0) -> float:
         """Return 1.4826 times the median absolute residual, expected within a share ``reach`` of a guess."""
@@ -319,9 +363,10 @@ class _Descent:
         last = n_iter + self._max_iter
         size = tol * min(f_scale, self.ruler.standard.v_unit)
         here = self._points.evaluate(loss, *line, curvature=True)
+        stretch = 1.0
         while True:
             status = None
-            if tol > 0 and self.ruler.is_flat(here, max(size, self._unseen(line, here, f_scale))):
+            if tol > 0 and self.ruler.is_flat(here, max(size, self._unseen(line, here))):
                 status = Status.CONVERGED
             if observer is not None and observer.looks and observer.sees(n_iter, line, here):
                 status = status or Status.STOPPED
@@ -329,9 +374,11 @@ class _Descent:
                 status = Status.MAX_ITER
             if status is not None:
                 return _End(line, here, n_iter, status, scale)
-            for move in self._moves(line, here):
+            for move in self._moves(line, here, stretch):
                 there = self._points.evaluate(loss, *move.line, curvature=True)
                 if not self.ruler.has_grown(there.loss, here.loss - move.fall, move.line, 1e-14):
+                    # After a safe step, a longer one; after that failed, a safe one and another that is no longer.
+                    stretch = move.stretch * _STRETCH if move.stretch >= stretch else 1.0
                     line, here = move.line, there
                     break
             else:
@@ -339,46 +386,40 @@ class _Descent:
                     return _End(line, here, n_iter, Status.STALLED, scale)
             n_iter += 1
 
-    def _unseen(self, line: Line, here: Evaluation, f_scale: float) -> float:
+    def _unseen(self, line: Line, here: Evaluation) -> float:
         """Return the size of residuals that rounding makes of nothing, where points count as they do here."""
         assert here.bound is not None
-        return self.ruler.rounding(line, f_scale) * 0.5 * here.bound.level_level
+        return self.ruler.rounding(line) * 0.5 * here.bound.level_level
 
-    def _moves(self, line: Line, here: Evaluation) -> list[_Move]:
-        """Return where to go from here: best first, safest last."""
+    def _moves(self, line: Line, here: Evaluation, stretch: float = 1.0) -> list[_Move]:
+        """Return where to go from here: best first, safest last, and so many times further in between."""
         assert here.curvature is not None
         assert here.bound is not None
         axes = self.ruler.standard
         gradient = axes.gradient_from_frame(here.grad_slope, here.grad_level)
         curvature = axes.curvature_from_frame(here.curvature)
         bound = axes.curvature_from_frame(here.bound)
-        if self._is_singular(bound):
+        if self.ruler.is_singular(bound):
             return []
-        ways = [(bound, 0.0)]
-        if self._is_trusted(curvature, bound):
-            ways.insert(0, (curvature, _LEAST_PROMISE))
+        # By second derivatives or not, how far, and what share of what a step promises it must keep.
+        ways = [(curvature, 0.0, _LEAST_PROMISE)] if self._is_trusted(curvature, bound) else []
+        ways += [(bound, each, 0.0) for each in dict.fromkeys((stretch, 1.0))]
         moves = []
-        for matrix, least in ways:
-            p, q = self._solved(matrix, gradient)
+        for matrix, reach, least in ways:
+            p, q = (part * (reach or 1.0) for part in self._solved(matrix, gradient))
             turn, rise = axes.step_to_frame(-p, -q)
             moved = line[0] + turn, line[1] + rise
             if not self._fit_intercept:
                 moved = axes.through_origin_in_frame(moved[0])
             if moved != line:
                 promise = 0.5 * (p * gradient[0] + q * gradient[1]) * axes.v_unit * axes.v_unit
-                moves.append(_Move(moved, least * promise))
+                moves.append(_Move(moved, least * promise, reach))
         return moves
 
     def _solved(self, matrix: Symmetric, gradient: tuple[float, float]) -> tuple[float, float]:
         if self._fit_intercept:
             return matrix.solve(*gradient)
         return gradient[0] / matrix.slope_slope, 0.0
-
-    def _is_singular(self, bound: Symmetric) -> bool:
-        """Whether weights are those of points that determine no line."""
-        if self._fit_intercept:
-            return bound.determinant <= _SINGULAR * bound.slope_slope * bound.level_level
-        return bound.slope_slope <= 0.0
 
     def _is_trusted(self, curvature: Symmetric, bound: Symmetric) -> bool:
         """Whether second derivatives are positive in every direction, and no mere rounding."""
@@ -390,7 +431,8 @@ class _Descent:
 
 
 class _Move(NamedTuple):
-    """A line to go to, and by how much the loss must fall."""
+    """A line to go to, by how much the loss must fall, and how many times a safe step it is; 0 for no such step."""
 
     line: Line
     fall: float
+    stretch: float

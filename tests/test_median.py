@@ -1,0 +1,133 @@
+"""The median of residuals, gathered in passes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastfit.kernels import parallel, reference
+from fastfit.kernels.passes import BLOCK
+from fastfit.points import arrays
+from fastfit.points.arrays import ArrayPoints
+from fastfit.validation import columns
+from tests.conftest import COMPILED, needs_compiler
+
+LINE = (0.25, 0.125)
+
+
+def residuals(points: ArrayPoints, x: Any, y: Any) -> Any:
+    x_center, y_center = points.frame.x_center.high, points.frame.y_center.high
+    return np.abs((y - y_center) - (LINE[0] * (x - x_center) + LINE[1]))
+
+
+def data(kind: str, n: int, rng: np.random.Generator) -> tuple[Any, Any]:
+    x = rng.integers(-8, 8, size=n).astype(float)
+    y = {
+        "normal": rng.normal(size=n),
+        "heavy": np.exp(20.0 * rng.normal(size=n)),
+        "few values": rng.integers(0, 3, size=n).astype(float),
+        "one value": np.full(n, 3.0),
+        "sorted": np.sort(rng.standard_cauchy(size=n)),
+        "more than half alike": np.where(np.arange(n) <= n // 2, 7.0, rng.normal(size=n)),
+    }[kind]
+    return (np.zeros(n) if kind in ("one value", "more than half alike") else x), y
+
+
+KINDS = ["normal", "heavy", "few values", "one value", "sorted", "more than half alike"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=40 if COMPILED else 10)
+@given(
+    n=st.integers(1, 300),
+    weighted=st.booleans(),
+    guess=st.sampled_from([None, (0.99, 1.01), (1.5, 2.0), (0.0, 0.5), (1.0, 1.0)]),
+    room=st.sampled_from([1, 3, 20, 1 << 18]),
+    backend=st.sampled_from(["numba", "numpy"]),
+    seed=st.integers(0, 1000),
+)
+def test_median_is_that_of_numpy(
+    kind: str, n: int, weighted: bool, guess: Any, room: int, backend: str, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    x, y = data(kind, n, rng)
+    w = rng.integers(0, 4, size=n) if weighted else None
+    if w is not None:
+        w[0] = 1
+    points = ArrayPoints(columns(x, y, w), backend=backend)
+    points.moments()
+    r = residuals(points, x, y)
+    expected = np.median(r if w is None else np.repeat(r, w))
+    near = guess and (guess[0] * expected, guess[1] * expected)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(arrays, "_ROOM", room)
+        patch.setattr(arrays, "BLOCK", 1)
+        got = points.median_absolute_residual(*LINE, near)
+    assert got == pytest.approx(expected, rel=1e-14, abs=1e-15)
+
+
+@needs_compiler
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_many_points(kind: str, weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    n = 30 * BLOCK + 17
+    x, y = data(kind, n, rng)
+    w = rng.integers(0, 4, size=n).astype(float) if weighted else None
+    points = ArrayPoints(columns(x, y, w))
+    points.moments()
+    r = residuals(points, x, y)
+    expected = np.median(r if w is None else np.repeat(r, w.astype(int)))
+    assert points.median_absolute_residual(*LINE) == pytest.approx(expected, rel=1e-14)
+    # With a good guess, it is a single pass; with little room and none, a few.
+    monkeypatch.setattr(arrays, "_ROOM", 4000)
+    for near, most in (((0.999 * expected, 1.001 * expected), 1), (None, 12)):
+        if kind not in ("normal", "sorted") and most == 1:
+            continue  # more values are alike, or nearly so, than there is room for
+        before = points.n_passes
+        got = points.median_absolute_residual(*LINE, near)
+        assert got == pytest.approx(expected, rel=1e-14)
+        assert points.n_passes - before <= most
+
+
+@pytest.mark.parametrize("weight", [0.1, 1e-3, 7.3])
+@pytest.mark.parametrize("n", [2, 3, 10, 101, 1000])
+def test_weights_that_are_all_the_same_change_nothing(n: int, weight: float) -> None:
+    """Half of all weights is met, though sums of 0.1 are rounded."""
+    rng = np.random.default_rng(n)
+    x, y = rng.normal(size=(2, n))
+    plain, weighted = ArrayPoints(columns(x, y)), ArrayPoints(columns(x, y, np.full(n, weight)))
+    plain.moments()
+    weighted.moments()
+    assert weighted.median_absolute_residual(*LINE) == plain.median_absolute_residual(*LINE)
+
+
+@pytest.mark.parametrize("gather", [parallel.gather, reference.gather], ids=["compiled", "numpy"])
+@pytest.mark.parametrize("n", [0, 1, BLOCK, BLOCK + 1, *([70 * BLOCK + 3] if COMPILED else [])])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_gather(gather: Any, n: int, dtype: Any, weighted: bool) -> None:
+    rng = np.random.default_rng(n)
+    # Small integers: every residual is exact.
+    x, y = rng.integers(-50, 50, size=(2, n)).astype(dtype)
+    w = rng.integers(0, 4, size=n).astype(dtype) if weighted else None
+    r = np.abs((y - 2.0) - (0.5 * (x - 1.0) + 0.25)).astype(np.float64)
+    k = np.ones(n) if w is None else w.astype(np.float64)
+    low, high = 3.25, 20.0
+    inside = (low <= r) & (r <= high)
+    found = gather(x, y, w, (1.0, 2.0), (0.5, 0.25, low, high), max(n, 1))
+    assert (found.below, found.within) == (k[r < low].sum(), k[inside].sum())
+    # 64 parts have room for a 64th of all each, and one may have more.
+    if found.is_complete:
+        order = np.argsort(found.values)
+        np.testing.assert_array_equal(found.values[order], np.sort(r[inside]))
+        if w is not None:
+            assert found.weights.sum() == k[inside].sum()
+    small = gather(x, y, w, (1.0, 2.0), (0.5, 0.25, low, high), 64)
+    assert (small.below, small.within) == (found.below, found.within)
+    assert small.is_complete == (inside.sum() == small.values.size)
+    assert np.isin(small.values, r[inside]).all()

@@ -1,0 +1,558 @@
+"""Robust lines by Newton's method: their minimum, their scale, their cost, and points that are hard on them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import optimize
+
+import fastfit as ff
+from fastfit.losses import LOSSES, MAD_TO_STD, RobustLoss
+from fastfit.points.files import read_columns
+from fastfit.solvers import newton
+from fastfit.solvers.scale import ScaleSearch
+from tests.conftest import COMPILED, DATA, needs_compiler
+from tests.test_losses import FORMULAS
+
+ROBUST: dict[str, Any] = {
+    name: kind for name, kind in LOSSES.items() if issubclass(kind, RobustLoss)
+}
+
+
+def tukey(z: Any) -> Any:
+    """Tukey's loss as ``scipy.optimize.least_squares`` takes losses: value and two derivatives in (r / c)**2."""
+    left = np.where(z < 1.0, 1.0 - z, 0.0)
+    return np.vstack([(1.0 - left**3) / 3.0, left**2, -2.0 * left])
+
+
+SCIPY: dict[str, Any] = {"huber": "huber", "soft_l1": "soft_l1", "cauchy": "cauchy", "tukey": tukey}
+
+
+def problem(seed: int) -> tuple[Any, Any, float]:
+    """Return points and the scale of their noise: four kinds of noise, outliers up to a quarter, any units."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(5, 300))
+    x = rng.normal(size=n) * 10 ** rng.uniform(-2, 2) + rng.choice([0.0, 5.0, -30.0])
+    slope, intercept = 3.0 * rng.normal(size=2)
+    scale = float(10 ** rng.uniform(-1, 1))
+    noise = [
+        rng.normal,
+        lambda size: rng.standard_t(2, size=size),
+        rng.laplace,
+        rng.standard_cauchy,
+    ]
+    kind: Any = noise[seed % 4]
+    y = slope * x + intercept + scale * kind(size=n)
+    n_outliers = int(rng.integers(0, n // 4 + 1))
+    y[rng.integers(0, n, size=n_outliers)] += scale * rng.uniform(5, 50)
+    return x, y, scale * float(10 ** rng.uniform(-0.7, 0.7))
+
+
+def mean_loss(name: str, c: float, x: Any, y: Any, slope: float, intercept: float) -> float:
+    """Return the mean loss in longdouble, as the formulas have it."""
+    r = np.longdouble(y) - (np.longdouble(slope) * x + np.longdouble(intercept))
+    return FORMULAS[name](r, np.longdouble(c)).mean()  # type: ignore[no-any-return]
+
+
+def of_scipy(name: str, c: float, x: Any, y: Any) -> Any:
+    """Return SciPy's line, its convergence tightened: least_squares as far as it goes, then its gradient's root."""
+    center, unit = x.mean(), x.std()
+    u = (x - center) / unit
+
+    def residuals(p: Any) -> Any:
+        return p[0] * u + p[1] - y
+
+    def jacobian(p: Any) -> Any:
+        return np.column_stack([u, np.ones_like(u)])
+
+    found = optimize.least_squares(
+        residuals,
+        np.polyfit(u, y, 1),
+        jacobian,
+        loss=SCIPY[name],
+        f_scale=c,
+        xtol=1e-15,
+        ftol=1e-15,
+        gtol=1e-15,
+        max_nfev=1000,
+    )
+    loss = ROBUST[name](c)
+
+    def gradient(p: Any) -> Any:
+        slopes = loss.point(loss, residuals(p))[1]
+        return np.array([(slopes * u).mean(), slopes.mean()])
+
+    root = optimize.root(gradient, found.x, tol=1e-15)
+    # The root may be a saddle or further off, where the start was not close enough.
+    p = root.x if np.abs(root.x - found.x).max() < 1e-4 * c else found.x
+    return np.array([p[0] / unit, p[1] - p[0] / unit * center])
+
+
+@pytest.mark.parametrize("name", ROBUST)
+def test_the_minimum_is_that_of_scipy(name: str) -> None:
+    same = 0
+    for seed in range(200 if COMPILED else 30):
+        x, y, c = problem(seed)
+        c *= ROBUST[name].tuning / 1.345
+        fit = ff.fit_line(x, y, loss=ROBUST[name](c))
+        assert fit.converged, seed
+        slope, intercept = of_scipy(name, c, x, y)
+        ours = mean_loss(name, c, x, y, fit.slope, fit.intercept)
+        theirs = mean_loss(name, c, x, y, slope, intercept)
+        assert ours <= theirs * (1 + 1e-12), seed
+        assert fit.loss == pytest.approx(float(ours), rel=1e-11)
+        if ours < theirs * (1 - 1e-9):  # another, lower minimum of a loss that is not convex
+            assert not ROBUST[name].is_convex, seed
+            continue
+        same += 1
+        # Relative to the scale that lines are told apart by; a slope near 0 has no digits of its own.
+        assert abs(fit.slope - slope) <= 1e-7 * max(abs(slope), c / x.std()), seed
+        level, there = intercept + slope * x.mean(), fit.intercept + fit.slope * x.mean()
+        assert abs(there - level) <= 1e-7 * max(abs(level), c), seed
+    assert same >= (150 if COMPILED else 20)
+
+
+@pytest.mark.parametrize("name", ROBUST)
+def test_flights(name: str) -> None:
+    x, y = (
+        np.asarray(column)
+        for column in read_columns(DATA / "flights.parquet", "dep_delay", "arr_delay")
+    )
+    known = ~(np.isnan(x) | np.isnan(y))
+    x, y = x[known].astype(float), y[known].astype(float)
+    if not COMPILED:
+        x, y = x[::100], y[::100]
+    c = 10.0 * ROBUST[name].tuning
+    fit = ff.fit_line(x, y, loss=ROBUST[name](c))
+    slope, intercept = of_scipy(name, c, x, y)
+    assert fit.slope == pytest.approx(slope, rel=1e-7)
+    assert fit.intercept == pytest.approx(intercept, rel=1e-7)
+    ours = mean_loss(name, c, x, y, fit.slope, fit.intercept)
+    assert ours <= mean_loss(name, c, x, y, slope, intercept) * (1 + 1e-12)
+    # Minutes are whole numbers, and the scale of their residuals jumps: it is still that of the line.
+    own = ff.fit_line(x, y, loss=name)
+    mad = MAD_TO_STD * float(np.median(np.abs(y - own.predict(x))))
+    assert own.f_scale == pytest.approx(ROBUST[name].tuning * mad, rel=2e-5)
+
+
+@pytest.mark.parametrize("name", ROBUST)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_mad_is_that_of_the_line_found(name: str, weighted: bool, backend: Any) -> None:
+    for seed in range(20):
+        x, y, _ = problem(seed)
+        rng = np.random.default_rng(seed)
+        w = rng.integers(0, 3, size=x.size) if weighted else None
+        if w is not None:
+            w[:3] = 1
+        fit = ff.fit_line(x, y, loss=name, sample_weight=w, backend=backend)
+        assert fit.converged
+        r = np.abs(y - fit.slope * x - fit.intercept)
+        mad = MAD_TO_STD * np.median(r if w is None else np.repeat(r, w))
+        assert fit.f_scale == pytest.approx(ROBUST[name].tuning * mad, rel=2e-8), seed
+        again = ff.fit_line(x, y, loss=ROBUST[name](fit.f_scale), sample_weight=w, backend=backend)
+        if ROBUST[name].is_convex:
+            # A gradient of 1e-10 of f_scale, in units of x, where few points may be bent most.
+            assert again.slope == pytest.approx(
+                fit.slope, abs=2e-9 * (fit.f_scale or 0.0) / x.std()
+            )
+            assert again.loss == pytest.approx(fit.loss, rel=1e-11)
+
+
+@pytest.mark.parametrize("name", ROBUST)
+def test_laws_of_units_order_and_repetition(name: str) -> None:
+    rng = np.random.default_rng(8)
+    x = rng.normal(size=400)
+    y = 2 * x + 1 + rng.standard_t(2, size=400)
+    fit = ff.fit_line(x, y, loss=name)
+    shifted = ff.fit_line(1e6 + x, 4.0 * y - 1e5, loss=name)
+    # Shifts by 1e6 round x to 1e-10.
+    assert shifted.slope == pytest.approx(4 * fit.slope, rel=1e-9)
+    assert shifted.f_scale == pytest.approx(4 * (fit.f_scale or 0.0), rel=1e-7)
+    exact = ff.fit_line(2.0**40 * x, 2.0**-300 * y, loss=name)
+    assert exact.slope == pytest.approx(2.0**-340 * fit.slope, rel=1e-12)
+    assert exact.f_scale == pytest.approx(2.0**-300 * (fit.f_scale or 0.0), rel=1e-12)
+    assert exact.loss == pytest.approx(2.0**-600 * fit.loss, rel=1e-12)
+    order = rng.permutation(400)
+    permuted = ff.fit_line(x[order], y[order], loss=name)
+    assert permuted.slope == pytest.approx(fit.slope, rel=1e-9)
+    w = rng.integers(0, 4, size=400)
+    weighted = ff.fit_line(x, y, loss=name, sample_weight=w)
+    repeated = ff.fit_line(np.repeat(x, w), np.repeat(y, w), loss=name)
+    assert weighted.slope == pytest.approx(repeated.slope, rel=1e-9)
+    assert weighted.stderr == pytest.approx(repeated.stderr, rel=1e-6)
+    assert weighted.loss == pytest.approx(repeated.loss, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ROBUST)
+@pytest.mark.parametrize("solver", ["newton", "gradient_descent"])
+def test_both_solvers_and_backends_agree(name: str, solver: str, backend: Any) -> None:
+    rng = np.random.default_rng(9)
+    x = 5 + 3 * rng.normal(size=300)
+    y = 2 * x + 1 + rng.standard_t(2, size=300)
+    reference = ff.fit_line(x, y, loss=name)
+    fit = ff.fit_line(x, y, loss=name, solver=solver, backend=backend)
+    assert fit.converged
+    assert fit.slope == pytest.approx(reference.slope, rel=1e-8)
+    assert fit.intercept == pytest.approx(reference.intercept, rel=1e-8)
+    assert fit.loss == pytest.approx(reference.loss, rel=1e-9)
+    assert fit.stderr == pytest.approx(reference.stderr, rel=1e-6)
+    assert fit.f_scale == pytest.approx(reference.f_scale, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ROBUST)
+def test_without_intercept(name: str, backend: Any) -> None:
+    rng = np.random.default_rng(10)
+    x = 5 + 3 * rng.normal(size=300)
+    y = 2 * x + rng.standard_t(2, size=300)
+    for offset in (0.0, 1e3):
+        fit = ff.fit_line(
+            x + offset, y, loss=ROBUST[name](2.0), fit_intercept=False, backend=backend
+        )
+        assert (fit.intercept, fit.intercept_stderr) == (0.0, 0.0)
+
+        def loss(slope: float, offset: float = offset) -> float:
+            return float(mean_loss(name, 2.0, x + offset, y, slope, 0.0))
+
+        step = 1e-5 * abs(fit.slope)
+        assert loss(fit.slope) <= min(loss(fit.slope - step), loss(fit.slope + step))
+        assert fit.loss == pytest.approx(loss(fit.slope), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ROBUST)
+def test_the_loss_never_rises(name: str) -> None:
+    for seed in range(40):
+        x, y, c = problem(seed)
+        fit = ff.fit_line(x, y, loss=ROBUST[name](0.1 * c), solver=ff.Newton(record_every=1))
+        assert fit.history is not None
+        assert len(fit.history) == fit.n_iter + 1
+        # Residuals are rounded to some ulp of y.
+        assert (np.diff(fit.history.loss) <= 1e-12 * fit.history.loss[1:]).all()
+        assert fit.history.slope[-1] == pytest.approx(fit.slope, rel=1e-12)
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", ROBUST)
+def test_few_passes_over_many_points(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(11)
+    n = 1_000_000
+    x = rng.normal(size=n)
+    y = 0.5 * x + 1 + rng.standard_t(3, size=n)
+    fixed = ff.fit_line(x, y, loss=ROBUST[name](ROBUST[name].tuning))
+    assert fixed.n_passes <= 4
+    own = ff.fit_line(x, y, loss=name)
+    # One more where the part of the points misjudges the scale by three standard deviations.
+    assert own.n_passes <= 7
+    assert abs(own.slope - 0.5) < 5 * own.stderr
+    # A start from a part of the points only saves passes.
+    monkeypatch.setattr(newton, "_FEW", 2 * n)
+    whole = ff.fit_line(x, y, loss=name)
+    assert whole.slope == pytest.approx(own.slope, abs=1e-6 * own.stderr / 1e-3)
+    assert whole.f_scale == pytest.approx(own.f_scale, rel=2e-5)
+
+
+@needs_compiler
+def test_a_part_of_the_points_that_misleads() -> None:
+    """Points in turns, of which a stride sees one kind: another start, and the same minimum."""
+    rng = np.random.default_rng(12)
+    n = 200_000
+    x = rng.normal(size=n)
+    y = 0.5 * x + 1 + rng.standard_t(3, size=n)
+    step = n // (n // newton._SHARE)
+    for there in (1e3, np.nan):
+        odd = y.copy()
+        odd[::step] += there
+        fit = ff.fit_line(x, odd, loss="huber", nan_policy="omit")
+        assert fit.converged
+        slope, intercept = of_scipy("huber", fit.f_scale or 0.0, *_known(x, odd))
+        assert fit.slope == pytest.approx(slope, rel=1e-7)
+        assert fit.intercept == pytest.approx(intercept, rel=1e-7)
+    constant = x.copy()
+    constant[::step] = 0.25
+    assert ff.fit_line(constant, y, loss="huber").converged
+
+
+def _known(x: Any, y: Any) -> tuple[Any, Any]:
+    known = ~np.isnan(y)
+    return x[known], y[known]
+
+
+@pytest.mark.parametrize("name", ["tukey", "cauchy"])
+def test_gross_outliers_to_one_side(name: str) -> None:
+    rng = np.random.default_rng(13)
+    n = 100_000 if COMPILED else 2_000
+    x = rng.normal(size=n)
+    y = 2 * x + 1 + rng.normal(size=n)
+    clean = ff.fit_line(x, y)
+    outliers = rng.random(n) < 0.3
+    y[outliers] += 50.0 + 10.0 * rng.random(int(outliers.sum()))
+    assert abs(ff.fit_line(x, y).intercept - 1.0) > 1000 * clean.intercept_stderr
+    fit = ff.fit_line(x, y, loss=name)
+    if name == "tukey":
+        assert abs(fit.slope - 2.0) < 3 * clean.stderr
+        assert abs(fit.intercept - 1.0) < 3 * clean.intercept_stderr
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", ROBUST)
+@pytest.mark.parametrize("mad", [False, True])
+def test_threads_do_not_change_a_bit(name: str, mad: bool) -> None:
+    rng = np.random.default_rng(14)
+    n = 150_000
+    x = rng.normal(size=n)
+    y = 0.5 * x + 1 + rng.standard_t(3, size=n)
+    loss = ROBUST[name]() if mad else ROBUST[name](1.5)
+    fits = [ff.fit_line(x, y, loss=loss, n_threads=k).to_dict() for k in (1, 2, 3, 8)]
+    assert all(fit == fits[0] for fit in fits)
+
+
+# Points that are hard on robust fits
+
+
+@pytest.mark.parametrize("name", ROBUST)
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        ([1.0, 2.0], [3.0, 5.0]),
+        (np.arange(20.0), 2 * np.arange(20.0) + 1),
+        (np.arange(20.0) / 3, np.arange(20.0) / 3 * 0.7 + 1.1),
+        (np.arange(20.0), np.full(20, 5.1)),
+        (1e12 + np.arange(20.0), 1e12 + 3 * np.arange(20.0)),
+    ],
+    ids=["two points", "perfect", "perfect but for rounding", "constant y", "offset"],
+)
+def test_no_spread(name: str, x: Any, y: Any, backend: Any) -> None:
+    expected = ff.fit_line(x, y)
+    for loss in (ROBUST[name](), ROBUST[name](0.5)):
+        for solver in ("newton", "gradient_descent"):
+            fit = ff.fit_line(x, y, loss=loss, solver=solver, backend=backend)
+            assert fit.converged
+            assert fit.slope == pytest.approx(expected.slope, rel=1e-10, abs=1e-12)
+            assert fit.f_scale == (0.0 if loss.f_scale == "mad" else 0.5)
+            assert fit.loss == pytest.approx(0.0, abs=1e-18)
+            assert math.isnan(fit.stderr) if len(x) == 2 else fit.stderr < 1e-9
+    message = ff.fit_line(x, y, loss=name).message
+    assert "The line of least squares meets every point to rounding." in message
+
+
+def more_than_half(kind: str) -> tuple[Any, Any, float, float]:
+    rng = np.random.default_rng(15)
+    x = np.arange(30.0)
+    y = 2 * x + 1
+    if kind == "constant":
+        y = np.full(30, 5.0)
+        y[3] = 9.0
+        return x, y, 0.0, 5.0
+    if kind == "zeros":
+        return x, np.where(np.arange(30) % 5 == 3, 10 * rng.normal(size=30), 0.0), 0.0, 0.0
+    y[::3] += 10 * rng.normal(size=10)
+    return x, y, 2.0, 1.0
+
+
+@pytest.mark.parametrize("name", ROBUST)
+@pytest.mark.parametrize("solver", ["newton", "gradient_descent"])
+@pytest.mark.parametrize("kind", ["line", "constant", "zeros"])
+def test_more_than_half_of_the_points_on_a_line(name: str, kind: str, solver: str) -> None:
+    x, y, slope, intercept = more_than_half(kind)
+    fit = ff.fit_line(x, y, loss=name, solver=solver)
+    assert fit.converged
+    assert (fit.f_scale, fit.loss) == (0.0, 0.0)
+    assert fit.slope == pytest.approx(slope, abs=1e-12)
+    assert fit.intercept == pytest.approx(intercept, abs=1e-12)
+    assert fit.stderr < 1e-10
+    assert "More than half of the points lie on this line to rounding" in fit.message
+
+
+@pytest.mark.parametrize("name", ROBUST)
+def test_more_than_half_of_the_points_are_one(name: str) -> None:
+    rng = np.random.default_rng(16)
+    x, y = (
+        np.r_[np.full(30, 3.0), rng.normal(size=20)],
+        np.r_[np.full(30, 7.0), rng.normal(size=20)],
+    )
+    fit = ff.fit_line(x, y, loss=name)
+    assert fit.predict(3.0) == pytest.approx(7.0, rel=1e-12)
+    assert fit.f_scale == 0.0
+    # Through that point, the line with the least absolute residuals.
+    steepness = np.linspace(fit.slope - 1, fit.slope + 1, 2001)
+    absolute = np.abs(y - 7.0 - steepness[:, None] * (x - 3.0)).sum(axis=1)
+    best = np.abs(y - 7.0 - fit.slope * (x - 3.0)).sum()
+    assert best <= absolute.min() * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("name", ROBUST)
+@pytest.mark.parametrize("far", [1e12, 1e100, -1e130])
+def test_one_point_far_off(name: str, far: float, backend: Any) -> None:
+    rng = np.random.default_rng(17)
+    x = rng.normal(size=300)
+    y = 2 * x + 1 + rng.standard_t(2, size=300)
+    expected = ff.fit_line(x[1:], y[1:], loss=name)
+    y[0] = far
+    fit = ff.fit_line(x, y, loss=name, backend=backend)
+    assert fit.converged
+    assert fit.slope == pytest.approx(expected.slope, abs=expected.stderr)
+    assert fit.intercept == pytest.approx(expected.intercept, abs=expected.intercept_stderr)
+
+
+@pytest.mark.parametrize("name", ROBUST)
+def test_a_point_too_far_off(name: str) -> None:
+    x = np.arange(300.0)
+    y = x + np.random.default_rng(17).standard_t(2, size=300)
+    y[0] = 1e160
+    with pytest.raises(ValueError, match="y holds values too far apart for float64; leave"):
+        ff.fit_line(x, y, loss=name)
+
+
+@pytest.mark.parametrize("name", ROBUST)
+def test_every_point_an_outlier(name: str) -> None:
+    rng = np.random.default_rng(18)
+    x = np.arange(20.0)
+    y = 1e6 * rng.standard_cauchy(size=20)
+    fit = ff.fit_line(x, y, loss=ROBUST[name](1e-3))
+    assert fit.converged
+    assert fit.loss <= mean_loss(name, 1e-3, x, y, *np.polyfit(x, y, 1))
+
+
+def test_tukey_without_points_is_an_error() -> None:
+    x = np.arange(6.0)
+    y = np.array([0.0, 100.0, -200.0, 50.0, -70.0, 300.0])
+    loss: Any = ff.Tukey(1e-9)
+    descent = ff.GradientDescent(init=(1000.0, 1e5))
+    with pytest.raises(ValueError, match="f_scale=1e-09, all points .* raise f_scale"):
+        ff.fit_line(x, y, loss=loss, solver=descent)
+
+
+def test_f_scale_out_of_all_proportion() -> None:
+    rng = np.random.default_rng(19)
+    x = rng.normal(size=50)
+    y = x + rng.normal(size=50)
+    expected = ff.fit_line(x, y)
+    for kind in ROBUST.values():
+        fit = ff.fit_line(x, y, loss=kind(1e200))
+        assert (fit.slope, fit.intercept) == pytest.approx(
+            (expected.slope, expected.intercept), rel=1e-14
+        )
+        assert fit.loss == pytest.approx(expected.loss, rel=1e-14)
+        assert fit.f_scale == 1e200
+        with pytest.raises(ValueError, match="f_scale must be at least 1e-140 of the standard"):
+            ff.fit_line(x, y, loss=kind(1e-150))
+
+
+def test_nan_infinity_and_weights_are_looked_for_as_ever() -> None:
+    x, y = np.arange(10.0), np.arange(10.0) ** 2
+    y[4] = np.nan
+    with pytest.raises(ValueError, match="y must be finite; got NaN at index 4"):
+        ff.fit_line(x, y, loss="tukey")
+    fit = ff.fit_line(x, y, loss="tukey", nan_policy="omit")
+    assert (fit.n_points, fit.n_omitted) == (9, 1)
+    known = ~np.isnan(y)
+    assert fit.slope == ff.fit_line(x[known], y[known], loss="tukey").slope
+    assert math.isnan(ff.fit_line(x, y, loss="huber", nan_policy="propagate").slope)
+    y[4] = np.inf
+    with pytest.raises(ValueError, match="y must be finite; got infinity at index 4"):
+        ff.fit_line(x, y, loss="huber", nan_policy="omit")
+    with pytest.raises(ValueError, match="x must hold at least two different values"):
+        ff.fit_line([1.0, 1.0], [2.0, 3.0], loss="huber")
+    with pytest.raises(ValueError, match="sample_weight must not be negative"):
+        ff.fit_line(x, x, loss="huber", sample_weight=-1.0)
+
+
+def test_what_robust_losses_do_not_do() -> None:
+    x, y = np.arange(10.0), np.arange(10.0) ** 2
+    with pytest.raises(ValueError, match="sigma must be None unless loss is 'squared_error'"):
+        ff.fit_line(x, y, loss="huber", sigma=1.0)
+    with pytest.raises(ValueError, match="solver 'exact' needs loss='squared_error'"):
+        ff.fit_line(x, y, loss="huber", solver="exact")
+    with pytest.raises(ValueError, match="loss must be 'squared_error' when x is Moments"):
+        ff.fit_line(ff.Moments.of(x, y), loss="huber")
+    with pytest.raises(ValueError, match="passes='moments' needs loss='squared_error'"):
+        ff.fit_line(x, y, loss="huber", solver=ff.GradientDescent(passes="moments"))
+    with pytest.raises(TypeError, match="no single residual"):
+        ff.Moments.of(x, y).median_absolute_residual(1.0, 0.0)
+
+
+# Options
+
+
+def test_newton_on_squared_error_is_exact() -> None:
+    x, y = np.arange(10.0), np.arange(10.0) ** 2
+    for points in ((x, y), (ff.Moments.of(x, y),)):
+        fit = ff.fit_line(*points, solver="newton")
+        assert (fit.slope, fit.intercept) == (9.0, -12.0)
+        assert fit.f_scale is None
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"max_iter": 0}, ValueError, "max_iter must be an integer of at least 1; got 0"),
+        ({"tol": -1.0}, ValueError, "tol must be a finite number of at least 0; got -1.0"),
+        ({"tol": "small"}, TypeError, "tol must be a finite number"),
+        ({"record_every": 0.5}, TypeError, "record_every must be an integer"),
+        ({"callback": 3}, TypeError, "callback must be callable or None; got 3"),
+    ],
+)
+def test_bad_options(options: Any, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        ff.Newton(**options)
+
+
+def test_too_few_steps_and_a_callback_that_stops() -> None:
+    x, y, c = problem(3)
+    with pytest.warns(ff.ConvergenceWarning, match="Not converged: max_iter"):
+        fit = ff.fit_line(x, y, loss=ff.Huber(0.05 * c), solver=ff.Newton(max_iter=1))
+    assert (fit.n_iter, fit.status) == (1, ff.Status.MAX_ITER)
+    assert math.isnan(fit.stderr)
+    seen: list[ff.Iterate] = []
+
+    def stop(state: ff.Iterate) -> bool:
+        seen.append(state)
+        return len(seen) == 2
+
+    fit = ff.fit_line(x, y, loss=ff.Huber(0.05 * c), solver=ff.Newton(callback=stop))
+    assert fit.status is ff.Status.STOPPED
+    assert [state.iteration for state in seen] == [1, 2]
+    assert seen[-1].slope == pytest.approx(fit.slope, rel=1e-12)
+
+
+def test_more_steps_than_it_takes() -> None:
+    """With tol=0 it runs to max_iter, and stays where it is."""
+    x, y, c = problem(4)
+    expected = ff.fit_line(x, y, loss=ff.Huber(c))
+    with pytest.warns(ff.ConvergenceWarning):
+        fit = ff.fit_line(x, y, loss=ff.Huber(c), solver=ff.Newton(tol=0, max_iter=9))
+    assert (fit.n_iter, fit.status) == (9, ff.Status.MAX_ITER)
+    assert fit.slope == pytest.approx(expected.slope, rel=1e-9)
+
+
+# The search for a scale
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        lambda s: 0.5 + 0.3 * s,
+        lambda s: 0.5 + 1.5 * math.tanh(s),
+        lambda s: 3.0 if s < 2.0 else 1.0,  # none keeps its own
+        lambda s: 1.0 + 0.9 * math.sin(7 * s),
+        lambda s: 1e-3 + 0.99 * s,
+        lambda s: 1e-200 + 0.5 * s,
+    ],
+)
+@pytest.mark.parametrize("first", [1e-6, 1.0, 1e6])
+def test_search_for_a_scale_ends(own: Any, first: float) -> None:
+    search = ScaleSearch(1e-6)
+    scale = first
+    for trial in itertools.count():
+        assert trial < 400
+        found = own(scale)
+        if search.is_settled(scale, found):
+            break
+        scale = search.next(scale, found)
+    below, above = own(scale * (1 - 1e-5)), own(scale * (1 + 1e-5))
+    # The scale kept, or where what is kept jumps across it.
+    assert below >= scale * (1 - 2e-5)
+    assert above <= scale * (1 + 2e-5)
