@@ -289,7 +289,7 @@ class RobustInference(Inference):
         """Covariance of slope and intercept, in this order."""
         _, y_exponent = self._scale
         variance, stderr, intercept = self._variance, self.stderr, self.intercept_stderr
-        across = 0.0
+        across = variance.slope_level  # 0 or NaN, but for what follows
         if self._fit_intercept and variance.slope_slope > 0.0:
             root = math.sqrt(variance.slope_slope)
             lever = variance.slope_level / root - root * (self._sums.x_mean.high / self._x_unit)

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import fastfit
 from fastfit.cli import app
+from fastfit.losses import LOSSES
 from tests.conftest import DATA, Script, needs_compiler, start_script
 
 FLIGHTS = str(DATA / "flights.parquet")
@@ -268,3 +269,66 @@ def test_picture_with_bands(csv: str, tmp_path: Path) -> None:
     picture = tmp_path / "bands.svg"
     assert call("fit", csv, "--plot", str(picture), "--bands").exit_code == 0
     assert "95 % prediction band" in picture.read_text()
+
+
+DELAYS = ["--x", "dep_delay", "--y", "arr_delay"]
+
+
+@needs_compiler
+@pytest.mark.parametrize("loss", LOSSES)
+def test_losses_on_the_command_line(loss: str) -> None:
+    found = json.loads(call("fit", FLIGHTS, *DELAYS, "--loss", loss, "--json").stdout)
+    assert found["converged"] is True
+    # On time means early arrival: a minute of delay is a minute.
+    assert 0.98 < found["slope"] < 1.03
+    assert -8.0 < found["intercept"] < -5.0
+    assert (found["f_scale"] is None) == (loss == "squared_error")
+
+
+def test_f_scale_and_newton_on_the_command_line(csv: str) -> None:
+    found = json.loads(call("fit", csv, "--loss", "huber", "--f-scale", "0.1", "--json").stdout)
+    assert found["f_scale"] == 0.1
+    steps = call("fit", csv, "--loss", "huber", "--f-scale", "0.1", "--record-every", "1", "--json")
+    history = json.loads(steps.stdout)["history"]
+    assert history["slope"][-1] == pytest.approx(found["slope"], rel=1e-12)
+    descent = call("fit", csv, "--loss", "huber", "--f-scale", "0.1", "--init=0,0", "--json")
+    assert json.loads(descent.stdout)["slope"] == pytest.approx(found["slope"], rel=1e-6)
+    assert json.loads(descent.stdout)["n_iter"] > found["n_iter"]
+    exact = call("fit", csv, "--solver", "newton", "--json")
+    assert json.loads(exact.stdout)["slope"] == pytest.approx(2.15, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--f-scale", "2"],
+            "--f-scale must be left out with --loss squared_error, which has none",
+        ),
+        (
+            ["--loss", "huber", "--f-scale", "-2"],
+            "f_scale must be 'mad' or a finite number above 0",
+        ),
+        (
+            ["--loss", "huber", "--f-scale", "two"],
+            "f_scale must be 'mad' or a finite number above 0",
+        ),
+        (["--loss", "huber", "--solver", "exact"], "solver 'exact' needs loss='squared_error'"),
+        (
+            ["--solver", "newton", "--seed", "3"],
+            "--seed must be left out with --solver newton, which",
+        ),
+        (
+            ["--solver", "exact", "--tol", "0.1"],
+            "--tol must be left out with --solver exact, which",
+        ),
+    ],
+)
+def test_options_of_losses_that_do_not_go_together(
+    csv: str, arguments: list[str], message: str
+) -> None:
+    result = call("fit", csv, *arguments)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("fastfit: error: ")
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1

@@ -148,7 +148,7 @@ class GradientDescent:
         here = points.evaluate(loss, *line)
         _require_finite(here)
         limit = 2.0 / _steepest(axes, ruler.spread, fit_intercept)
-        step = 0.5 * limit if isinstance(self.learning_rate, str) else self.learning_rate
+        step = 0.5 * limit if isinstance(self.learning_rate, str) else float(self.learning_rate)
         observer = Observer(self.record_every, self.callback, raw, fit_intercept)
         best, best_line = here, line
         n_iter = 0
