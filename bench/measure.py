@@ -17,6 +17,7 @@ import numpy as np
 from fastfit.kernels import flags
 from fastfit.kernels.parallel import PARALLEL_BLOCKS
 from fastfit.kernels.passes import BLOCK
+from fastfit.losses import LOSSES
 
 
 @numba.njit(**flags.BLOCK_SUMS)
@@ -70,6 +71,21 @@ def times(
 def ratio(found: dict[str, list[float]], name: str, base: str) -> float:
     """Return the median over the rounds of the time of one call over that of another."""
     return statistics.median(a / b for a, b in zip(found[name], found[base], strict=True))
+
+
+def loss_of(name: str, f_scale: float) -> Any:
+    """Return the loss of this name, with that number for whatever it has."""
+    loss: Any = LOSSES[name]()
+    return loss._make([f_scale] * len(loss))
+
+
+def heavy_tailed(n: int) -> tuple[Any, Any]:
+    """Return n seeded points about the line ``y = 0.5 x + 1``, with noise of Student's t of 3 degrees of freedom."""
+    rng = np.random.default_rng(n)
+    x = rng.standard_normal(n)
+    y = 0.5 * x + 1.0 + rng.standard_t(3, size=n)
+    x.flags.writeable = y.flags.writeable = False
+    return x, y
 
 
 def points(n: int, dtype: Any = np.float64) -> tuple[Any, Any]:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import fastfit as ff
-from bench.measure import bare_read, points, ratio, times
+from bench.measure import bare_read, heavy_tailed, loss_of, points, ratio, times
+from fastfit.losses import LOSSES
 
 SOLVERS: dict[str, Any] = {
     "exact": ff.Exact(),
@@ -26,6 +27,18 @@ def test_fit(benchmark: Any, solver: str, n: int) -> None:
     expected = np.polyfit(x, y, 1)
     np.testing.assert_allclose([fit.slope, fit.intercept], expected, rtol=1e-9)
     _note(benchmark, x, y, fit.n_passes, lambda: ff.fit_line(x, y, solver=SOLVERS[solver]))
+
+
+@pytest.mark.parametrize("n", [1_000, 1_000_000, 10_000_000])
+@pytest.mark.parametrize("scale", ["fixed", "mad"])
+@pytest.mark.parametrize("loss", [name for name in LOSSES if name != "squared_error"])
+def test_robust_fit(benchmark: Any, loss: str, scale: str, n: int) -> None:
+    x, y = heavy_tailed(n)
+    chosen = LOSSES[loss]() if scale == "mad" else loss_of(loss, 2.0)
+    fit = benchmark(ff.fit_line, x, y, loss=chosen)
+    assert fit.converged
+    assert abs(fit.slope - 0.5) < 5 * fit.stderr
+    _note(benchmark, x, y, fit.n_passes, lambda: ff.fit_line(x, y, loss=chosen))
 
 
 @pytest.mark.parametrize("n", [1_000, 1_000_000])

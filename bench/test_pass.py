@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.measure import bare_read, points, ratio, times
+from bench.measure import bare_read, loss_of, points, ratio, times
 from fastfit.kernels import parallel, reference
 from fastfit.kernels.passes import BLOCK, LossGradient, LossGradientCurvature
 from fastfit.kernels.products import ProductSums, WeightedProductSums
@@ -48,9 +48,8 @@ def _note(benchmark: Any, x: Any, y: Any, run: Any) -> None:
 @pytest.mark.parametrize("loss", LOSSES)
 def test_pass(benchmark: Any, loss: str, what: Any, layout: str, n: int) -> None:
     x, y = _layout(layout, n)
-    made: Any = LOSSES[loss]()
     # Some residuals to either side of where a robust loss bends.
-    arguments: Any = (what, made._make([0.1] * len(made)), x, y, None, CENTER, LINE)
+    arguments: Any = (what, loss_of(loss, 0.1), x, y, None, CENTER, LINE)
     result = benchmark(parallel.run, *arguments)
     # float64 sums of n terms, in another order.
     np.testing.assert_allclose(result, reference.run(*arguments), rtol=1e-9, atol=1e-9 * n)
@@ -71,6 +70,21 @@ def test_moments(benchmark: Any, n: int, weighted: bool) -> None:
         expected_line = reference.run(*arguments).line
         np.testing.assert_allclose(result.line, expected_line, rtol=1e-12, atol=1e-20)
     _note(benchmark, x, y, lambda: parallel.run(*arguments))
+
+
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("share", [0.001, 0.02])
+def test_gather(benchmark: Any, share: float, n: int) -> None:
+    """The residuals next to the median, out of all: what the scale of ``f_scale="mad"`` takes."""
+    x, y = points(n)
+    residuals = np.abs(y - CENTER[1] - (LINE[0] * (x - CENTER[0]) + LINE[1]))
+    low, high = np.quantile(residuals, [0.5 - share / 2, 0.5 + share / 2])
+    arguments: Any = (x, y, None, CENTER, (*LINE, float(low), float(high)), 1 << 18)
+    found = benchmark(parallel.gather, *arguments)
+    # Residuals on the bounds may be rounded to either side.
+    assert abs(found.within - share * n) <= 3
+    assert found.is_complete
+    _note(benchmark, x, y, lambda: parallel.gather(*arguments))
 
 
 @pytest.mark.parametrize("n", SIZES)

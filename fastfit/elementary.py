@@ -11,6 +11,10 @@ from typing import Any
 import numpy as np
 
 _LOG_OF_2 = math.log(2.0)
+# (artanh(s) / s - 1) / s**2 as a polynomial in s**2: interpolated in 40 digits at the Chebyshev nodes of s up to
+# (sqrt(2) - 1) / (sqrt(2) + 1). Its error, times s**2, is 5e-18.
+_C0, _C1, _C2, _C3 = 0.3333333333333335, 0.19999999999949752, 0.14285714312987743, 0.1111110556739754
+_C4, _C5, _C6 = 0.09091444562630861, 0.07665860800278021, 0.07308224842521703
 _EXPONENT = 0x7FF0 << 48
 _ROOT_OF_HALF = int(np.float64(math.sqrt(0.5)).view(np.int64))
 # The float 2**52, whose last bits count; so a small integer becomes a float without a conversion.
@@ -27,8 +31,7 @@ def log_of_one_plus(z: Any) -> Any:
     r"""Return :math:`\log(1 + z)` for ``z >= 0``, to 3 ulp, also for the smallest that are normal.
 
     With ``1 + z = 2**k * m`` and m from :math:`\sqrt{1/2}` to :math:`\sqrt 2`, it is
-    :math:`k \log 2 + 2\,\mathrm{artanh}(s)`, where :math:`s = (m - 1) / (m + 1)` is at most 0.172, so that eleven terms
-    of the series are enough.
+    :math:`k \log 2 + 2\,\mathrm{artanh}(s)`, where :math:`s = (m - 1) / (m + 1)` is at most 0.172.
     """
     total = 1.0 + z
     bits = np.float64(total).view(np.int64)
@@ -39,8 +42,5 @@ def log_of_one_plus(z: Any) -> Any:
     above_one = chosen(exponent == 0, z, m - 1.0)
     s = above_one / (2.0 + above_one)
     q = s * s
-    tail = 1 / 15 + q * (1 / 17 + q * (1 / 19 + q / 21))
-    series = q * (
-        1 / 3 + q * (1 / 5 + q * (1 / 7 + q * (1 / 9 + q * (1 / 11 + q * (1 / 13 + q * tail)))))
-    )
+    series = q * (_C0 + q * (_C1 + q * (_C2 + q * (_C3 + q * (_C4 + q * (_C5 + q * _C6))))))
     return chosen(z < math.inf, k * _LOG_OF_2 + (2.0 * s + 2.0 * s * series), z)

@@ -144,9 +144,11 @@ class SoftL1(RobustLoss):
     def point(loss: Any, residual: Any) -> tuple[Any, Any, Any, Any]:
         """Return value, slope and curvature of the loss at one residual, and its weight there."""
         ratio = residual * (1.0 / loss.f_scale)
-        s = np.sqrt(1.0 + ratio * ratio)
-        # One division for 1 / s and for 1 / (1 + s), in which s - 1 = (r / c)**2 / (s + 1) keeps its digits.
-        inverse = 1.0 / (s * (1.0 + s))
+        square = 1.0 + ratio * ratio
+        s = np.sqrt(square)
+        # One division, by s * (1 + s), gives 1 / s and 1 / (1 + s). With the latter, s - 1 = (r / c)**2 / (s + 1)
+        # keeps its digits.
+        inverse = 1.0 / (square + s)
         weight = inverse * (1.0 + s)
         value = 2.0 * residual * residual * (inverse * s)
         return value, 2.0 * weight * residual, 2.0 * weight * weight * weight, weight
