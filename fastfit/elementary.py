@@ -13,7 +13,12 @@ import numpy as np
 _LOG_OF_2 = math.log(2.0)
 # (artanh(s) / s - 1) / s**2 as a polynomial in s**2: interpolated in 40 digits at the Chebyshev nodes of s up to
 # (sqrt(2) - 1) / (sqrt(2) + 1). Its error, times s**2, is 5e-18.
-_C0, _C1, _C2, _C3 = 0.3333333333333335, 0.19999999999949752, 0.14285714312987743, 0.1111110556739754
+_C0, _C1, _C2, _C3 = (
+    0.3333333333333335,
+    0.19999999999949752,
+    0.14285714312987743,
+    0.1111110556739754,
+)
 _C4, _C5, _C6 = 0.09091444562630861, 0.07665860800278021, 0.07308224842521703
 _EXPONENT = 0x7FF0 << 48
 _ROOT_OF_HALF = int(np.float64(math.sqrt(0.5)).view(np.int64))

@@ -512,7 +512,7 @@ def test_too_few_steps_and_a_callback_that_stops() -> None:
         seen.append(state)
         return len(seen) == 2
 
-    fit = ff.fit_line(x, y, loss=ff.Huber(0.05 * c), solver=ff.Newton(callback=stop))
+    fit = ff.fit_line(x, y, loss=ff.Huber(0.01 * c), solver=ff.Newton(callback=stop))
     assert fit.status is ff.Status.STOPPED
     assert [state.iteration for state in seen] == [1, 2]
     assert seen[-1].slope == pytest.approx(fit.slope, rel=1e-12)

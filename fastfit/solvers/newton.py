@@ -43,7 +43,7 @@ _COLLAPSE = 0.25
 _BLUNT = 4.0
 # Losses that lead to one that is not convex: where they bend at first, in scales, and how much further off each does
 # than the next.
-_BLUNTEST, _SHARPER = 8.0, 1.5
+_BLUNTEST, _SHARPER = 4.0, 1.5
 # Safe steps are short where hardly a point is within f_scale. As long as they keep their promise, so much longer ones.
 _STRETCH = 4.0
 # Second derivatives are trusted where they are at least this share of the safe ones, and lower the loss by at least
@@ -139,9 +139,10 @@ class Newton:
             return start._replace(message=message, f_scale=on_all.f_scale or 0.0, at_end=here)
         raw = Axes.raw(frame)
         observer = Observer(self.record_every, self.callback, raw, fit_intercept)
-        begin = _on_few(points, loss, line, fit_intercept)
+        least_squares = _Begin(line, math.sqrt(start.loss))
+        begin = _on_few(points, loss, least_squares, fit_intercept)
         if begin is None:
-            begin = on_all.begin(line)
+            begin = on_all.begin(least_squares)
         else:
             on_all.scale_tol = _SCALE_TOL_OF_MANY
         end = on_all.descend(begin, observer)
@@ -207,7 +208,9 @@ class _End(NamedTuple):
     scale: float
 
 
-def _on_few(points: Points, loss: RobustLoss, line: Line, fit_intercept: bool) -> _Begin | None:
+def _on_few(
+    points: Points, loss: RobustLoss, least_squares: _Begin, fit_intercept: bool
+) -> _Begin | None:
     """Return the solution for a part of the points; None if there are few anyway, or the part will not do."""
     if points.n_points < _FEW:
         return None
@@ -215,7 +218,7 @@ def _on_few(points: Points, loss: RobustLoss, line: Line, fit_intercept: bool) -
     if few is None or not few.moments().determine_line(fit_intercept=fit_intercept):
         return None
     on_few = _Descent(few, loss, fit_intercept, _FEW_TOL, _FEW_STEPS, _FEW_SCALE_TOL)
-    end = on_few.descend(on_few.begin(line))
+    end = on_few.descend(on_few.begin(least_squares))
     # Of normal residuals, the median is known to 1.2 / sqrt(n), relatively: narrower bounds are read faster.
     return _Begin(end.line, end.scale, 2.6 / math.sqrt(few.n_points))
 
@@ -241,26 +244,26 @@ class _Descent:
         # In the frame; None for "mad".
         self.f_scale = None if loss.f_scale == "mad" else scale_of(points, loss, self.ruler)
 
-    def begin(self, line: Line) -> _Begin:
-        """Return where to begin: this line or, if the loss is not convex, the best of three minima.
+    def begin(self, least_squares: _Begin) -> _Begin:
+        """Return where to begin: least squares or, if the loss is not convex, the best of three minima.
 
-        These are the one downhill from Huber's solution of the same scale, the one from this line, and the one that
+        These are the one downhill from Huber's solution of the same scale, the one from least squares, and the one that
         losses lead to which are blunt first and then ever sharper.
         """
-        begin = _Begin(line, self._scale_of(line))
         if self._loss.is_convex:
-            return begin
+            return least_squares
+        line = least_squares.line
         tuning = self._loss.tuning
         huber = copy.copy(self)
         huber._loss = Huber()
         if self.f_scale is not None:
             huber.f_scale = self.f_scale * (Huber.tuning / tuning)
-        end = huber.descend(begin)
+        end = huber.descend(least_squares)
         scale = end.scale if self.f_scale is None else self.f_scale / tuning
         if scale == 0.0:
             return _Begin(end.line, scale)
         f_scale = tuning * scale
-        sharper, blunt = line, _BLUNTEST * tuning * begin.scale
+        sharper, blunt = line, _BLUNTEST * tuning * least_squares.scale
         while blunt > _SHARPER * f_scale:
             sharper = self._minimum(sharper, blunt, _NEAR).line
             blunt /= _SHARPER
@@ -330,6 +333,10 @@ class _Descent:
             scale = found.scale
             # As flat as can be: what is left may be nothing.
             found = most._minimum(found.line, Tukey.tuning * scale, math.ulp(0.0))
+            assert found.here.bound is not None
+            bound = self.ruler.standard.curvature_from_frame(found.here.bound)
+            if self.ruler.is_singular(bound):  # most have one and the same x
+                return end
             own = self._scale_of(found.line)
             if own <= max(self._least_scale(found.line), _NOTHING):
                 here = found.here._replace(loss=0.0)
