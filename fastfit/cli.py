@@ -18,7 +18,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from fastfit import __version__, worked_example
 from fastfit.fit import fit_line
-from fastfit.losses import LOSSES, Loss, RobustLoss
+from fastfit.losses import LOSSES, Loss, RobustLoss, as_loss
 from fastfit.points.files import read_columns
 from fastfit.result import ConvergenceWarning, Iterate, LineFit
 from fastfit.solvers.base import Solver
@@ -49,16 +49,6 @@ class SolverName(StrEnum):
     EXACT = "exact"
     GRADIENT_DESCENT = "gradient_descent"
     NEWTON = "newton"
-
-
-class LossName(StrEnum):
-    """What a residual costs."""
-
-    SQUARED_ERROR = "squared_error"
-    HUBER = "huber"
-    SOFT_L1 = "soft_l1"
-    CAUCHY = "cauchy"
-    TUKEY = "tukey"
 
 
 class Passes(StrEnum):
@@ -141,13 +131,13 @@ def _f_scale(text: str) -> float | str:
         return text  # "mad", or an error that the loss words
 
 
-def _loss(name: LossName, f_scale: str | None) -> Loss:
+def _loss(name: str, f_scale: str | None) -> Loss:
     """Return the loss with the scale that was given, or raise if it has none."""
-    loss = LOSSES[name.value]()
+    loss = as_loss(name)
     if f_scale is None:
         return loss
     if not isinstance(loss, RobustLoss):
-        raise ValueError(f"--f-scale must be left out with --loss {name.value}, which has none")
+        raise ValueError(f"--f-scale must be left out with --loss {name}, which has none")
     return type(loss)(_f_scale(f_scale))
 
 
@@ -194,8 +184,12 @@ def fit(
         bool, typer.Option(help="Fit an intercept; without, the line passes the origin.")
     ] = True,
     loss: Annotated[
-        LossName, typer.Option(help="What a residual costs: squared, or a robust loss.")
-    ] = LossName.SQUARED_ERROR,
+        str,
+        typer.Option(
+            help=f"What a residual costs: {', '.join(LOSSES)}; robust but for the first.",
+            metavar="NAME",
+        ),
+    ] = "squared_error",
     f_scale: Annotated[
         str | None,
         typer.Option(
