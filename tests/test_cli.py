@@ -301,6 +301,7 @@ def test_f_scale_and_newton_on_the_command_line(csv: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--loss", "hubert"], "loss must be 'squared_error' or 'huber' or"),
         (
             ["--f-scale", "2"],
             "--f-scale must be left out with --loss squared_error, which has none",

@@ -19,7 +19,7 @@ from fastfit.result import History, Status
 from fastfit.solvers.base import Solution
 from fastfit.solvers.convergence import Ruler
 from fastfit.solvers.newton import Newton, huber_line, require_points, scale_of
-from fastfit.solvers.observer import Callback, Observer
+from fastfit.solvers.observer import Callback, Observer, check_watchers
 from fastfit.validation import finite_number, positive_integer, require_one_of, true_or_false
 
 
@@ -95,10 +95,7 @@ class GradientDescent:
         true_or_false(self.standardize, "standardize")
         positive_integer(self.max_iter, "max_iter")
         finite_number(self.tol, "tol", "a finite number of at least 0", above=-math.ulp(0.0))
-        if self.record_every is not None:
-            positive_integer(self.record_every, "record_every")
-        if self.callback is not None and not callable(self.callback):
-            raise TypeError(f"callback must be callable or None; got {self.callback!r}")
+        check_watchers(self.record_every, self.callback)
         require_one_of(self.passes, ("auto", "samples", "moments"), "passes")
 
     def solve(self, points: Points, loss: Loss, *, fit_intercept: bool = True) -> Solution:

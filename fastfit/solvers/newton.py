@@ -15,7 +15,7 @@ from fastfit.result import Status
 from fastfit.solvers.base import Solution
 from fastfit.solvers.convergence import SMALLEST, Ruler
 from fastfit.solvers.exact import Exact
-from fastfit.solvers.observer import Callback, Observer
+from fastfit.solvers.observer import Callback, Observer, check_watchers
 from fastfit.solvers.scale import ScaleSearch
 from fastfit.validation import finite_number, positive_integer
 
@@ -114,10 +114,7 @@ class Newton:
     def __post_init__(self) -> None:
         positive_integer(self.max_iter, "max_iter")
         finite_number(self.tol, "tol", "a finite number of at least 0", above=-math.ulp(0.0))
-        if self.record_every is not None:
-            positive_integer(self.record_every, "record_every")
-        if self.callback is not None and not callable(self.callback):
-            raise TypeError(f"callback must be callable or None; got {self.callback!r}")
+        check_watchers(self.record_every, self.callback)
 
     def solve(self, points: Points, loss: Loss, *, fit_intercept: bool = True) -> Solution:
         """Return the line of least loss, or the last, with the status that says which.

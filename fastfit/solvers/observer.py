@@ -7,8 +7,17 @@ from typing import Any
 
 from fastfit.coordinates import Axes, Evaluation
 from fastfit.result import History, Iterate
+from fastfit.validation import positive_integer
 
 Callback = Callable[[Iterate], Any]
+
+
+def check_watchers(record_every: Any, callback: Any) -> None:
+    """Raise TypeError or ValueError if these options are not what they must be."""
+    if record_every is not None:
+        positive_integer(record_every, "record_every")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable or None; got {callback!r}")
 
 
 class Observer:
