@@ -212,7 +212,10 @@ class ArrayPoints:
         few._repeats, few._kept = None, None
         few._moments, few._mean_weight = None, None
         few.n_passes = few.n_omitted = 0
-        few.moments()
+        try:
+            few.moments()
+        except ValueError:  # too far apart without the others
+            return None
         return few if few.frame == self.frame else None
 
     def residuals(self, slope: DoubleDouble, level: DoubleDouble) -> Residuals:

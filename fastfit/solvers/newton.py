@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fastfit.coordinates import Axes, Evaluation, Symmetric, times_power_of_two
+from fastfit.coordinates import Axes, Evaluation, times_power_of_two
 from fastfit.double_double import ZERO, DoubleDouble
 from fastfit.losses import MAD_TO_STD, Huber, Loss, RobustLoss, SquaredError, Tukey
 from fastfit.points.base import Points
@@ -17,9 +17,8 @@ from fastfit.solvers.convergence import SMALLEST, Ruler
 from fastfit.solvers.exact import Exact
 from fastfit.solvers.observer import Callback, Observer, check_watchers
 from fastfit.solvers.scale import ScaleSearch
+from fastfit.solvers.steps import End, Line, Minimiser
 from fastfit.validation import finite_number, positive_integer
-
-Line = tuple[float, float]
 
 # The first fit is to so many points, or to a 32nd of them: it should cost little, and stay in cache.
 _FEW, _SHARE = 65_536, 32
@@ -39,16 +38,13 @@ _OF_Y = 2.0**-62
 _NOTHING = 1e-300
 # Where the scale is to shrink to less than this at once, it may be that of other points than most.
 _COLLAPSE = 0.25
+# What tol=0 stands for until the scale is known.
+_TOL = 1e-10
 # A loss this many times blunter than wanted leads close enough.
 _BLUNT = 4.0
 # Losses that lead to one that is not convex: where they bend at first, in scales, and how much further off each does
 # than the next.
 _BLUNTEST, _SHARPER = 4.0, 1.5
-# Safe steps are short where hardly a point is within f_scale. As long as they keep their promise, so much longer ones.
-_STRETCH = 4.0
-# Second derivatives are trusted where they are at least this share of the safe ones, and lower the loss by at least
-# this share of what they promise.
-_LEAST_SHARE, _LEAST_PROMISE = 1e-3, 0.1
 
 _PERFECT = " The line of least squares meets every point to rounding."
 _NO_SCALE = (
@@ -142,9 +138,9 @@ class Newton:
             begin = on_all.begin(least_squares)
         else:
             on_all.scale_tol = _SCALE_TOL_OF_MANY
-        end = on_all.descend(begin, observer)
+        end, scale = on_all.descend(begin, observer)
         require_points(end.here, on_all.ruler, loss)
-        no_scale = on_all.f_scale is None and end.scale == 0.0
+        no_scale = on_all.f_scale is None and scale == 0.0
         message = end.status.value + (_NO_SCALE if no_scale else "")
         return Solution(
             DoubleDouble(end.line[0]),
@@ -154,7 +150,7 @@ class Newton:
             end.status,
             message,
             observer.history(end.n_iter, end.line, end.here),
-            on_all.f_scale or loss.tuning * end.scale,
+            on_all.f_scale or loss.tuning * scale,
             end.here,
         )
 
@@ -195,16 +191,6 @@ class _Begin(NamedTuple):
     reach: float = _FIRST_CHANGE
 
 
-class _End(NamedTuple):
-    """Where a descent ended, and the scale of residuals there, as far as it was looked for; 0 for none."""
-
-    line: Line
-    here: Evaluation
-    n_iter: int
-    status: Status
-    scale: float
-
-
 def _on_few(
     points: Points, loss: RobustLoss, least_squares: _Begin, fit_intercept: bool
 ) -> _Begin | None:
@@ -215,9 +201,9 @@ def _on_few(
     if few is None or not few.moments().determine_line(fit_intercept=fit_intercept):
         return None
     on_few = _Descent(few, loss, fit_intercept, _FEW_TOL, _FEW_STEPS, _FEW_SCALE_TOL)
-    end = on_few.descend(on_few.begin(least_squares))
+    end, scale = on_few.descend(on_few.begin(least_squares))
     # Of normal residuals, the median is known to 1.2 / sqrt(n), relatively: narrower bounds are read faster.
-    return _Begin(end.line, end.scale, 2.6 / math.sqrt(few.n_points))
+    return _Begin(end.line, scale, 2.6 / math.sqrt(few.n_points))
 
 
 class _Descent:
@@ -232,12 +218,12 @@ class _Descent:
         max_iter: int,
         scale_tol: float = _SCALE_TOL,
     ) -> None:
-        self._points, self._loss, self._fit_intercept = points, loss, fit_intercept
-        self._tol, self._max_iter, self.scale_tol = tol, max_iter, scale_tol
+        self._points, self._loss, self._tol, self.scale_tol = points, loss, tol, scale_tol
         frame = points.frame
         spread = points.moments().seen_from(frame)
         standard = (Axes.standard if fit_intercept else Axes.through_origin)(frame, spread)
         self.ruler = Ruler(spread, standard, fit_intercept)
+        self._minimiser = Minimiser(points, self.ruler, max_iter)
         # In the frame; None for "mad".
         self.f_scale = None if loss.f_scale == "mad" else scale_of(points, loss, self.ruler)
 
@@ -249,26 +235,26 @@ class _Descent:
         """
         if self._loss.is_convex:
             return least_squares
-        line = least_squares.line
-        tuning = self._loss.tuning
-        huber = copy.copy(self)
-        huber._loss = Huber()
+        line, tuning = least_squares.line, self._loss.tuning
+        huber = self._with(Huber())
         if self.f_scale is not None:
             huber.f_scale = self.f_scale * (Huber.tuning / tuning)
-        end = huber.descend(least_squares)
-        scale = end.scale if self.f_scale is None else self.f_scale / tuning
+        of_huber, scale = huber.descend(least_squares)
+        if self.f_scale is not None:
+            scale = self.f_scale / tuning
         if scale == 0.0:
-            return _Begin(end.line, scale)
+            return _Begin(of_huber.line, scale)
         f_scale = tuning * scale
         sharper, blunt = line, _BLUNTEST * tuning * least_squares.scale
         while blunt > _SHARPER * f_scale:
             sharper = self._minimum(sharper, blunt, _NEAR).line
             blunt /= _SHARPER
-        ends = [self._minimum(each, f_scale, self._tol) for each in (end.line, line, sharper)]
+        starts = (of_huber.line, line, sharper)
+        ends = [self._minimum(each, f_scale, self._tol or _TOL) for each in starts]
         return _Begin(min(ends, key=lambda end: end.here.loss).line, scale)
 
-    def descend(self, begin: _Begin, observer: Observer | None = None) -> _End:
-        """Return the minimum downhill from a line, and the scale, which is that of the minimum."""
+    def descend(self, begin: _Begin, observer: Observer | None = None) -> tuple[End, float]:
+        """Return the minimum downhill from a line, and the scale of its residuals if it was looked for."""
         if self.f_scale is None:
             return self._with_own_scale(begin, observer)
         line, f_scale = begin.line, self._loss.tuning * begin.scale
@@ -276,74 +262,76 @@ class _Descent:
         while f_scale > _BLUNT * self.f_scale:
             line = self._minimum(line, f_scale, _NEAR).line
             f_scale /= _BLUNT
-        return self._minimum(line, self.f_scale, self._tol, observer)._replace(scale=begin.scale)
+        return self._minimum(line, self.f_scale, self._tol, observer), begin.scale
 
-    def _with_own_scale(self, begin: _Begin, observer: Observer | None) -> _End:
-        """Return the minimum downhill from a line, of the scale that is its own."""
+    def _with_own_scale(self, begin: _Begin, observer: Observer | None) -> tuple[End, float]:
+        """Return the minimum downhill from a line, of the scale that is its own; 0 for none."""
         line, scale, reach = begin
         scale = max(scale or self._scale_of(line), self._least_scale(line))
-        if (
-            scale < SMALLEST * self.ruler.standard.v_unit
-        ):  # there is a majority without one; come from afar
-            scale = self.ruler.standard.v_unit
+        if scale < SMALLEST * self.ruler.standard.v_unit:
+            scale = self.ruler.standard.v_unit  # most points seem to have none: come from afar
         end = self._minimum(line, self._loss.tuning * scale, _NEAR)
         # Close to the minimum, a step needs no look at what it has done. The scale is measured behind it.
-        line, n_iter = end.line, end.n_iter
-        if moves := self._moves(end.line, end.here):
-            line, n_iter = moves[0].line, n_iter + 1
+        line, n_iter = self._minimiser.step(end), end.n_iter + 1
         scale = self._scale_of(line, scale, reach)
         search = ScaleSearch(self.scale_tol)
         for _ in range(_MOST_SCALES):
-            least = self._least_scale(line)
-            scale = max(scale, least)
+            scale = max(scale, self._least_scale(line))
             if observer is not None:
                 observer.restart()
-            f_scale = self._loss.tuning * scale
-            end = self._minimum(line, f_scale, self._tol, observer, n_iter, scale)
+            end = self._minimum(
+                line, self._loss.tuning * scale, self._tol or _TOL, observer, n_iter
+            )
             line, n_iter = end.line, end.n_iter
             if end.status is not Status.CONVERGED:
-                break
+                return end, scale
             own = self._scale_of(line, scale, max(_CHANGE, 5.0 / math.sqrt(self._points.n_points)))
             if search.is_settled(scale, own):
                 break
             trial = search.next(scale, own)
             if min(own, trial) < _COLLAPSE * scale:
-                most = self._of_most(end)
-                if most.scale == 0.0:
-                    return most
-                if most.scale < own:
-                    line, trial = most.line, most.scale
+                most, own_of_most = self._of_most(end, scale)
+                if own_of_most == 0.0:
+                    return most, 0.0
+                if own_of_most < own:
+                    line, trial = most.line, own_of_most
             scale = trial
-        return end
+        if self._tol == 0.0:
+            end = self._minimum(line, self._loss.tuning * scale, 0.0, observer, n_iter)
+        return end, scale
 
     def _least_scale(self, line: Line) -> float:
         """Return the scale of residuals that are rounding, of them or of y."""
         of_y = _OF_Y * abs(self._points.frame.y_center.high)
         return max(4.0 * self.ruler.rounding(line), of_y)
 
-    def _of_most(self, end: _End) -> _End:
-        """Return the line of most points, by a loss that the others do not count for, and its scale, or 0 for none."""
-        most = copy.copy(self)
-        most._loss = Tukey()
+    def _of_most(self, end: End, scale: float) -> tuple[End, float]:
+        """Return the line of most points, by a loss that the others do not count for, and its scale, or 0 for none.
+
+        If most have one and the same x, that is no line, and none is better than the one there is.
+        """
+        most = self._with(Tukey())
         found = end
         while True:
-            scale = found.scale
             # As flat as can be: what is left may be nothing.
             found = most._minimum(found.line, Tukey.tuning * scale, math.ulp(0.0))
-            assert found.here.bound is not None
-            bound = self.ruler.standard.curvature_from_frame(found.here.bound)
-            if self.ruler.is_singular(bound):  # most have one and the same x
-                return end
+            if not self._minimiser.counts_enough(found.here):
+                return end, math.inf
             own = self._scale_of(found.line)
             if own <= max(self._least_scale(found.line), _NOTHING):
                 here = found.here._replace(loss=0.0)
-                found = found._replace(here=here, status=Status.CONVERGED, scale=0.0)
-                return found._replace(n_iter=end.n_iter + found.n_iter)
+                return End(found.line, here, end.n_iter + found.n_iter, Status.CONVERGED), 0.0
             if own < SMALLEST * self.ruler.standard.v_unit:
                 raise ValueError(_TOO_FAR_APART)
-            found = found._replace(scale=own)
             if own > _COLLAPSE * scale:
-                return found
+                return found, own
+            scale = own
+
+    def _with(self, loss: RobustLoss) -> _Descent:
+        """Return the same with another loss."""
+        other = copy.copy(self)
+        other._loss = loss
+        return other
 
     def _scale_of(self, line: Line, guess: float | None = None, reach: float = 0.0) -> float:
         """Return 1.4826 times the median absolute residual, expected within a share ``reach`` of a guess."""
@@ -360,83 +348,7 @@ class _Descent:
         tol: float,
         observer: Observer | None = None,
         n_iter: int = 0,
-        scale: float = 0.0,
-    ) -> _End:
-        """Return the minimum downhill from a line."""
+    ) -> End:
+        """Return the minimum downhill from a line, of the loss with this ``f_scale``."""
         loss = self._loss._replace(f_scale=f_scale)
-        last = n_iter + self._max_iter
-        size = tol * min(f_scale, self.ruler.standard.v_unit)
-        here = self._points.evaluate(loss, *line, curvature=True)
-        stretch = 1.0
-        while True:
-            status = None
-            if tol > 0 and self.ruler.is_flat(here, max(size, self._unseen(line, here))):
-                status = Status.CONVERGED
-            if observer is not None and observer.looks and observer.sees(n_iter, line, here):
-                status = status or Status.STOPPED
-            if status is None and n_iter >= last:
-                status = Status.MAX_ITER
-            if status is not None:
-                return _End(line, here, n_iter, status, scale)
-            for move in self._moves(line, here, stretch):
-                there = self._points.evaluate(loss, *move.line, curvature=True)
-                if not self.ruler.has_grown(there.loss, here.loss - move.fall, move.line, 1e-14):
-                    # After a safe step, a longer one; after that failed, a safe one and another that is no longer.
-                    stretch = move.stretch * _STRETCH if move.stretch >= stretch else 1.0
-                    line, here = move.line, there
-                    break
-            else:
-                if tol > 0:
-                    return _End(line, here, n_iter, Status.STALLED, scale)
-            n_iter += 1
-
-    def _unseen(self, line: Line, here: Evaluation) -> float:
-        """Return the size of residuals that rounding makes of nothing, where points count as they do here."""
-        assert here.bound is not None
-        return self.ruler.rounding(line) * 0.5 * here.bound.level_level
-
-    def _moves(self, line: Line, here: Evaluation, stretch: float = 1.0) -> list[_Move]:
-        """Return where to go from here: best first, safest last, and so many times further in between."""
-        assert here.curvature is not None
-        assert here.bound is not None
-        axes = self.ruler.standard
-        gradient = axes.gradient_from_frame(here.grad_slope, here.grad_level)
-        curvature = axes.curvature_from_frame(here.curvature)
-        bound = axes.curvature_from_frame(here.bound)
-        if self.ruler.is_singular(bound):
-            return []
-        # By second derivatives or not, how far, and what share of what a step promises it must keep.
-        ways = [(curvature, 0.0, _LEAST_PROMISE)] if self._is_trusted(curvature, bound) else []
-        ways += [(bound, each, 0.0) for each in dict.fromkeys((stretch, 1.0))]
-        moves = []
-        for matrix, reach, least in ways:
-            p, q = (part * (reach or 1.0) for part in self._solved(matrix, gradient))
-            turn, rise = axes.step_to_frame(-p, -q)
-            moved = line[0] + turn, line[1] + rise
-            if not self._fit_intercept:
-                moved = axes.through_origin_in_frame(moved[0])
-            if moved != line:
-                promise = 0.5 * (p * gradient[0] + q * gradient[1]) * axes.v_unit * axes.v_unit
-                moves.append(_Move(moved, least * promise, reach))
-        return moves
-
-    def _solved(self, matrix: Symmetric, gradient: tuple[float, float]) -> tuple[float, float]:
-        if self._fit_intercept:
-            return matrix.solve(*gradient)
-        return gradient[0] / matrix.slope_slope, 0.0
-
-    def _is_trusted(self, curvature: Symmetric, bound: Symmetric) -> bool:
-        """Whether second derivatives are positive in every direction, and no mere rounding."""
-        pairs = zip(curvature, bound, strict=True)
-        left = Symmetric(*(own - _LEAST_SHARE * most for own, most in pairs))
-        if self._fit_intercept:
-            return left.level_level > 0.0 and left.determinant > 0.0
-        return left.slope_slope > 0.0
-
-
-class _Move(NamedTuple):
-    """A line to go to, by how much the loss must fall, and how many times a safe step it is; 0 for no such step."""
-
-    line: Line
-    fall: float
-    stretch: float
+        return self._minimiser.minimum(loss, line, tol, observer, n_iter)
