@@ -21,7 +21,7 @@ from sklearn.utils.estimator_checks import check_estimator, estimator_checks_gen
 import fastfit as ff
 from fastfit.estimator import LineRegressor
 from fastfit.losses import LOSSES
-from tests.conftest import Script
+from tests.conftest import COMPILED, Script
 
 Points = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
@@ -59,7 +59,7 @@ def require_every_check(estimator: Any, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     "estimator",
     [
-        *(LineRegressor(loss=name) for name in LOSSES),
+        *(LineRegressor(loss=name, backend="numba" if COMPILED else "numpy") for name in LOSSES),
         LineRegressor(solver="gradient_descent"),
         LineRegressor(fit_intercept=False, n_threads=1),
         LineRegressor(backend="numpy"),

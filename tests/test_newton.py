@@ -142,7 +142,7 @@ def test_flights(name: str) -> None:
 @pytest.mark.parametrize("name", ROBUST)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_mad_is_that_of_the_line_found(name: str, weighted: bool, backend: Any) -> None:
-    for seed in range(20):
+    for seed in range(20 if COMPILED else 4):
         x, y, _ = problem(seed)
         rng = np.random.default_rng(seed)
         w = rng.integers(0, 3, size=x.size) if weighted else None
@@ -224,7 +224,7 @@ def test_without_intercept(name: str, backend: Any) -> None:
 
 @pytest.mark.parametrize("name", ROBUST)
 def test_the_loss_never_rises(name: str) -> None:
-    for seed in range(40):
+    for seed in range(40 if COMPILED else 4):
         x, y, c = problem(seed)
         fit = ff.fit_line(x, y, loss=ROBUST[name](0.1 * c), solver=ff.Newton(record_every=1))
         assert fit.history is not None
@@ -289,7 +289,7 @@ def test_gross_outliers_to_one_side(name: str) -> None:
     clean = ff.fit_line(x, y)
     outliers = rng.random(n) < 0.3
     y[outliers] += 50.0 + 10.0 * rng.random(int(outliers.sum()))
-    assert abs(ff.fit_line(x, y).intercept - 1.0) > 1000 * clean.intercept_stderr
+    assert abs(ff.fit_line(x, y).intercept - 1.0) > 100 * clean.intercept_stderr
     fit = ff.fit_line(x, y, loss=name)
     if name == "tukey":
         assert abs(fit.slope - 2.0) < 3 * clean.stderr

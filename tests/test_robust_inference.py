@@ -108,7 +108,7 @@ def test_line_and_scale_are_those_of_statsmodels(name: str) -> None:
 @pytest.mark.parametrize("name", ["huber", "tukey"])
 def test_errors_are_those_of_statsmodels(name: str) -> None:
     """Its formulas assume one spread of all residuals, ours does not: the same where it holds, but for chance."""
-    x, y = points(40_000 if COMPILED else 10_000)
+    x, y = points(40_000 if COMPILED else 4_000)
     norm, tuning = NORMS[name]
     model = sm.RLM(y, sm.add_constant(x), M=norm(**{tuning: ROBUST[name].tuning}))
     for cov in ("H1", "H2", "H3"):
@@ -117,7 +117,7 @@ def test_errors_are_those_of_statsmodels(name: str) -> None:
         np.testing.assert_allclose([fit.intercept, fit.slope], theirs.params, rtol=1e-6)
         # The kurtosis of x and of the bent residuals over the root of n: 1 %.
         errors = [fit.intercept_stderr, fit.stderr]
-        np.testing.assert_allclose(errors, theirs.bse, rtol=0.025)
+        np.testing.assert_allclose(errors, theirs.bse, rtol=0.025 if COMPILED else 0.08)
 
 
 @pytest.mark.parametrize("name", ROBUST)
@@ -129,7 +129,7 @@ def test_errors_are_the_scatter_of_repeated_experiments(name: str, spread: str) 
     lines, errors = [], []
     for _ in range(400 if COMPILED else 100):
         y = 2 * x + 1 + size * rng.standard_t(3, size=200)
-        fit = ff.fit_line(x, y, loss=name)
+        fit = ff.fit_line(x, y, loss=name, backend="numba" if COMPILED else "numpy")
         lines.append((fit.slope, fit.intercept))
         errors.append((fit.stderr, fit.intercept_stderr))
     # A standard deviation of 400 numbers is known to 3.5 %.

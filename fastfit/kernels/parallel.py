@@ -373,8 +373,8 @@ def _compiled(function: Any, key: tuple[Any, ...], *arguments: Any) -> Any:
 
 
 def _in_floats(function: Callable[..., Any], *arguments: Any) -> tuple[float, ...]:
-    """Return what a function that is not compiled returns in the numbers that compiled code returns."""
-    return tuple(map(float, function(*arguments)))
+    """Return what a function that is not compiled returns, if anything, in the numbers that compiled code returns."""
+    return tuple(map(float, function(*arguments) or ()))
 
 
 def _agrees(
