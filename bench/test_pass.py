@@ -82,7 +82,7 @@ def test_gather(benchmark: Any, share: float, n: int) -> None:
     arguments: Any = (x, y, None, CENTER, (*LINE, float(low), float(high)), 1 << 18)
     found = benchmark(parallel.gather, *arguments)
     # Residuals on the bounds may be rounded to either side.
-    assert abs(found.within - share * n) <= 3
+    assert abs(found.up_to - found.below - share * n) <= 3
     assert found.is_complete
     _note(benchmark, x, y, lambda: parallel.gather(*arguments))
 

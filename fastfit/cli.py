@@ -151,13 +151,14 @@ def _solver(name: SolverName, loss: Loss, given: dict[str, Any]) -> Solver:
             name = SolverName.GRADIENT_DESCENT if given else SolverName.EXACT
     if name is SolverName.GRADIENT_DESCENT:
         return GradientDescent(**given)
-    if name is SolverName.NEWTON and of_newton:
+    exact = name is SolverName.EXACT or not isinstance(loss, RobustLoss)
+    if name is SolverName.NEWTON and of_newton and not (exact and given):
         return Newton(**given)
     if given:
-        wrong = given if name is SolverName.EXACT else set(given) - _OF_NEWTON
+        wrong = set(given) if exact else set(given) - _OF_NEWTON
         options = ", ".join("--" + option.replace("_", "-") for option in given if option in wrong)
         options = options.replace("--rng", "--seed")
-        why = "which takes no steps" if name is SolverName.EXACT else "which has no such options"
+        why = "which takes no steps" if exact else "which has no such options"
         raise ValueError(f"{options} must be left out with --solver {name.value}, {why}")
     return Exact()
 
@@ -236,7 +237,11 @@ def fit(
     as_json: JsonOption = False,
     plot: PlotOption = None,
     bands: Annotated[
-        bool, typer.Option("--bands", help="Draw 95 % confidence and prediction bands.")
+        bool,
+        typer.Option(
+            "--bands",
+            help="Draw 95 % confidence and prediction bands; of a robust line, the former.",
+        ),
     ] = False,
 ) -> None:
     """Fit a line to two columns of a file, by least squares or by a robust loss.

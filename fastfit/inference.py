@@ -20,6 +20,8 @@ from fastfit.losses import SquaredError
 from fastfit.moments import Moments
 from fastfit.validation import Shifted
 
+# Points less parameters that are left to tell of errors; a whole point but for one that is bent hard.
+_LEAST_LEFT = 0.1
 _MISSING = "intervals and p-values need SciPy: pip install 'fastfit[stats]'"
 
 
@@ -229,7 +231,9 @@ class RobustInference(Inference):
     residuals nor that they are as large everywhere. Huber, "The behavior of maximum likelihood estimates under
     nonstandard conditions" (Fifth Berkeley Symposium, 1967); White, "A heteroskedasticity-consistent covariance matrix
     estimator" (Econometrica 48, 1980); the factor is that of Hinkley, "Jackknifing in unbalanced situations"
-    (Technometrics 19, 1977). The scale of ``f_scale="mad"`` is taken as known.
+    (Technometrics 19, 1977). The scale of ``f_scale="mad"`` is taken as known. This makes no difference where residuals
+    are symmetric, nor to the slope; but where they are as skewed as an exponential distribution, the error of the
+    intercept is 1.2 to 1.4 times too small. Points that determine the line and no more leave no errors.
 
     Parameters
     ----------
@@ -273,7 +277,10 @@ class RobustInference(Inference):
         )
         self._x_unit = axes.u_unit
         self._variance = Symmetric(math.nan, math.nan, math.nan)
-        if converged and self.n_dof > 0.0:
+        assert at_end.bound is not None
+        # How many points count; those that only determine the line tell nothing of its errors.
+        counted = 0.5 * at_end.bound.level_level * repeats
+        if converged and min(self.n_dof, counted - (repeats - self.n_dof)) > _LEAST_LEFT:
             assert at_end.curvature is not None
             assert at_end.scatter is not None
             curvature = axes.curvature_from_frame(at_end.curvature)

@@ -34,8 +34,7 @@ class Objective:
         self._scaled = loss  # in the frame
         self.loss = loss
         self.n_points = points.n_points
-        self._last: tuple[float, float] | None = None
-        self._found = Evaluation(np.nan, np.nan, np.nan)
+        self._last = (np.nan, np.nan), Evaluation(np.nan, np.nan, np.nan)
         if isinstance(loss, RobustLoss):
             spread = points.moments().seen_from(points.frame)
             ruler = Ruler(spread, Axes.standard(points.frame, spread), True)
@@ -87,14 +86,15 @@ class Objective:
             )
         slope, intercept = map(float, values)
         # A minimiser that asks for value and gradient one by one asks twice for the same line.
-        if self._last != (slope, intercept):
+        last, found = self._last
+        if last != (slope, intercept):
             frame = self._points.frame
             in_frame = times_power_of_two(slope, frame.y_exponent - frame.x_exponent)
             shifted = times_power_of_two(intercept, frame.y_exponent)
             level = frame.level(DoubleDouble(in_frame), DoubleDouble(shifted)).high
-            self._found = self._points.evaluate(self._scaled, in_frame, level)
-            self._last = slope, intercept
-        return self._found
+            found = self._points.evaluate(self._scaled, in_frame, level)
+            self._last = (slope, intercept), found
+        return found
 
 
 def objective(

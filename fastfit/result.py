@@ -29,9 +29,9 @@ class Status(Enum):
 
     CONVERGED = "Converged: the gradient is within tol of zero."
     MAX_ITER = (
-        "Not converged: max_iter steps were made before the gradient came within tol of zero. Raise max_iter, or "
-        "take fewer steps: a descent with learning_rate='auto' and standardize=True, the defaults, or Newton's method "
-        "with an f_scale that more residuals are below."
+        "Not converged: max_iter steps were made before the gradient came within tol of zero. Raise max_iter. "
+        "Descents take a few with learning_rate='auto' and standardize=True, the defaults; robust losses take more "
+        "the fewer residuals are below f_scale."
     )
     DIVERGED = (
         "Diverged: the loss grew, because the learning rate is too large for these data. Lower learning_rate, "
@@ -157,7 +157,7 @@ class LineFit:
         In units of y.
     loss : float
         The mean loss over the points, at this line; for least squares, the mean squared residual. It is 0 where
-        ``f_scale`` is.
+        ``f_scale`` is, but for rounding.
     n_points : int
         Points fitted.
     n_omitted : int
@@ -371,7 +371,9 @@ class LineFit:
                 if not math.isnan(error) and not self._inference.is_fixed(name):
                     rows[name] += f" +- {error:.3g}{ends[name]}"
         rows |= {
-            "R squared": f"{self.rsquared:.9g}",
+            "R squared"
+            if self.f_scale is None
+            else "R squared of least squares": f"{self.rsquared:.9g}",
             "residual std": f"{self.residual_std:.9g}",
             "mean loss": f"{self.loss:.12g}",
             **({} if self.f_scale is None else {"f_scale": f"{self.f_scale:.9g}"}),

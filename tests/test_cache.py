@@ -233,7 +233,7 @@ def test_wrong_code_that_gathers_is_compiled_anew(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(parallel._DRIVERS, ("gather", False), wrong)
     got = parallel.gather(*arguments)
     np.testing.assert_array_equal(got.values, expected.values)
-    assert (got.below, got.within) == (expected.below, expected.within) == (10.0, 11.0)
+    assert (got.below, got.up_to) == (expected.below, expected.up_to) == (10.0, 21.0)
     monkeypatch.setattr(parallel, "_ready", {})
     monkeypatch.setattr(parallel, "_compile", lambda *_, **__: wrong)
     with pytest.raises(RuntimeError, match="disagree with NumPy"):

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastfit.kernels import parallel, reference
-from fastfit.kernels.passes import BLOCK
+from fastfit.kernels.passes import BLOCK, Gathered
 from fastfit.points import arrays
 from fastfit.points.arrays import ArrayPoints
+from fastfit.points.median import weighted_median
 from fastfit.validation import columns
 from tests.conftest import COMPILED, needs_compiler
 
@@ -120,7 +121,7 @@ def test_gather(gather: Any, n: int, dtype: Any, weighted: bool) -> None:
     low, high = 3.25, 20.0
     inside = (low <= r) & (r <= high)
     found = gather(x, y, w, (1.0, 2.0), (0.5, 0.25, low, high), max(n, 1))
-    assert (found.below, found.within) == (k[r < low].sum(), k[inside].sum())
+    assert (found.below, found.up_to) == (k[r < low].sum(), k[r <= high].sum())
     # 64 parts have room for a 64th of all each, and one may have more.
     if found.is_complete:
         order = np.argsort(found.values)
@@ -128,6 +129,43 @@ def test_gather(gather: Any, n: int, dtype: Any, weighted: bool) -> None:
         if w is not None:
             assert found.weights.sum() == k[inside].sum()
     small = gather(x, y, w, (1.0, 2.0), (0.5, 0.25, low, high), 64)
-    assert (small.below, small.within) == (found.below, found.within)
+    assert (small.below, small.up_to) == (found.below, found.up_to)
     assert small.is_complete == (inside.sum() == small.values.size)
     assert np.isin(small.values, r[inside]).all()
+
+
+@pytest.mark.parametrize("weight", [0.7, 0.123, 1.0])
+@pytest.mark.parametrize("error", [0.0, 1e-13, -1e-13, 1e-9, -1e-9])
+def test_sums_that_are_rounded_end_the_search(weight: float, error: float) -> None:
+    """Half of the weight ends just at a gap, and no sum says so exactly."""
+    values = np.repeat([1.0, 2.0], 500)
+    seen: list[tuple[float, float]] = []
+
+    def gather(low: float, high: float) -> Gathered:
+        assert len(seen) < 100
+        seen.append((low, high))
+        inside = (low <= values) & (values <= high)
+        weights = np.full(np.count_nonzero(inside), weight)
+        below = weight * (1.0 + error) * np.count_nonzero(values < low)
+        up_to = weight * (1.0 + error) * np.count_nonzero(values <= high)
+        return Gathered(below, up_to, values[inside], weights, True)
+
+    for near in (None, (1.4, 1.6), (0.5, 1.5), (1.5, 2.5)):
+        seen.clear()
+        # Rounding of more than it knows of decides for either number.
+        expected = {1.5} if abs(error) < 1e-12 else {1.0, 1.5, 2.0}
+        assert weighted_median(gather, 1000 * weight, near) in expected
+
+
+def test_places_of_the_part_are_spread_over_all_points() -> None:
+    n = 100_000
+    points = ArrayPoints(columns(np.arange(n, dtype=float), np.arange(n, dtype=float)))
+    few = points.thinned(1000)
+    assert few is not None
+    assert few.n_points == 1000
+    assert (np.diff(few.x) > 0).all()
+    assert float(np.ptp(few.x)) > 0.99 * n
+    # Every residue is seen about as often.
+    counts = np.bincount(few.x.astype(int) % 10, minlength=10)
+    assert int(counts.min()) > 60
+    assert points.thinned(60_000) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from typing import Any
 
 import numpy as np
@@ -121,3 +122,12 @@ def test_bad_points() -> None:
     assert "Huber(f_scale=" in repr(
         ff.objective([1.0, 2.0, 3.0, 4.0], [2.0, 1.0, 3.0, 0.0], loss="huber")
     )
+
+
+def test_a_copy_goes_to_another_process() -> None:
+    x, y = points()
+    objective = ff.objective(x, y, loss="huber")
+    value, gradient = objective((1.5, 2.0))
+    again = pickle.loads(pickle.dumps(objective))
+    assert again((1.5, 2.0))[0] == value
+    np.testing.assert_array_equal(again((1.5, 2.0))[1], gradient)

@@ -265,13 +265,17 @@ def test_masked_points_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"loss": "huberish"}, ValueError, "loss must be 'squared_error'; got 'huberish'"),
-        ({"loss": 3}, TypeError, "loss must be 'squared_error' or such an object; got int 3"),
+        (
+            {"loss": "huberish"},
+            ValueError,
+            "loss must be 'squared_error' or 'huber' or .*; got 'huberish'",
+        ),
+        ({"loss": 3}, TypeError, "loss must be .* or 'tukey' or such an object; got int 3"),
         ({"loss": ff.SquaredError}, TypeError, "loss must be .* got type <class"),
         (
             {"solver": "sgd"},
             ValueError,
-            "solver must be 'auto' or 'exact' or 'gradient_descent'; got 'sgd'",
+            "solver must be 'auto' or 'exact' or 'gradient_descent' or 'newton'; got 'sgd'",
         ),
         ({"solver": None}, TypeError, "solver must be .* got NoneType None"),
         ({"solver": ff.GradientDescent}, TypeError, "solver must be .* got type <class"),

@@ -426,7 +426,7 @@ def _gathers_alike(
     driver(*sample, (0.25, -0.5), line_and_bounds, *into)
     got = reference.gathered(*into)
     expected = reference.gather(*sample, (0.25, -0.5), line_and_bounds, 3 * 6000)
-    if got.below != expected.below or got.within != expected.within or not got.is_complete:
+    if got.below != expected.below or got.up_to != expected.up_to or not got.is_complete:
         return False
     pairs = [np.array([g.values, *([] if w is None else [g.weights])]) for g in (got, expected)]
     one, other = (pair[:, np.lexsort(pair)] for pair in pairs)  # they come in no order

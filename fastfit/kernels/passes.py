@@ -207,12 +207,13 @@ class ResidualSums(NamedTuple):
 class Gathered(NamedTuple):
     """Absolute residuals within bounds.
 
-    ``below`` and ``within`` are the weight of those below the bounds and of those within. Of the latter, ``values``
-    holds all if ``is_complete``, and else some; ``weights`` are theirs, or None.
+    ``below`` and ``up_to`` are the weight of those below the bounds, and of all up to the upper one: sums in one and
+    the same order, so that one over more points is never less. Of the residuals within, ``values`` holds all if
+    ``is_complete``, and else some; ``weights`` are theirs, or None.
     """
 
     below: float
-    within: float
+    up_to: float
     values: Any
     weights: Any
     is_complete: bool
@@ -230,7 +231,7 @@ def gather(x: Any, y: Any, w: Any, center: Any, given: Any, values: Any, weights
     """Put absolute residuals within bounds into ``values``, and their weights into ``weights``, while there is room.
 
     Given are slope, level and the bounds; the last place holds nothing of use afterwards. Returned are the weight of
-    the residuals below the bounds, the weight of those within, and how many those are.
+    the residuals below the bounds, that of all up to the upper one, and how many are within.
 
     A loop that picks numbers out does not vectorise, so it sees only points whose mark says that one of them is within.
     It has no branches, as these would be mispredicted.
@@ -239,7 +240,7 @@ def gather(x: Any, y: Any, w: Any, center: Any, given: Any, values: Any, weights
     marked = np.empty(BLOCK // TOGETHER, np.int64)
     slope, level, low, high = given
     below = 0.0
-    within = 0.0
+    up_to = 0.0
     count = 0
     last = values.size - 1
     for start in range(0, x.size, BLOCK):
@@ -250,7 +251,9 @@ def gather(x: Any, y: Any, w: Any, center: Any, given: Any, values: Any, weights
             marks[c] = 0.0
         for i in range(TOGETHER):
             some = slice(min(i * step, x_block.size), min((i + 1) * step, x_block.size))
-            below += mark(x_block[some], y_block[some], part(w_block, some), center, given, marks)
+            sums = mark(x_block[some], y_block[some], part(w_block, some), center, given, marks)
+            below += sums[0]
+            up_to += sums[1]
         n_marked = 0
         for c in range(step):
             marked[n_marked] = c
@@ -264,20 +267,24 @@ def gather(x: Any, y: Any, w: Any, center: Any, given: Any, values: Any, weights
                 place = min(count, last)
                 values[place] = size
                 put(weights, place, weight(w_block, i))
-                within += weight(w_block, i) if inside else 0.0
                 count += 1 if inside else 0
-    return below, within, float(count)
+    return below, up_to, float(count)
 
 
 def mark(x: Any, y: Any, w: Any, center: Any, given: Any, marks: Any) -> Any:
-    """Add 1 to the mark of each point whose absolute residual is within bounds; return the weight of those below."""
+    """Add 1 to the mark of each point whose absolute residual is within bounds.
+
+    Returned are the weight of the residuals below the bounds, and that of all up to the upper one.
+    """
     slope, level, low, high = given
     below = 0.0
+    up_to = 0.0
     for i in range(x.size):
         size = distance(np.float64(x[i]), np.float64(y[i]), center, slope, level)
         below += weight(w, i) if size < low else 0.0
+        up_to += weight(w, i) if size <= high else 0.0
         marks[i] += 1.0 if low <= size <= high else 0.0
-    return below
+    return below, up_to
 
 
 def distance(x: Any, y: Any, center: Any, slope: Any, level: Any) -> Any:

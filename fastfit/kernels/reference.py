@@ -195,7 +195,7 @@ def gather(
             size = np.abs(v - (slope * u + level))
             k = np.ones(u.shape) if w is None else w[block].astype(np.float64)
             inside = (low <= size) & (size <= high)
-            found[g] += (k[size < low].sum(), k[inside].sum(), inside.sum())
+            found[g] += (k[size < low].sum(), k[size <= high].sum(), inside.sum())
             part = slice(count, min(count + int(inside.sum()), values.shape[1] - 1))
             values[g, part] = size[inside][: part.stop - part.start]
             if weights is not None:
@@ -205,14 +205,17 @@ def gather(
 
 
 def gathered(values: Any, weights: Any, found: Any) -> Gathered:
-    """Return what groups have gathered, as one: found are weights below and within, and the numbers of values."""
+    """Return what groups have gathered, as one.
+
+    Found are, for each, the weights below and up to the upper bound, and the number of values.
+    """
     room = values.shape[1] - 1
     counts = found[:, 2].astype(int)
-    below, within = math.fsum(found[:, 0]), math.fsum(found[:, 1])
+    below, up_to = math.fsum(found[:, 0]), math.fsum(found[:, 1])
     kept = np.minimum(counts, room)
     their_weights = None if weights is None else _joined(weights, kept)
     is_complete = bool((counts <= room).all())
-    return Gathered(below, within, _joined(values, kept), their_weights, is_complete)
+    return Gathered(below, up_to, _joined(values, kept), their_weights, is_complete)
 
 
 def _joined(table: Any, counts: Any) -> Any:

@@ -60,6 +60,7 @@ _TOO_FAR_APART = (
 )
 # So many residuals near the median may be copied: 2 MB, and as much for their weights.
 _ROOM = 1 << 18
+_GOLDEN = 0.5 * math.sqrt(5.0) - 0.5
 # Reading in chunks keeps the temporaries of a closer look below a few megabytes.
 _CHUNK = 1 << 18
 
@@ -102,7 +103,7 @@ class ArrayPoints:
         backend: str = "numba",
         through_origin: bool = False,
     ) -> None:
-        self._kernels = _backend(backend)
+        self._backend = backend
         self._n_threads = n_threads
         self._nan_policy = nan_policy
         self._x, self._y, self._w = columns.x, columns.y, columns.w
@@ -120,6 +121,10 @@ class ArrayPoints:
         self._n_dropped = 0
         self.n_passes = 0
         self.n_omitted = columns.n_masked
+
+    @property
+    def _kernels(self) -> Any:
+        return _backend(self._backend)
 
     @property
     def n_points(self) -> int:
@@ -206,9 +211,12 @@ class ArrayPoints:
         step = self._x.size // n
         if step < 2:
             return None
+        # One of each step, by the golden ratio: points that take turns are all seen, whatever their number.
+        place = np.arange(self._x.size // step)
+        place = place * step + (place * _GOLDEN % 1.0 * step).astype(np.int64)
         few = copy.copy(self)
-        few._x, few._y = (_read_only(values[::step].copy()) for values in (self._x, self._y))
-        few._w = None if self._w is None else _read_only(self._w[::step].copy())
+        few._x, few._y = _read_only(self._x[place]), _read_only(self._y[place])
+        few._w = None if self._w is None else _read_only(self._w[place])
         few._repeats, few._kept = None, None
         few._moments, few._mean_weight = None, None
         few.n_passes = few.n_omitted = 0

@@ -36,7 +36,7 @@ def weighted_median(gather: Gather, total: float, near: tuple[float, float] | No
     least, most = 0.5 * total * (1.0 - _ROUNDING), 0.5 * total * (1.0 + _ROUNDING)
     look = (0.0, math.inf) if near is None else near
     found = _search(gather, least, (0.0, math.inf), look)
-    if found.below + found.within >= most:
+    if found.up_to >= most:
         lower, upper = _first(found, least, most)
         return 0.5 * lower + 0.5 * upper
     (lower,) = _first(found, least)
@@ -58,14 +58,16 @@ def _search(
         found = gather(*look)
         if found.below >= weight:
             sure = look = sure[0], math.nextafter(look[0], -math.inf)
-        elif found.below + found.within < weight and look[1] == math.inf:
+        elif found.up_to < weight and look[1] == math.inf:
             raise ValueError("the residuals of a line are beyond float64; rescale x or y")
-        elif found.below + found.within < weight:
+        elif found.up_to < weight:
             sure = look = math.nextafter(look[1], math.inf), sure[1]
         elif found.is_complete:
             return found
         elif look[0] == look[1]:
-            return found._replace(values=np.array([look[0]]), weights=np.array([found.within]))
+            return found._replace(
+                values=np.array([look[0]]), weights=np.array([found.up_to - found.below])
+            )
         else:
             sure, look = look, _closer(found, look, weight, trial < _GUESSES)
             trial += 1
@@ -78,7 +80,7 @@ def _closer(
     values, reached = _in_order(found)
     known = float(reached[-1]) - found.below
     if guess and known > 0.0:
-        reached = found.below + (reached - found.below) * (found.within / known)
+        reached = found.below + (reached - found.below) * ((found.up_to - found.below) / known)
         place, last = int(np.searchsorted(reached, weight)), values.size - 1
         slack = 1 + 2 * math.isqrt(values.size)
         ends = max(min(place, last) - slack, 0), min(place + slack, last)

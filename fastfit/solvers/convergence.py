@@ -37,12 +37,10 @@ class Ruler(NamedTuple):
         u = math.sqrt(self.spread.uu) + abs(self.spread.u_mean)
         return 8.0 * _EPSILON * (residual + abs(line[0]) * u + abs(line[1]))
 
-    def has_grown(
-        self, loss: float, best: float, line: tuple[float, float], slack: float = 1e-12
-    ) -> bool:
-        """Whether the root of a loss has risen by more than a share ``slack`` and the rounding of residuals."""
-        root = math.sqrt(max(best, 0.0))
-        return not math.sqrt(loss) <= root * (1.0 + slack) + self.rounding(line, root)
+    def has_grown(self, loss: float, best: float, line: tuple[float, float]) -> bool:
+        """Whether a loss has risen by more than rounding, which with a stable step it never does."""
+        root = math.sqrt(best)
+        return not math.sqrt(loss) <= root * (1.0 + 1e-12) + self.rounding(line, root)
 
     def checked_scale(self, f_scale: float, given: float) -> float:
         """Return an f_scale, in the frame, as float64 can use it, or raise if it is too small for that."""

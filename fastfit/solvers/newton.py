@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fastfit.coordinates import Axes, Evaluation, times_power_of_two
+from fastfit.coordinates import Axes, Evaluation, Symmetric, times_power_of_two
 from fastfit.double_double import ZERO, DoubleDouble
 from fastfit.losses import MAD_TO_STD, Huber, Loss, RobustLoss, SquaredError, Tukey
 from fastfit.points.base import Points
@@ -35,7 +35,7 @@ _FIRST_CHANGE, _CHANGE, _SMALL = 0.25, 1e-3, 4096
 # A scale below this share of the center of y is rounding of y: an ulp, or less where integers were shifted.
 _OF_Y = 2.0**-62
 # And this is what is left of nothing by steps that are halted by underflow.
-_NOTHING = 1e-300
+_NOTHING = 1e-280
 # Where the scale is to shrink to less than this at once, it may be that of other points than most.
 _COLLAPSE = 0.25
 # What tol=0 stands for until the scale is known.
@@ -46,12 +46,14 @@ _BLUNT = 4.0
 # than the next.
 _BLUNTEST, _SHARPER = 4.0, 1.5
 
+_UNKNOWN = Symmetric(math.nan, math.nan, math.nan)
 _PERFECT = " The line of least squares meets every point to rounding."
 _NO_SCALE = (
     " More than half of the points lie on this line to rounding, so the scale of f_scale='mad' is 0, "
     "and the other points hardly count."
 )
 _TOO_FAR_APART = "y holds values too far apart for float64; leave the outermost out"
+_TOO_SMALL = "f_scale={} is too small beside the residuals for float64; raise it"
 _NO_POINTS_LEFT = (
     "with f_scale={}, all points but those of one x at most count as outliers: raise f_scale, or choose "
     "a loss that no point is lost to, such as 'huber'"
@@ -68,13 +70,13 @@ class Newton:
 
     It starts from the line of least squares and, where there are many points, from a fit to a part of them, evenly
     spread; so all points are read a few times only. With ``f_scale="mad"`` the scale is 1.4826 times the median
-    absolute residual of the very line that is found with it: to 8 digits, and to 5 of more than 65,536 points, whose
-    scale is not known so well.
+    absolute residual of the very line that is found with it: to 8 digits, and to 5 of 65,536 points and more, whose
+    scale is not known so well. There may be several such scales; it is the first one below that of least squares.
 
     ``huber`` and ``soft_l1`` are convex, and their minimum is the only one. ``cauchy`` and ``tukey`` may have several.
     What is found is the lowest of three: the one downhill from Huber's solution, the one from least squares, and the
-    one that ever sharper losses lead to. No more is promised. No loss of residuals alone withstands outliers that are
-    far out in x as well.
+    one that ever sharper losses lead to; of many points, by the part that it starts with. No more is promised. No loss
+    of residuals alone withstands outliers that are far out in x as well.
 
     Parameters
     ----------
@@ -84,7 +86,8 @@ class Newton:
         Converged means that the gradient is no larger than that of residuals of ``tol`` times ``f_scale`` (or times the
         standard deviation of y, if that is smaller), or of their rounding. Units do not matter. 0 runs to ``max_iter``.
     record_every : int or None
-        Record every so many states, and the last, in ``LineFit.history``: those at the final ``f_scale``.
+        Record every so many states, the first and the last, in ``LineFit.history``: those at the final ``f_scale``. A
+        line that takes no steps, of squared error or through all points, has none.
     callback : callable or None
         Called with an ``Iterate`` after every step, of those on all points. If it returns something true, or raises
         StopIteration, the fit ends.
@@ -180,15 +183,20 @@ def require_points(here: Evaluation, ruler: Ruler, loss: RobustLoss) -> None:
     """Raise ValueError if no points count for a line that determine it."""
     assert here.bound is not None
     if ruler.is_singular(ruler.standard.curvature_from_frame(here.bound)):
-        raise ValueError(_NO_POINTS_LEFT.format(repr(loss.f_scale)))
+        message = _TOO_SMALL if loss.is_convex else _NO_POINTS_LEFT
+        raise ValueError(message.format(repr(loss.f_scale)))
 
 
 class _Begin(NamedTuple):
-    """Where a descent begins: a line, the scale of its residuals, and how well that is known, relatively."""
+    """Where a descent begins.
+
+    It is a line, the scale of its residuals, how well that is known, relatively, and the rate of a ``ScaleSearch``.
+    """
 
     line: Line
     scale: float
     reach: float = _FIRST_CHANGE
+    rate: float = 0.0
 
 
 def _on_few(
@@ -202,8 +210,10 @@ def _on_few(
         return None
     on_few = _Descent(few, loss, fit_intercept, _FEW_TOL, _FEW_STEPS, _FEW_SCALE_TOL)
     end, scale = on_few.descend(on_few.begin(least_squares))
+    if on_few.f_scale is not None:
+        return _Begin(end.line, on_few.f_scale / loss.tuning)
     # Of normal residuals, the median is known to 1.2 / sqrt(n), relatively: narrower bounds are read faster.
-    return _Begin(end.line, scale, 2.6 / math.sqrt(few.n_points))
+    return _Begin(end.line, scale, 2.6 / math.sqrt(few.n_points), on_few.rate)
 
 
 class _Descent:
@@ -224,6 +234,7 @@ class _Descent:
         standard = (Axes.standard if fit_intercept else Axes.through_origin)(frame, spread)
         self.ruler = Ruler(spread, standard, fit_intercept)
         self._minimiser = Minimiser(points, self.ruler, max_iter)
+        self.rate = 0.0
         # In the frame; None for "mad".
         self.f_scale = None if loss.f_scale == "mad" else scale_of(points, loss, self.ruler)
 
@@ -266,15 +277,15 @@ class _Descent:
 
     def _with_own_scale(self, begin: _Begin, observer: Observer | None) -> tuple[End, float]:
         """Return the minimum downhill from a line, of the scale that is its own; 0 for none."""
-        line, scale, reach = begin
+        line, scale, reach, rate = begin
         scale = max(scale or self._scale_of(line), self._least_scale(line))
         if scale < SMALLEST * self.ruler.standard.v_unit:
             scale = self.ruler.standard.v_unit  # most points seem to have none: come from afar
         end = self._minimum(line, self._loss.tuning * scale, _NEAR)
         # Close to the minimum, a step needs no look at what it has done. The scale is measured behind it.
         line, n_iter = self._minimiser.step(end), end.n_iter + 1
-        scale = self._scale_of(line, scale, reach)
-        search = ScaleSearch(self.scale_tol)
+        search = ScaleSearch(self.scale_tol, rate)
+        scale = search.guess(scale, self._scale_of(line, scale, reach))
         for _ in range(_MOST_SCALES):
             scale = max(scale, self._least_scale(line))
             if observer is not None:
@@ -282,19 +293,28 @@ class _Descent:
             end = self._minimum(
                 line, self._loss.tuning * scale, self._tol or _TOL, observer, n_iter
             )
-            line, n_iter = end.line, end.n_iter
+            n_iter = end.n_iter
+            if not self._minimiser.counts_enough(end.here):
+                scale = search.next(
+                    scale, 2.0 * scale
+                )  # too small for any line, and so for its own
+                continue
+            line = end.line
             if end.status is not Status.CONVERGED:
                 return end, scale
             own = self._scale_of(line, scale, max(_CHANGE, 5.0 / math.sqrt(self._points.n_points)))
             if search.is_settled(scale, own):
                 break
             trial = search.next(scale, own)
+            self.rate = search.rate
             if min(own, trial) < _COLLAPSE * scale:
                 most, own_of_most = self._of_most(end, scale)
                 if own_of_most == 0.0:
                     return most, 0.0
                 if own_of_most < own:
-                    line, trial = most.line, own_of_most
+                    line = most.line
+                # Not where a secant points, which may be far below any line of these points.
+                trial = min(own, own_of_most)
             scale = trial
         if self._tol == 0.0:
             end = self._minimum(line, self._loss.tuning * scale, 0.0, observer, n_iter)
@@ -319,13 +339,22 @@ class _Descent:
                 return end, math.inf
             own = self._scale_of(found.line)
             if own <= max(self._least_scale(found.line), _NOTHING):
-                here = found.here._replace(loss=0.0)
-                return End(found.line, here, end.n_iter + found.n_iter, Status.CONVERGED), 0.0
+                n_iter = end.n_iter + found.n_iter
+                # Residuals that are rounding tell of no errors.
+                here = found.here._replace(loss=0.0, curvature=_UNKNOWN)
+                return End(self._without_dust(found.line), here, n_iter, Status.CONVERGED), 0.0
             if own < SMALLEST * self.ruler.standard.v_unit:
                 raise ValueError(_TOO_FAR_APART)
             if own > _COLLAPSE * scale:
                 return found, own
             scale = own
+
+    def _without_dust(self, line: Line) -> Line:
+        """Return a line without what is left of zero by steps that underflow ended."""
+        dust = _NOTHING * self.ruler.standard.v_unit
+        slope, level = line
+        flat = abs(slope) * self.ruler.standard.u_unit < dust
+        return 0.0 if flat else slope, 0.0 if abs(level) < dust else level
 
     def _with(self, loss: RobustLoss) -> _Descent:
         """Return the same with another loss."""

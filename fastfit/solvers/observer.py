@@ -29,6 +29,7 @@ class Observer:
         self._every, self._callback = record_every, callback
         self._raw, self._fit_intercept = raw, fit_intercept
         self._recorded: list[Iterate] = []
+        self._called = 0
         self.looks = record_every is not None or callback is not None
 
     def restart(self) -> None:
@@ -37,8 +38,8 @@ class Observer:
 
     def sees(self, n_iter: int, line: tuple[float, float], here: Evaluation) -> bool:
         """Whether the callback, having seen this state, asks to stop."""
-        recording = self._every is not None and n_iter % self._every == 0
-        calling = self._callback is not None and n_iter > 0
+        recording = self._every is not None and (n_iter % self._every == 0 or not self._recorded)
+        calling = self._callback is not None and n_iter > self._called
         if not recording and not calling:
             return False
         state = self._state(n_iter, line, here)
@@ -46,6 +47,7 @@ class Observer:
             self._recorded.append(state)
         if self._callback is None or not calling:
             return False
+        self._called = n_iter
         try:
             return bool(self._callback(state))
         except StopIteration:

@@ -12,8 +12,10 @@ class ScaleSearch:
     one in between that it keeps. Secants find it in a few trials; bounds make sure of it.
     """
 
-    def __init__(self, tol: float) -> None:
+    def __init__(self, tol: float, rate: float = 0.0) -> None:
         self._tol = tol
+        # By how much the scale of the line changes with that which it was found with.
+        self.rate = rate
         self._low, self._high = 0.0, math.inf
         self._last: tuple[float, float] | None = None
 
@@ -21,21 +23,22 @@ class ScaleSearch:
         """Whether the line found with a scale has the same, or there is no scale left to try."""
         return abs(own - scale) <= self._tol * scale or self._high <= (1.0 + self._tol) * self._low
 
+    def guess(self, scale: float, own: float) -> float:
+        """Return the scale that a line keeps, if lines change as they did last."""
+        trial = scale + (own - scale) / (1.0 - self.rate) if self.rate != 1.0 else own
+        # A secant may point anywhere; never further than a hundredfold.
+        return min(max(trial, 0.01 * scale), 100.0 * scale)
+
     def next(self, scale: float, own: float) -> float:
         """Return the scale to try next, after the line found with one had a scale of its own."""
         if own > scale:
             self._low = max(self._low, scale)
         else:
             self._high = min(self._high, scale)
-        trial = own
-        if self._last is not None:
-            last, last_own = self._last
-            change = (own - scale) - (last_own - last)
-            if change != 0.0:
-                trial = scale - (own - scale) * ((scale - last) / change)
+        if self._last is not None and scale != self._last[0]:
+            self.rate = (own - self._last[1]) / (scale - self._last[0])
         self._last = scale, own
-        # A secant may point anywhere; never further than a hundredfold.
-        trial = min(max(trial, 0.01 * scale), 100.0 * scale)
+        trial = self.guess(scale, own)
         if self._low < trial < self._high:
             return trial
         if self._low < own < self._high:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from fastfit.coordinates import Evaluation, Symmetric
@@ -86,7 +87,8 @@ class Minimiser:
         stretch = 1.0
         while True:
             status = None
-            if tol > 0 and self._ruler.is_flat(here, max(size, self._unseen(line, here))):
+            share = self._share(here)
+            if tol > 0 and self._ruler.is_flat(here, max(size, share * self._ruler.rounding(line))):
                 status = Status.CONVERGED
             if observer is not None and observer.looks and observer.sees(n_iter, line, here):
                 status = status or Status.STOPPED
@@ -96,7 +98,8 @@ class Minimiser:
                 return End(line, here, n_iter, status)
             for move in self._moves(line, here, stretch):
                 there = self._points.evaluate(loss, *move.line, curvature=True)
-                if not self._ruler.has_grown(there.loss, here.loss - move.fall, move.line, _SLACK):
+                unseen = math.sqrt(share) * self._ruler.rounding(line)
+                if self._is_lower(there.loss, here.loss - move.fall, unseen):
                     # After a safe step, a longer one; after that failed, a safe one and another that is no longer.
                     stretch = move.stretch * _STRETCH if move.stretch >= stretch else 1.0
                     line, here = move.line, there
@@ -105,6 +108,13 @@ class Minimiser:
                 if tol > 0:
                     return End(line, here, n_iter, Status.STALLED)
             n_iter += 1
+
+    def _is_lower(self, loss: float, most: float, unseen: float) -> bool:
+        """Whether a loss is at most so much but for rounding: that of the sum, and of residuals whose loss it is.
+
+        A change of residuals by r changes the root of the loss by the root of the mean weight times r, at most.
+        """
+        return math.sqrt(loss) <= math.sqrt(max(most, 0.0)) * (1.0 + _SLACK) + unseen
 
     def step(self, end: End) -> Line:
         """Return where the best step from here leads, without a look at what the loss is there."""
@@ -116,10 +126,10 @@ class Minimiser:
         assert here.bound is not None
         return not self._ruler.is_singular(self._ruler.standard.curvature_from_frame(here.bound))
 
-    def _unseen(self, line: Line, here: Evaluation) -> float:
-        """Return the size of residuals that rounding makes of nothing, where points count as they do here."""
+    def _share(self, here: Evaluation) -> float:
+        """Return the mean weight of the points: how much they count, and their rounding."""
         assert here.bound is not None
-        return self._ruler.rounding(line) * 0.5 * here.bound.level_level
+        return 0.5 * here.bound.level_level
 
     def _moves(self, line: Line, here: Evaluation, stretch: float) -> list[_Move]:
         """Return where to go from here: best first, safest last, and so many times further in between."""
