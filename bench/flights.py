@@ -19,6 +19,13 @@ from fastfit.plotting import save
 from fastfit.points.files import read_columns
 
 FLIGHTS = Path(__file__).parent.parent / "tests" / "data" / "flights.parquet"
+STYLES: dict[str, Any] = {
+    "squared_error": "--",
+    "huber": "-",
+    "soft_l1": (0, (1, 1)),
+    "cauchy": (0, (5, 5)),
+    "tukey": "-",
+}
 COLORS = dict(zip(LOSSES, ("#d1495b", "#00798c", "#5a9e6f", "#e09f3e", "#542e71"), strict=True))
 
 
@@ -38,7 +45,7 @@ def table(x: Any, y: Any, fits: dict[str, ff.LineFit]) -> None:
     calls = {name: (lambda name=name: ff.fit_line(x, y, loss=name)) for name in fits}
     found = times({"read": read, **calls}, rounds=21)
     residuals = {name: np.abs(y - fit.predict(x)) for name, fit in fits.items()}
-    print("| loss | slope | intercept | f_scale | median residual | bare reads |")
+    print("| loss | slope | intercept | f_scale | median abs. residual | bare reads (in cache) |")
     print("|---|---|---|---|---|---|")
     for name, fit in fits.items():
         f_scale = "" if fit.f_scale is None else f"{fit.f_scale:.1f}"
@@ -70,15 +77,20 @@ def draw(x: Any, y: Any, fits: dict[str, ff.LineFit], path: Path) -> None:
     at = np.array([-50.0, 1320.0])
     for name, fit in fits.items():
         style: dict[str, Any] = {"color": COLORS[name], "linewidth": 2.0, "label": name}
-        if name == "squared_error":
-            style["linestyle"] = "--"
+        # Lines that all but coincide show through each other's gaps.
+        style["linestyle"] = STYLES[name]
         left.plot(at, fit.predict(at), **style)
         right.plot(at, fit.predict(at) - at, **style)
     starts = np.arange(-20.0, 401.0, 20.0)
     places = np.digitize(x, starts)
     middle = [np.median((y - x)[places == k]) for k in range(1, starts.size)]
     right.plot(
-        starts[:-1] + 10.0, middle, "o", color="white", markeredgecolor="black", label="medians"
+        starts[:-1] + 10.0,
+        middle,
+        "o",
+        color="white",
+        markeredgecolor="black",
+        label="medians of 20 minutes",
     )
     left.set(ylabel="arrival delay, minutes", title=f"{x.size:,} flights")
     right.set(ylabel="lost on the way, minutes", title="arrival delay less departure delay")

@@ -102,7 +102,8 @@ class Huber(RobustLoss):
     Parameters
     ----------
     f_scale : float or "mad"
-        Where the loss bends, in units of y, or from the residuals; see :class:`RobustLoss`.
+        The residual at which the loss bends, in units of y. "mad" takes it from the residuals: 1.345 times 1.4826 times
+        their median absolute value.
     """
 
     __slots__ = ()
@@ -133,7 +134,8 @@ class SoftL1(RobustLoss):
     Parameters
     ----------
     f_scale : float or "mad"
-        Where the loss bends, in units of y, or from the residuals; see :class:`RobustLoss`.
+        The residual at which the loss bends, in units of y. "mad" takes it from the residuals: 1.287 times 1.4826 times
+        their median absolute value.
     """
 
     __slots__ = ()
@@ -164,7 +166,8 @@ class Cauchy(RobustLoss):
     Parameters
     ----------
     f_scale : float or "mad"
-        Where the loss bends, in units of y, or from the residuals; see :class:`RobustLoss`.
+        The residual at which the loss bends, in units of y. "mad" takes it from the residuals: 2.385 times 1.4826 times
+        their median absolute value.
     """
 
     __slots__ = ()
@@ -193,7 +196,8 @@ class Tukey(RobustLoss):
     Parameters
     ----------
     f_scale : float or "mad"
-        The residual from which on points do not count, in units of y, or from the residuals; see :class:`RobustLoss`.
+        The residual from which on points do not count, in units of y. "mad" takes it from the residuals: 4.685 times
+        1.4826 times their median absolute value.
     """
 
     __slots__ = ()

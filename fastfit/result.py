@@ -426,6 +426,7 @@ class LineFit:
             Where to draw; a new figure by default.
         confidence_band, prediction_band : bool
             Whether to draw where the true line is, and where a further point would be, with the probability ``level``.
+            A robust line has no prediction band.
         level : float
             Between 0 and 1.
 
