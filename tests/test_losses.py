@@ -41,7 +41,7 @@ def point(loss: Any, residual: Any) -> tuple[Any, Any, Any, Any]:
 
 
 @pytest.mark.parametrize("f_scale", [0.01, 1.5, 300.0])
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", FORMULAS)
 def test_value_is_that_of_the_formula(name: str, f_scale: float) -> None:
     value, *_ = point(loss_of(name, f_scale), RESIDUALS)
     # The formula of tukey loses digits by cancellation: an ulp of c**2.

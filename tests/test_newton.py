@@ -54,6 +54,9 @@ def problem(seed: int) -> tuple[Any, Any, float]:
 
 def mean_loss(name: str, c: float, x: Any, y: Any, slope: float, intercept: float) -> float:
     """Return the mean loss in longdouble, as the formulas have it."""
+    if name not in FORMULAS:  # a loss that was added since
+        loss = ROBUST[name](c)
+        return np.asarray(loss.point(loss, y - slope * x - intercept)[0]).mean()  # type: ignore[no-any-return]
     r = np.longdouble(y) - (np.longdouble(slope) * x + np.longdouble(intercept))
     return FORMULAS[name](r, np.longdouble(c)).mean()  # type: ignore[no-any-return]
 
@@ -92,7 +95,7 @@ def of_scipy(name: str, c: float, x: Any, y: Any) -> Any:
     return np.array([p[0] / unit, p[1] - p[0] / unit * center])
 
 
-@pytest.mark.parametrize("name", ROBUST)
+@pytest.mark.parametrize("name", SCIPY)
 def test_the_minimum_is_that_of_scipy(name: str) -> None:
     same = 0
     for seed in range(200 if COMPILED else 30):
@@ -116,7 +119,7 @@ def test_the_minimum_is_that_of_scipy(name: str) -> None:
     assert same >= (150 if COMPILED else 20)
 
 
-@pytest.mark.parametrize("name", ROBUST)
+@pytest.mark.parametrize("name", SCIPY)
 def test_flights(name: str) -> None:
     x, y = (
         np.asarray(column)
