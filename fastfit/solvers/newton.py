@@ -286,18 +286,16 @@ class _Descent:
         line, n_iter = self._minimiser.step(end), end.n_iter + 1
         search = ScaleSearch(self.scale_tol, rate)
         scale = search.guess(scale, self._scale_of(line, scale, reach))
+        trial = scale
         for _ in range(_MOST_SCALES):
-            scale = max(scale, self._least_scale(line))
+            scale = max(trial, self._least_scale(line))
             if observer is not None:
                 observer.restart()
-            end = self._minimum(
-                line, self._loss.tuning * scale, self._tol or _TOL, observer, n_iter
-            )
+            f_scale = self._loss.tuning * scale
+            end = self._minimum(line, f_scale, self._tol or _TOL, observer, n_iter)
             n_iter = end.n_iter
             if not self._minimiser.counts_enough(end.here):
-                scale = search.next(
-                    scale, 2.0 * scale
-                )  # too small for any line, and so for its own
+                trial = search.next(scale, 2.0 * scale)  # too small for any line, and for its own
                 continue
             line = end.line
             if end.status is not Status.CONVERGED:
@@ -315,7 +313,6 @@ class _Descent:
                     line = most.line
                 # Not where a secant points, which may be far below any line of these points.
                 trial = min(own, own_of_most)
-            scale = trial
         if self._tol == 0.0:
             end = self._minimum(line, self._loss.tuning * scale, 0.0, observer, n_iter)
         return end, scale
