@@ -611,8 +611,11 @@ def test_more_steps_than_it_takes_with_the_scale_of_the_residuals() -> None:
     x, y, _ = problem(4)
     expected = ff.fit_line(x, y, loss="huber")
     with pytest.warns(ff.ConvergenceWarning):
-        fit = ff.fit_line(x, y, loss="huber", solver=ff.Newton(tol=0, max_iter=9))
+        solver = ff.Newton(tol=0, max_iter=9, record_every=2)
+        fit = ff.fit_line(x, y, loss="huber", solver=solver)
     assert fit.status is ff.Status.MAX_ITER
+    assert fit.history is not None
+    assert (np.diff(fit.history.iteration) > 0).all()
     assert fit.f_scale == pytest.approx(expected.f_scale, rel=1e-7)
     assert fit.slope == pytest.approx(expected.slope, rel=1e-9)
 

@@ -314,6 +314,8 @@ class _Descent:
                 # Not where a secant points, which may be far below any line of these points.
                 trial = min(own, own_of_most)
         if self._tol == 0.0:
+            if observer is not None:
+                observer.restart()
             end = self._minimum(line, self._loss.tuning * scale, 0.0, observer, n_iter)
         return end, scale
 

@@ -166,5 +166,7 @@ class Minimiser:
         pairs = zip(curvature, bound, strict=True)
         left = Symmetric(*(own - _LEAST_SHARE * most for own, most in pairs))
         if self._ruler.fit_intercept:
-            return left.level_level > 0.0 and left.determinant > 0.0
+            # That of the curvature itself may still underflow, or be rounding.
+            least = min(left.level_level, left.determinant, curvature.determinant)
+            return least > 0.0
         return left.slope_slope > 0.0
