@@ -610,8 +610,8 @@ def test_history_has_the_first_and_the_last_state_of_the_final_scale(name: str, 
 def test_more_steps_than_it_takes_with_the_scale_of_the_residuals() -> None:
     x, y, _ = problem(4)
     expected = ff.fit_line(x, y, loss="huber")
+    solver = ff.Newton(tol=0, max_iter=9, record_every=2)
     with pytest.warns(ff.ConvergenceWarning):
-        solver = ff.Newton(tol=0, max_iter=9, record_every=2)
         fit = ff.fit_line(x, y, loss="huber", solver=solver)
     assert fit.status is ff.Status.MAX_ITER
     assert fit.history is not None
