@@ -649,3 +649,37 @@ def test_two_points_that_count_tell_of_no_errors() -> None:
     assert math.isnan(fit.stderr)
     three = ff.fit_line([0.0, 1.0, 2.0], [0.0, 1.0, 5.0], loss="huber")
     assert not three.stderr < 1e-3
+
+
+@pytest.mark.parametrize("backend", ["numpy"])
+def test_a_scale_that_shrinks_slowly(backend: Any) -> None:
+    x, y = [2.0, 0.0, 4.0], [95004.73409978919, 4495.715234635271, -8010.01870557617]
+    fit = ff.fit_line(x, y, loss="huber", backend=backend)
+    assert fit.converged
+    assert (fit.f_scale, fit.loss) == (0.0, 0.0)
+    w = [3.0, 2.0, 2.0, 0.0]
+    fit = ff.fit_line(
+        [0.0, 1, 2, 3],
+        [5.2, 1004.7, 2004.6, 3005.3],
+        sample_weight=w,
+        loss="huber",
+        backend=backend,
+    )
+    assert fit.converged
+    assert fit.n_iter < 50
+
+
+@pytest.mark.parametrize("name", ROBUST)
+@pytest.mark.parametrize("far", [1e40, 1e60, 1e90, 1e100])
+@pytest.mark.filterwarnings("ignore::fastfit.ConvergenceWarning")
+def test_a_given_scale_far_below_outliers(name: str, far: float) -> None:
+    x = np.arange(18.0)
+    y = x + 5 + 0.1 * np.sin(7 * x)
+    y[[9, 12, 14, 16]] = far * np.array([0.04, 1.4, 0.4, 0.8])
+    for f_scale in (1e-8, 1.0):
+        try:
+            fit = ff.fit_line(x, y, loss=ROBUST[name](f_scale), backend="numpy")
+        except ValueError as error:
+            assert "raise" in str(error)  # noqa: PT017
+        else:
+            assert math.isfinite(fit.slope)

@@ -216,6 +216,12 @@ def _on_few(
     return _Begin(end.line, scale, 2.6 / math.sqrt(few.n_points), on_few.rate)
 
 
+def _restart(observer: Observer | None) -> None:
+    """Let an observer, if there is one, forget the states of another scale."""
+    if observer is not None:
+        observer.restart()
+
+
 class _Descent:
     """Descents of one loss, on the same points."""
 
@@ -289,8 +295,7 @@ class _Descent:
         trial = scale
         for _ in range(_MOST_SCALES):
             scale = max(trial, self._least_scale(line))
-            if observer is not None:
-                observer.restart()
+            _restart(observer)
             f_scale = self._loss.tuning * scale
             end = self._minimum(line, f_scale, self._tol or _TOL, observer, n_iter)
             n_iter = end.n_iter
@@ -310,12 +315,14 @@ class _Descent:
                 if own_of_most == 0.0:
                     return most, 0.0
                 if own_of_most < own:
-                    line = most.line
-                # Not where a secant points, which may be far below any line of these points.
-                trial = min(own, own_of_most)
+                    line, trial = most.line, own_of_most
+                elif not self._loss.is_convex:
+                    # Not where a secant points, which may be too small for any line.
+                    trial = own
+        else:
+            end = end._replace(status=Status.MAX_ITER)
         if self._tol == 0.0:
-            if observer is not None:
-                observer.restart()
+            _restart(observer)
             end = self._minimum(line, self._loss.tuning * scale, 0.0, observer, n_iter)
         return end, scale
 
