@@ -131,6 +131,11 @@ class Axes(NamedTuple):
         units = math.hypot(u, math.sqrt(spread.uu)), math.hypot(v, math.sqrt(spread.vv)) or 1.0
         return cls(-frame.x_center.high, units[0], -frame.y_center.high, units[1])
 
+    @classmethod
+    def of_fit(cls, frame: Frame, spread: Spread, *, fit_intercept: bool) -> Axes:
+        """Return the axes on which a fit is free of units: standard ones, or those through the origin."""
+        return (cls.standard if fit_intercept else cls.through_origin)(frame, spread)
+
     def line_to_frame(self, p: float, q: float) -> tuple[float, float]:
         """Return slope and level in the frame of the line ``p, q`` on these axes."""
         slope, level = self.step_to_frame(p, q)

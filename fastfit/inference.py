@@ -272,9 +272,7 @@ class RobustInference(Inference):
             converged=converged,
             known=True,
         )
-        axes = (Axes.standard if fit_intercept else Axes.through_origin)(
-            frame, moments.seen_from(frame)
-        )
+        axes = Axes.of_fit(frame, moments.seen_from(frame), fit_intercept=fit_intercept)
         self._x_unit = axes.u_unit
         self._variance = Symmetric(math.nan, math.nan, math.nan)
         assert at_end.bound is not None

@@ -36,9 +36,7 @@ class Objective:
         self.n_points = points.n_points
         self._last = (np.nan, np.nan), Evaluation(np.nan, np.nan, np.nan)
         if isinstance(loss, RobustLoss):
-            spread = points.moments().seen_from(points.frame)
-            ruler = Ruler(spread, Axes.standard(points.frame, spread), True)
-            f_scale = scale_of(points, loss, ruler)
+            f_scale = scale_of(points, loss, Ruler.of(points, fit_intercept=True))
             if f_scale == 0.0:
                 raise ValueError(
                     "f_scale must be a number for these points: more than half of them lie on a line, "

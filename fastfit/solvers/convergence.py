@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 from fastfit.coordinates import Axes, Evaluation, Spread, Symmetric
+from fastfit.points.base import Points
 
 _EPSILON = 2.0**-52
 # Beyond these shares of the standard deviation of y, squares of residuals over f_scale may leave the range of float64;
@@ -31,6 +32,14 @@ class Ruler(NamedTuple):
     spread: Spread
     standard: Axes
     fit_intercept: bool
+
+    @classmethod
+    def of(cls, points: Points, *, fit_intercept: bool) -> Ruler:
+        """Return what measures a fit to these points, in their frame."""
+        moments = points.moments()
+        frame = points.frame  # which moments may have mended
+        spread = moments.seen_from(frame)
+        return cls(spread, Axes.of_fit(frame, spread, fit_intercept=fit_intercept), fit_intercept)
 
     def rounding(self, line: tuple[float, float], residual: float = 0.0) -> float:
         """Return by how much residuals of this size may be off: a few ulp of what they are made of, in the frame."""

@@ -100,13 +100,10 @@ class GradientDescent:
 
     def solve(self, points: Points, loss: Loss, *, fit_intercept: bool = True) -> Solution:
         """Return the line of least loss, or the best found, with the status that says which."""
-        moments = points.moments()
         reader, points = points, self._where_to_descend(points, loss)
-        frame = points.frame
-        spread = moments.seen_from(frame)
-        standard = (Axes.standard if fit_intercept else Axes.through_origin)(frame, spread)
-        ruler = Ruler(spread, standard, fit_intercept)
-        size = standard.v_unit
+        ruler = Ruler.of(points, fit_intercept=fit_intercept)
+        frame = points.frame  # as the moments left it
+        size = ruler.standard.v_unit
         f_scale = None
         if isinstance(loss, RobustLoss):
             f_scale = scale_of(points, loss, ruler)

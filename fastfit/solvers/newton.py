@@ -235,10 +235,7 @@ class _Descent:
         scale_tol: float = _SCALE_TOL,
     ) -> None:
         self._points, self._loss, self._tol, self.scale_tol = points, loss, tol, scale_tol
-        frame = points.frame
-        spread = points.moments().seen_from(frame)
-        standard = (Axes.standard if fit_intercept else Axes.through_origin)(frame, spread)
-        self.ruler = Ruler(spread, standard, fit_intercept)
+        self.ruler = Ruler.of(points, fit_intercept=fit_intercept)
         self._minimiser = Minimiser(points, self.ruler, max_iter)
         self.rate = 0.0
         # In the frame; None for "mad".
