@@ -1,4 +1,4 @@
-"""Pictures of a fit and of a descent."""
+"""Pictures of a fit, of a descent, and of how fast fits are."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from fastfit.result import History, LineFit
+    from fastfit.throughput import Report
 
 # More points than this overlap to a blot; their density is drawn instead.
 _MOST_DOTS = 3000
@@ -153,3 +154,55 @@ def _draw_path(ax: Axes, history: History, span: NDArray[np.float64]) -> None:
             linewidth=1.0,
             alpha=0.2 + 0.6 * order / len(chosen),
         )
+
+
+def draw_throughput(report: Report) -> Figure:
+    """Draw points per second over the number of points: bare reads as the roof, fits, and NumPy's way below."""
+    figure = _figure(9.0, 4.8)
+    from matplotlib.ticker import EngFormatter
+
+    ax = figure.add_subplot()
+    sizes = sorted(report.read)
+    roof = [n / report.read[n] for n in sizes]
+    ax.plot(sizes, roof, color="black", linewidth=2.5, label="bare read of x and y")
+    ax.fill_between(sizes, roof, 10.0 * max(roof), color="black", alpha=0.08, linewidth=0)
+    kinds = list(dict.fromkeys(fit.kind for fit in report.fits))
+    for number, kind in enumerate(kinds):
+        fits = [fit for fit in report.fits if fit.kind == kind]
+        ax.plot(
+            [fit.n_points for fit in fits],
+            [fit.points_per_second for fit in fits],
+            "o-",
+            color=f"C{number}",
+            markersize=4,
+            label=kind,
+        )
+    theirs = sorted(report.numpy)
+    ax.plot(
+        theirs,
+        [n / report.numpy[n] for n in theirs],
+        "s--",
+        color="gray",
+        markersize=4,
+        label="numpy.polyfit",
+    )
+    speeds = [fit.points_per_second for fit in report.fits] + [n / report.numpy[n] for n in theirs]
+    ax.set(
+        xscale="log",
+        yscale="log",
+        ylim=(0.6 * min(speeds), 2.0 * max(roof)),
+        xlabel="points",
+        ylabel="points per second",
+        title=f"{report.machine['processor']}, {report.machine['threads']} threads",
+    )
+    low, high = sizes[0], sizes[-1]
+    for level, size in report.machine["caches"].items():
+        n = size / 16  # as many points as fit into it, x and y
+        if low < n < high:
+            ax.axvline(n, color="gray", linewidth=0.8, linestyle=":")
+            where = ax.get_xaxis_transform()
+            ax.text(n, 0.01, f" {level}", transform=where, color="gray", va="bottom")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(EngFormatter(sep=""))
+    figure.legend(loc="outside right upper")
+    return figure

@@ -214,7 +214,7 @@ def test_code_that_computes_something_else_is_compiled_anew(
     assert parallel.run(*arguments) == expected
     # And where a fresh compilation is no better, an error says so.
     monkeypatch.setattr(parallel, "_ready", {})
-    monkeypatch.setattr(parallel, "_compile", lambda *_, **__: wrong)
+    monkeypatch.setattr(parallel, "jit", lambda *_, **__: wrong)
     with pytest.raises(RuntimeError, match="disagree with NumPy"):
         parallel.run(*arguments)
 
@@ -235,6 +235,6 @@ def test_wrong_code_that_gathers_is_compiled_anew(monkeypatch: pytest.MonkeyPatc
     np.testing.assert_array_equal(got.values, expected.values)
     assert (got.below, got.up_to) == (expected.below, expected.up_to) == (10.0, 21.0)
     monkeypatch.setattr(parallel, "_ready", {})
-    monkeypatch.setattr(parallel, "_compile", lambda *_, **__: wrong)
+    monkeypatch.setattr(parallel, "jit", lambda *_, **__: wrong)
     with pytest.raises(RuntimeError, match="disagree with NumPy"):
         parallel.gather(*arguments)

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import llvmlite.binding
 import numba
 import numpy as np
 from numba import types
@@ -201,7 +202,8 @@ def _gather_parallel(
         found[g, 0], found[g, 1], found[g, 2] = sums
 
 
-def _compile(function: Callable[..., Any], options: dict[str, Any], *, cached: bool) -> Any:
+def jit(function: Callable[..., Any], options: dict[str, Any], *, cached: bool = True) -> Any:
+    """Return a function compiled by type at its first call of each, and kept on disk if ``cached``."""
     compiled = numba.njit(**options)(function)
     if cached and not numba.config.DISABLE_JIT:
         compiled._cache = DiskCache(function)
@@ -215,8 +217,8 @@ _SOURCES = {
     ("gather", True): (_gather_parallel, flags.PARALLEL_DRIVER),
     ("gather", False): (_gather_serial, flags.DRIVER),
 }
-_DRIVERS = {name: _compile(*source, cached=True) for name, source in _SOURCES.items()}
-_GLANCE = _compile(passes.glance, flags.BLOCK_SUMS, cached=True)
+_DRIVERS = {name: jit(*source) for name, source in _SOURCES.items()}
+_GLANCE = jit(passes.glance, flags.BLOCK_SUMS)
 _ready: dict[tuple[Any, ...], Any] = {}
 
 _region = threading.Lock()
@@ -266,7 +268,7 @@ def run(
     """
     n_blocks = -(-x.size // BLOCK)
     arguments = (what, loss, x, y, w, center, given, np.empty((n_blocks, len(what))))
-    return what.result(_on_threads(n_blocks, n_threads, _driver, arguments))
+    return what.result(on_threads(n_blocks, n_threads, _driver, arguments))
 
 
 def gather(
@@ -294,11 +296,11 @@ def gather(
     shape = (n_groups, room // max(n_groups, 1) + 1)
     weights = None if w is None else np.empty(shape)
     arguments = (x, y, w, center, given, np.empty(shape), weights, np.empty((n_groups, 3)))
-    _on_threads(n_blocks, n_threads, _gatherer, arguments)
+    on_threads(n_blocks, n_threads, _gatherer, arguments)
     return reference.gathered(*arguments[-3:])
 
 
-def _on_threads(
+def on_threads(
     n_blocks: int,
     n_threads: int | None,
     compiled: Callable[..., Any],
@@ -353,7 +355,7 @@ def _checked(
     """Return the machine code of a driver that agrees with the reference, compiled anew if that on disk does not."""
     compiled = _DRIVERS[kind, parallel]
     if not agrees(compiled, *arguments):
-        compiled = _compile(*_SOURCES[kind, parallel], cached=False)
+        compiled = jit(*_SOURCES[kind, parallel], cached=False)
         if not agrees(compiled, *arguments):
             raise RuntimeError(
                 "the compiled kernels disagree with NumPy on this machine; pass backend='numpy', "
@@ -474,6 +476,17 @@ def _threads_are_safe() -> bool:
         # It aborts the process when two threads enter it, ours or not, and whether threading knows them or not.
         return len(sys._current_frames()) == 1
     return layer is not None
+
+
+def description() -> dict[str, Any]:
+    """Return what compiles the passes and what runs them, for reports."""
+    return {
+        "numba": numba.__version__,
+        "llvmlite": llvmlite.__version__,
+        "processor_type": llvmlite.binding.get_host_cpu_name(),
+        "threads": numba.get_num_threads(),
+        "thread_layer": _thread_layer(),
+    }
 
 
 @functools.cache

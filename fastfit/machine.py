@@ -1,0 +1,71 @@
+"""What a report of a bug, or of a time, has to say of the machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastfit import __version__
+from fastfit.kernels import parallel
+
+
+def machine() -> dict[str, Any]:
+    """Return versions, processor, caches, threads and thread layer: what a report of a bug or of a time needs."""
+    return {
+        "fastfit": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        **parallel.description(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "processors": os.cpu_count(),
+        "caches": _caches(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _processor() -> str:
+    """Return the name of the processor, as far as the system tells it."""
+    if sys.platform == "darwin":
+        return _sysctl("machdep.cpu.brand_string") or platform.processor()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _caches() -> dict[str, int]:
+    """Return the sizes in bytes of the caches that one processor sees, by level, where the system tells them."""
+    found = {}
+    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        try:
+            level, kind, size = (
+                (index / name).read_text().strip() for name in ("level", "type", "size")
+            )
+        except OSError:
+            continue
+        if kind != "Instruction" and size.endswith("K"):
+            found[f"L{level}"] = int(size[:-1]) * 1024
+    if sys.platform == "darwin":
+        for level, name in (("L1", "l1dcachesize"), ("L2", "l2cachesize"), ("L3", "l3cachesize")):
+            size = _sysctl(f"hw.{name}")
+            if size.isdigit() and int(size):
+                found[level] = int(size)
+    return found
+
+
+def _sysctl(name: str) -> str:
+    try:
+        found = subprocess.run(["sysctl", "-n", name], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return found.stdout.strip()
