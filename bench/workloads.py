@@ -98,7 +98,6 @@ def _line(fit: ff.LineFit) -> tuple[float, float]:
     return fit.slope, fit.intercept
 
 
-@numba.njit(**flags.DRIVER)
 def _repeat(what: Any, loss: Any, x: Any, y: Any, w: Any, given: Any, rows: Any) -> None:
     for r in range(rows.shape[0]):
         # Another line each time: what comes out the same need not be calculated again.
@@ -107,10 +106,12 @@ def _repeat(what: Any, loss: Any, x: Any, y: Any, w: Any, given: Any, rows: Any)
             rows[r, k] = sums[k]
 
 
-@numba.njit(**flags.DRIVER)
 def _repeat_read(x: Any, y: Any, rows: Any) -> None:
     for r in range(rows.shape[0]):
         rows[r, 0], rows[r, 1] = read_block(x, y)
+
+
+_LOOP, _READ_LOOP = (parallel.jit(function, flags.DRIVER) for function in (_repeat, _repeat_read))
 
 
 def loops() -> Iterator[Workload]:
@@ -139,8 +140,8 @@ def loops() -> Iterator[Workload]:
                 np.testing.assert_allclose(got.uu + got.uu_rest, u @ u, rtol=1e-12)
 
         arguments: Any = (what, loss, x, y, w, given, rows)
-        read = functools.partial(_repeat_read, x, y, np.empty((_TURNS, 2)))
-        return Prepared(functools.partial(_repeat, *arguments), check, read)
+        read = functools.partial(_READ_LOOP, x, y, np.empty((_TURNS, 2)))
+        return Prepared(functools.partial(_LOOP, *arguments), check, read)
 
     for name, *arguments in passes:
         yield Workload(

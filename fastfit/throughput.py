@@ -30,8 +30,8 @@ IN_TABLE = (1_000, 100_000, 1_000_000, 10_000_000)
 BYTES_PER_POINT = 16  # x and y
 LEAST_SQUARES, STEP = "least squares", "descent step"
 # Fits are timed for so many seconds all together, and each beside NumPy for so many more, round by round.
-_SECONDS_FOR_FITS, _SECONDS_BESIDE_NUMPY = 12.0, 0.6
-_FEWEST_ROUNDS, _MOST_ROUNDS = 3, 40
+_SECONDS_FOR_FITS, _SECONDS_BESIDE_NUMPY = 12.0, 0.7
+_FEWEST_ROUNDS, _MOST_ROUNDS = 4, 40
 # What is expected to take NumPy longer than this is left out. Threads of its come to rest in the time below.
 _TOO_LONG, _REST = 2.0, 0.06
 # Shares of the progress bar.
