@@ -26,7 +26,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -34,6 +34,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from numpy.typing import ArrayLike
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from scipy import stats
@@ -84,6 +85,11 @@ class Verdict:
         """The median across processes."""
         return statistics.median(self.base)
 
+    @property
+    def threshold(self) -> float:
+        """The larger threshold, as a share of base."""
+        return max(self.relative_threshold, self.absolute_threshold / self.base_median)
+
     def __str__(self) -> str:
         by = abs(self.ratio - 1.0)
         return (
@@ -101,36 +107,46 @@ def _error_of_median(values: Any) -> float:
     return float(mstats.mjci(values, prob=[0.5])[0])
 
 
-def judge(name: str, base: Sequence[float], head: Sequence[float], n_workloads: int = 1) -> Verdict:
+def judge(name: str, base: ArrayLike, head: ArrayLike, n_workloads: int = 1) -> Verdict:
     """Return what paired times of base and head tell.
 
     Parameters
     ----------
     name : str
         The workload.
-    base, head : sequence of float
+    base, head : array_like, shape (n,)
         Times in seconds, those of one pair of processes at the same place; at least 5.
     n_workloads : int
         How many are judged in one run. Each has its share of the false alarms.
     """
-    logs = np.log(np.asarray(head)) - np.log(np.asarray(base))
-    differences = np.asarray(head) - np.asarray(base)
+    base, head = np.asarray(base, dtype=float), np.asarray(head, dtype=float)
+    logs = np.log(head / base)
     n = logs.size
     middle = float(np.median(logs))
     error = max(_error_of_median(logs), RESOLUTION / math.sqrt(n))
     beyond_chance = float(stats.t.isf(FALSE_ALARMS / n_workloads, n - 1))
     relative = max(SMALLEST, math.expm1(beyond_chance * error))
-    absolute = beyond_chance * _error_of_median(differences)
     ratio = math.exp(middle)
+    # What is left in seconds once head is slower by that ratio, on a machine that itself has slow phases.
+    absolute = beyond_chance * _error_of_median(head - ratio * base)
+    difference = float(np.median(head - base))
     confidence = max(0.0, 1.0 - n_workloads * float(stats.t.sf(middle / error, n - 1)))
     margin = float(stats.t.isf(0.005, n - 1)) * error
-    slower = ratio - 1.0 > relative and float(np.median(differences)) > absolute
-    faster = 1.0 / ratio - 1.0 > relative and -float(np.median(differences)) > absolute
-    state = "slower" if slower else "faster" if faster else "unclear" if relative > 0.1 else "same"
+    slower = ratio - 1.0 > relative and difference > absolute
+    faster = 1.0 / ratio - 1.0 > relative and -difference > absolute
+    state = (
+        "slower"
+        if slower
+        else "faster"
+        if faster
+        else "unclear"
+        if max(relative, absolute / float(np.median(base))) > 0.1
+        else "same"
+    )
     return Verdict(
         name,
-        list(map(float, base)),
-        list(map(float, head)),
+        base.tolist(),
+        head.tolist(),
         ratio,
         math.exp(middle - margin),
         math.exp(middle + margin),
@@ -265,7 +281,10 @@ def _export(revision: str | None, into: Path, root: Path) -> str:
                 (into / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(root / name, into / name)
         return "the working tree"
-    commit = _git("rev-parse", "--verify", f"{revision}^{{commit}}", root=root)
+    try:
+        commit = _git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}", root=root)
+    except NoComparison:
+        raise NoComparison(f"{revision!r} is no revision of {root}") from None
     archive = into.with_suffix(".tar")
     _git("archive", "--output", str(archive), commit, root=root)
     shutil.unpack_archive(archive, into, filter="data")
@@ -380,7 +399,7 @@ class Comparison:
                         self.times[name][k].append(seconds)
             pairs += 1
             if pairs >= FEWEST_PAIRS:
-                wide = [v.name for v in self.verdicts() if v.relative_threshold > WANTED]
+                wide = [v.name for v in self.verdicts() if v.threshold > WANTED]
                 waiting = [n for n in waiting if n in wide and spent[n] < MOST_SECONDS]
 
     def verdicts(self) -> list[Verdict]:

@@ -1,6 +1,6 @@
-"""The table of ratios in README: ``python -m bench.numbers``.
+"""fastfit beside what the machine can do, with the targets of the project: ``python -m bench.limits``.
 
-Every row compares two things measured in turn in one process (whole processes for the last three rows).
+Every row compares two things measured in turn in one process. ``peers.py`` is about others.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import numpy as np
 
 import fastfit as ff
 from bench.measure import bare_read, heavy_tailed, loss_of, points, ratio, times
-from fastfit.compat import linregress
 from fastfit.kernels import parallel
 from fastfit.kernels.passes import LossGradient, LossGradientCurvature
 from fastfit.losses import LOSSES, SquaredError
@@ -37,22 +36,12 @@ def a_pass(x: Any, y: Any, n_threads: int | None = None) -> Callable[[], object]
     return lambda: parallel.run(*arguments)
 
 
-def three_expressions(x: Any, y: Any) -> Callable[[], object]:
-    """Return the same pass as people write it in NumPy."""
-
-    def run() -> tuple[Any, Any, Any]:
-        residual = y - (LINE[0] * x + LINE[1])
-        return np.mean(residual**2), np.mean(-2 * residual * x), np.mean(-2 * residual)
-
-    return run
-
-
 def passes() -> None:
     """Print ratios of single passes."""
     x, y = points(10_000_000)
     table = np.column_stack([x, y])
     table.flags.writeable = False
-    small, medium = points(1_000), points(1_000_000)
+    small = points(1_000)
     single = (x.astype(np.float32), y.astype(np.float32))
     for column in single:
         column.flags.writeable = False
@@ -71,20 +60,6 @@ def passes() -> None:
     show("  the same with one thread", ratio(found, "pass, 1 thread", "read, 1 thread"), 1.25)
     show("float32 / float64", ratio(found, "float32", "pass"), 0.65)
     show("columns of an (n, 2) table / contiguous", ratio(found, "columns", "pass"), 2.0)
-    found = times({"pass": a_pass(x, y), "numpy": three_expressions(x, y)}, rounds=11)
-    show(
-        "NumPy's three expressions / fused pass, 10 million",
-        ratio(found, "numpy", "pass"),
-        12,
-        least=True,
-    )
-    found = times({"pass": a_pass(*medium), "numpy": three_expressions(*medium)}, rounds=61)
-    show(
-        "NumPy's three expressions / fused pass, 1 million",
-        ratio(found, "numpy", "pass"),
-        8,
-        least=True,
-    )
     on_points = ArrayPoints(Columns(*small))
     on_points.moments()
     loss = SquaredError()
@@ -94,44 +69,14 @@ def passes() -> None:
 
 
 def fits() -> None:
-    """Print what whole fits take, beside a bare read and beside others."""
-    import polars as pl
-    from scipy import stats
-    from sklearn.linear_model import LinearRegression
-
+    """Print what whole fits take, beside a bare read."""
     x, y = points(10_000_000)
-    table = pl.DataFrame({"x": x, "y": y})
-    column = x[:, None]
     calls: dict[str, Callable[[], Any]] = {
         "read": lambda: bare_read(x, y),
         "fit_line": lambda: ff.fit_line(x, y),
-        "Polars cov/var": lambda: table.select(pl.cov("x", "y") / pl.var("x")).item(),
-        "scipy.stats.linregress": lambda: stats.linregress(x, y),
-        "sklearn LinearRegression": lambda: LinearRegression().fit(column, y),
-        "numpy.polyfit": lambda: np.polyfit(x, y, 1),
     }
-    slopes = [
-        calls["fit_line"]().slope,
-        calls["Polars cov/var"](),
-        calls["scipy.stats.linregress"]().slope,
-        calls["sklearn LinearRegression"]().coef_[0],
-        calls["numpy.polyfit"]()[0],
-    ]
-    np.testing.assert_allclose(slopes, slopes[0], rtol=1e-9)
-    found = times({name: calls[name] for name in ("read", "fit_line")}, rounds=61)
+    found = times(calls, rounds=61)
     show("fit_line, 10 million / bare read", ratio(found, "fit_line", "read"), 1.30)
-    least = {
-        "Polars cov/var": 3,
-        "scipy.stats.linregress": 20,
-        "sklearn LinearRegression": 40,
-        "numpy.polyfit": 80,
-    }
-    for name, target in least.items():
-        # Threads of BLAS and of Polars spin for a while after their work, and take processors from what comes next.
-        pair = {"fit_line": calls["fit_line"], name: calls[name], "rest": lambda: time.sleep(0.2)}
-        found = times(pair, rounds=11)
-        show(f"{name} / fit_line, 10 million", ratio(found, name, "fit_line"), target, least=True)
-    time.sleep(0.2)
     descent = ff.GradientDescent(
         init=(-2.0, 1.0), learning_rate=0.01, standardize=False, max_iter=5000, record_every=250
     )
@@ -185,75 +130,11 @@ def robust_fits() -> None:
         show("  f_scale='mad': further bare reads", statistics.median(with_mad), 4)
 
 
-def robust_peers() -> None:
-    """Print what others take for a robust line of a million points, over what a fit takes."""
-    import statsmodels.api as sm
-    from scipy.optimize import least_squares
-    from sklearn.linear_model import HuberRegressor
-
-    x, y = heavy_tailed(1_000_000)
-    column, design = x[:, None], sm.add_constant(x)
-
-    def residuals(p: Any) -> Any:
-        return p[0] * x + p[1] - y
-
-    ours: dict[str, Callable[[], Any]] = {
-        "mad": lambda: ff.fit_line(x, y, loss="huber"),
-        "given": lambda: ff.fit_line(x, y, loss=ff.Huber(1.5)),
-    }
-    theirs: dict[str, tuple[str, Callable[[], Any]]] = {
-        "statsmodels RLM": ("mad", lambda: sm.RLM(y, design).fit()),
-        "sklearn HuberRegressor": ("mad", lambda: HuberRegressor().fit(column, y)),
-        "scipy least_squares(loss='huber')": (
-            "given",
-            lambda: least_squares(residuals, (0.0, 0.0), loss="huber", f_scale=1.5),
-        ),
-    }
-    slopes = [
-        ours["mad"]().slope,
-        ours["given"]().slope,
-        theirs["statsmodels RLM"][1]().params[1],
-        theirs["sklearn HuberRegressor"][1]().coef_[0],
-        theirs["scipy least_squares(loss='huber')"][1]().x[0],
-    ]
-    # Scales and tuning constants differ: lines agree to a part of their error of 0.0013.
-    np.testing.assert_allclose(slopes, slopes[0], atol=3e-4)
-    for name, (own, call) in theirs.items():
-        # Threads of BLAS spin for a while after their work; after a rest, a machine takes a while to wake up.
-        pair = {
-            "rest": lambda: time.sleep(0.3),
-            "wake": ours[own],
-            "ours": ours[own],
-            "theirs": call,
-        }
-        found = times(pair, rounds=5)
-        show(
-            f"{name} / huber, f_scale {own}, 1 million",
-            ratio(found, "theirs", "ours"),
-            200,
-            least=True,
-        )
-
-
 def small_fits() -> None:
     """Print what a fit of 1,000 points takes."""
-    from scipy import stats
-
     x, y = points(1_000)
-    calls: dict[str, Callable[[], Any]] = {
-        "fit_line": lambda: ff.fit_line(x, y),
-        "linregress": lambda: linregress(x, y),
-        "scipy.stats.linregress": lambda: stats.linregress(x, y),
-    }
-    np.testing.assert_allclose(calls["linregress"](), calls["scipy.stats.linregress"](), rtol=1e-9)
-    found = times(calls, rounds=101, inner=200)
+    found = times({"fit_line": lambda: ff.fit_line(x, y)}, rounds=101, inner=200)
     show("fit_line on 1,000 points, microseconds", 1e6 * statistics.median(found["fit_line"]), 30)
-    show(
-        "scipy.stats.linregress / compat.linregress, 1,000",
-        ratio(found, "scipy.stats.linregress", "linregress"),
-        8,
-        least=True,
-    )
 
 
 def memory() -> None:
@@ -275,24 +156,16 @@ def memory() -> None:
         show(f"memory of a fit, {loss}, 10 million, beyond its inputs, MB", float(out), most)
 
 
-def processes() -> None:
-    """Print ratios of whole processes: import, and import with a fit of a million points."""
-    data = "import numpy as np; x = np.arange(1e6) % 1000; y = 2 * x + 1; "
-    fits = {
-        "fastfit": data + "import fastfit; fastfit.fit_line(x, y)",
-        "scipy": data + "from scipy import stats; stats.linregress(x, y)",
-    }
-    imports = {"fastfit": "import fastfit", "numpy": "import numpy"}
-
+def imports() -> None:
+    """Print what an import takes, in fresh processes, beside that of NumPy."""
     # As installed: with the bytecode on disk.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 
     def process(code: str) -> Callable[[], object]:
         return lambda: subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
-    found = times({name: process(code) for name, code in fits.items()}, rounds=15)
-    show("cold process, import and fit 1 million / scipy's", ratio(found, "fastfit", "scipy"), 0.8)
-    found = times({name: process(code) for name, code in imports.items()}, rounds=31)
+    codes = {"fastfit": "import fastfit", "numpy": "import numpy"}
+    found = times({name: process(code) for name, code in codes.items()}, rounds=31)
     show("import fastfit / import numpy", ratio(found, "fastfit", "numpy"), 1.3)
 
 
@@ -314,7 +187,6 @@ if __name__ == "__main__":
     fits()
     robust_passes()
     robust_fits()
-    robust_peers()
     small_fits()
     memory()
-    processes()
+    imports()

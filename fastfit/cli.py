@@ -326,9 +326,9 @@ def demo(
 @app.command()
 def bench(
     max_points: Annotated[
-        int, typer.Option(help="Largest number of points, 16 bytes each.", min=1_000)
+        int, typer.Option(help="Largest number of points, 16 bytes each.")
     ] = 10_000_000,
-    threads: Annotated[int | None, typer.Option(help="Largest number of threads.", min=1)] = None,
+    threads: Annotated[int | None, typer.Option(help="Largest number of threads.")] = None,
     as_json: JsonOption = False,
     plot: PlotOption = None,
 ) -> None:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastfit import validation
 from fastfit.fit import fit_line
 from fastfit.kernels import parallel
 from fastfit.kernels.passes import LossGradient
@@ -146,13 +147,16 @@ def measure(
 
     Raises
     ------
-    ValueError
-        If ``most_points`` is below 1,000.
+    TypeError, ValueError
+        If ``most_points`` or ``n_threads`` is no integer, or is below 1,000 or 1.
     MemoryError
         If that many points, 16 bytes each, are too many for the memory there is.
     """
+    most_points = validation.positive_integer(most_points, "most_points")
     if most_points < SIZES[0]:
-        raise ValueError(f"most_points must be at least {SIZES[0]:,}; got {most_points:,}")
+        raise ValueError(f"most_points must be {SIZES[0]:,} or more; got {most_points:,}")
+    if n_threads is not None:
+        n_threads = validation.positive_integer(n_threads, "n_threads")
     say = progress or (lambda share, what: None)
     say(0.0, "making points")
     sizes = [n for n in SIZES if n < most_points] + [most_points]
@@ -166,8 +170,8 @@ def measure(
             often = repeats_for(read), repeats_for(fit)
             cases.append(_Case(kind, n, n_passes, read, fit, numpys, often))
     beside_reads = _beside_reads(cases, lambda share: say(_COMPILING + _FITS * share, "fits"))
-    rest = 1.0 - _COMPILING - _FITS
-    beside_numpy = _beside_numpy(cases, lambda share: say(1.0 - rest * (1.0 - share), "NumPy"))
+    before, rest = _COMPILING + _FITS, 1.0 - _COMPILING - _FITS
+    beside_numpy = _beside_numpy(cases, lambda share: say(before + rest * share, "NumPy"))
     reads: dict[int, list[float]] = {n: [] for n in sizes}
     numpy, fits = {}, []
     for case, pairs in zip(cases, beside_reads, strict=True):

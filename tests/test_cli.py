@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import fastfit
+from fastfit import throughput
 from fastfit.cli import app
 from fastfit.losses import LOSSES
 from tests.conftest import DATA, Script, needs_compiler, start_script
@@ -333,3 +334,36 @@ def test_options_of_losses_that_do_not_go_together(
     assert result.stderr.startswith("fastfit: error: ")
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@needs_compiler
+def test_bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(throughput, "_SECONDS_FOR_FITS", 0.1)
+    monkeypatch.setattr(throughput, "_SECONDS_BESIDE_NUMPY", 0.01)
+    picture = tmp_path / "bench.png"
+    result = call(
+        "bench", "--max-points", "1000", "--threads", "1", "--json", "--plot", str(picture)
+    )
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["machine"]["fastfit"] == fastfit.__version__
+    assert {fit["n_points"] for fit in found["fits"]} == {1000}
+    assert picture.stat().st_size > 10_000
+    assert result.stderr == ""  # no progress in a pipe
+    result = call("bench", "--max-points", "1000")
+    assert "faster than NumPy" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--max-points", "10"], "most_points must be 1,000 or more; got 10"),
+        (["--threads", "0"], "n_threads must be"),
+        (["--plot", "missing/bench.png"], "the folder of the picture does not exist"),
+        (["--max-points", str(10**15)], "Unable to allocate"),
+    ],
+)
+def test_bench_with_bad_options(arguments: list[str], message: str) -> None:
+    result = call("bench", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
