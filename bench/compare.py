@@ -65,8 +65,8 @@ class Verdict:
     """What the times of a workload tell, in seconds, one for each process.
 
     ``ratio`` is head over base, ``low`` and ``high`` bound it with 99 % confidence; ``confidence`` is that in head
-    being slower, all workloads taken together. ``state`` is ``slower``, ``faster``, ``same``, or ``unclear`` where the
-    noise could hide a tenth.
+    being slower at all (or faster, where it is), all workloads taken together. ``state`` is ``slower``, ``faster``,
+    ``same``, or ``unclear`` where noise could hide a tenth.
     """
 
     name: str
@@ -130,19 +130,15 @@ def judge(name: str, base: ArrayLike, head: ArrayLike, n_workloads: int = 1) -> 
     # What is left in seconds once head is slower by that ratio, on a machine that itself has slow phases.
     absolute = beyond_chance * _error_of_median(head - ratio * base)
     difference = float(np.median(head - base))
-    confidence = max(0.0, 1.0 - n_workloads * float(stats.t.sf(middle / error, n - 1)))
+    confidence = max(0.0, 1.0 - n_workloads * float(stats.t.sf(abs(middle) / error, n - 1)))
     margin = float(stats.t.isf(0.005, n - 1)) * error
-    slower = ratio - 1.0 > relative and difference > absolute
-    faster = 1.0 / ratio - 1.0 > relative and -difference > absolute
-    state = (
-        "slower"
-        if slower
-        else "faster"
-        if faster
-        else "unclear"
-        if max(relative, absolute / float(np.median(base))) > 0.1
-        else "same"
-    )
+    if ratio - 1.0 > relative and difference > absolute:
+        state = "slower"
+    elif 1.0 / ratio - 1.0 > relative and -difference > absolute:
+        state = "faster"
+    else:
+        hides = max(relative, absolute / float(np.median(base)))
+        state = "unclear" if hides > 0.1 else "same"
     return Verdict(
         name,
         base.tolist(),
@@ -427,7 +423,7 @@ def _in_turn(processes: list[Process], name: str) -> list[float]:
         prepared = list(
             pool.map(functools.partial(Process.must, do="prepare", name=name), processes)
         )
-    for turn in range(1 if prepared[0]["is_long"] else TURNS):
+    for turn in range(1 if any(answer["is_long"] for answer in prepared) else TURNS):
         order = range(len(processes)) if turn % 2 == 0 else reversed(range(len(processes)))
         for k in order:
             best[k] = min(best[k], processes[k].must("time", seconds=SECONDS)["seconds"])

@@ -15,7 +15,7 @@ from typing import Any
 
 # Shorter than this, and a call is repeated: the clock, and calling it, would show.
 SHORTEST = 0.002
-# What takes longer is called once in a turn, and has one turn.
+# What takes longer has one turn in each process.
 LONG = 0.3
 
 
@@ -30,15 +30,13 @@ class Worker:
     def prepare(self, name: str, check: bool = False) -> dict[str, Any]:
         """Make the points, compile, check the result if asked to, and find out how often to call."""
         prepared = self._workloads[name].prepare()
-        start = time.perf_counter()
         result = prepared.call()
-        is_long = time.perf_counter() - start > LONG
         if check:
             prepared.check(result)
         self._call, self._repeats = prepared.call, 1
-        if not is_long:
-            self._repeats = max(1, round(SHORTEST / self._once()))
-        return {"is_long": is_long}
+        once = self._once()
+        self._repeats = max(1, round(SHORTEST / once))
+        return {"is_long": once > LONG}
 
     def _once(self) -> float:
         start = time.perf_counter()

@@ -172,6 +172,7 @@ def measure(
     beside_reads = _beside_reads(cases, lambda share: say(_COMPILING + _FITS * share, "fits"))
     before, rest = _COMPILING + _FITS, 1.0 - _COMPILING - _FITS
     beside_numpy = _beside_numpy(cases, lambda share: say(before + rest * share, "NumPy"))
+    say(1.0, "done")
     reads: dict[int, list[float]] = {n: [] for n in sizes}
     numpy, fits = {}, []
     for case, pairs in zip(cases, beside_reads, strict=True):
