@@ -17,8 +17,8 @@ def read_block(x: Any, y: Any) -> Any:
     x_sum = 0.0
     y_sum = 0.0
     for i in range(x.size):
-        x_sum += x[i]
-        y_sum += y[i]
+        x_sum += np.float64(x[i])
+        y_sum += np.float64(y[i])
     return x_sum, y_sum
 
 
