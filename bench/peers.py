@@ -35,7 +35,8 @@ from fastfit.throughput import reweighted_least_squares, three_expressions
 FOLDER = Path(__file__).resolve().parent.parent / ".benchmarks"
 LINE = (0.3, 0.1)
 REST = 0.3
-ONE, OURS, BLAS = "1 thread", "our threads", "threads of BLAS"
+ONE, BLAS = "1 thread", "threads of BLAS"
+OURS = f"{parallel.description()['threads']} threads"
 
 Call = Callable[[], Any]
 Answer = Callable[[Any], Any]
@@ -136,12 +137,12 @@ def _of_duckdb(x: Any, y: Any) -> Iterator[Peer]:
     connection = duckdb.connect()
     connection.register("points", table)
     query = "select regr_slope(y, x), regr_intercept(y, x) from points"
-    threads = connection.sql("select current_setting('threads')").fetchone()
+    ((threads,),) = connection.sql("select current_setting('threads')").fetchall()
     yield Peer(
         "DuckDB regr_slope, regr_intercept",
-        lambda: connection.execute(query).fetchone(),
+        lambda: connection.sql(query).fetchall()[0],
         _as_is,
-        f"{threads[0] if threads else '?'} threads",
+        f"{threads} threads",
     )
 
 
@@ -165,7 +166,7 @@ def _of_jax_least_squares(x: Any, y: Any) -> Iterator[Peer]:
         return slope, y.mean() - slope * x.mean()
 
     call = lambda: jax.block_until_ready(fit(*on_device))  # noqa: E731
-    yield Peer("JAX, jitted closed form", call, _as_is, "all threads")
+    yield Peer("JAX, jitted closed form", call, _as_is, "threads of XLA")
 
 
 def of_a_step(x: Any, y: Any) -> Iterator[Peer]:
@@ -185,7 +186,7 @@ def of_a_step(x: Any, y: Any) -> Iterator[Peer]:
             "JAX, jitted value_and_grad",
             lambda: jax.block_until_ready(both(line, *on_device)),
             lambda result: (result[0], *result[1]),
-            "all threads",
+            "threads of XLA",
         )
 
 
@@ -330,7 +331,7 @@ def compared(task: Task, peer: Peer) -> dict[str, Any]:
             err_msg=peer.name,
         )
     calls: dict[str, Call] = {"ours": task.ours, "theirs": peer.call}
-    if peer.threads in {ONE, OURS}:
+    if peer.threads == ONE or answer is None:
         found = times(calls, rounds=task.rounds)
     else:
         # Threads of others spin on for a while after their work; and what has rested takes a while to wake up.
