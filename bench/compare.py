@@ -121,17 +121,19 @@ def judge(name: str, base: ArrayLike, head: ArrayLike, n_workloads: int = 1) -> 
     """
     base, head = np.asarray(base, dtype=float), np.asarray(head, dtype=float)
     logs = np.log(head / base)
-    n = logs.size
     middle = float(np.median(logs))
-    error = max(_error_of_median(logs), RESOLUTION / math.sqrt(n))
-    beyond_chance = float(stats.t.isf(FALSE_ALARMS / n_workloads, n - 1))
+    error = max(_error_of_median(logs), RESOLUTION / math.sqrt(logs.size))
+    # The error is a guess itself. How far out chance then goes falls with the number of pairs, but not in the tails:
+    # there, it stays that of the fewest (by simulation; tests/test_compare.py has some of it).
+    chance = stats.t(FEWEST_PAIRS - 1)
+    beyond_chance = float(chance.isf(FALSE_ALARMS / n_workloads))
     relative = max(SMALLEST, math.expm1(beyond_chance * error))
     ratio = math.exp(middle)
     # What is left in seconds once head is slower by that ratio, on a machine that itself has slow phases.
     absolute = beyond_chance * _error_of_median(head - ratio * base)
     difference = float(np.median(head - base))
-    confidence = max(0.0, 1.0 - n_workloads * float(stats.t.sf(abs(middle) / error, n - 1)))
-    margin = float(stats.t.isf(0.005, n - 1)) * error
+    confidence = max(0.0, 1.0 - n_workloads * float(chance.sf(abs(middle) / error)))
+    margin = float(chance.isf(0.005)) * error
     if ratio - 1.0 > relative and difference > absolute:
         state = "slower"
     elif 1.0 / ratio - 1.0 > relative and -difference > absolute:

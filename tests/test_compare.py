@@ -72,9 +72,9 @@ def noisy(seed: int, n: int, ratio: float = 1.0, noise: float = 0.01) -> tuple[A
 def test_chance_alone_is_not_slower(n_pairs: int, noise: float) -> None:
     workloads = 20
     verdicts = [
-        compare.judge("w", *noisy(seed, n_pairs, noise=noise), workloads) for seed in range(2000)
+        compare.judge("w", *noisy(seed, n_pairs, noise=noise), workloads) for seed in range(400)
     ]
-    # A hundred runs of the gate, of which one in a thousand may fail.
+    # Twenty runs of the gate, of which one in a thousand may fail.
     assert not [v for v in verdicts if v.state in {"slower", "faster"}]
     # Of intervals of 99 %, so many hold the truth; those of few pairs are wide.
     covered = sum(v.low <= 1.0 <= v.high for v in verdicts)
@@ -176,9 +176,9 @@ LOOPS = ("-k", "loop/LossGradient/squared_error", "-k", "loop/LossGradient/huber
 
 @needs_compiler
 def test_identical_trees_pass(gate: Tree, repository: Path) -> None:
-    result = gate(*LOOPS)
+    result = gate(*LOOPS[:2])
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "not slower: 2 workloads" in result.stdout
+    assert "not slower: 1 workloads" in result.stdout
     found = report(repository)
     assert found["slower"] == []
     for workload in found["workloads"]:
@@ -232,7 +232,7 @@ def test_what_base_does_not_have_is_new(gate: Tree, repository: Path) -> None:
         'f"loop/{name}"',
         'f"loop/{name}".replace("huber", "renamed")',
     )
-    result = gate("-k", "loop/LossGradient/*e*", "-k", "loop/LossGradient/huber")
+    result = gate(*LOOPS, "-k", "loop/LossGradient/renamed")
     assert result.returncode == 0, result.stdout + result.stderr
     notes = report(repository)["notes"]
     assert "timed with its own benchmarks" in notes["base"]
