@@ -4,8 +4,8 @@ Base and head are installed in environments of their own and timed in turn (A B 
 run side by side, one waiting while the other is timed. Within a process the shortest time counts; across the pairs of
 processes, the median of the ratio of head to base. How much that may be off is told by the spread of the pairs, and
 pairs are added until it is little enough, or the time is up. Head is slower where it is beyond both a relative and an
-absolute threshold, each what chance alone exceeds in one run of a thousand. Nothing is stored or looked up, so it
-runs on any machine.
+absolute threshold, each what chance alone exceeds in one run of a thousand, and slower in nearly all pairs. Nothing is
+stored or looked up, so it runs on any machine.
 
 Exit code 0: not slower; 1: slower, or broken; 2: no comparison was possible.
 """
@@ -41,8 +41,11 @@ from scipy import stats
 from scipy.stats import mstats
 
 ROOT = Path(__file__).resolve().parent.parent
-# Chance alone is to fail one run of the gate in a thousand, all its workloads together.
+# Chance alone is to fail one run of the gate in a thousand, all its workloads together. That is so of noise about one
+# value, with outliers. For processes that are of two kinds, faster and slower ones, there is the next rule.
 FALSE_ALARMS = 1e-3
+# Of so many pairs, at most one may be faster where head is slower.
+ONE_IN = 5
 # A slowdown of less is none: compilers and linkers move code about, and that alone makes a few percent.
 SMALLEST = 0.03
 # Pairs of processes are added until chance could not explain this much, or the workload has had its seconds.
@@ -52,6 +55,8 @@ FEWEST_PAIRS, MOST_PAIRS = 9, 31
 TURNS, SECONDS = 3, 0.02
 # A process that takes longer to answer hangs, and is ended.
 LONGEST = 300.0
+# It is unclear whether head is slower where it may be by this, with 99 % confidence.
+HIDDEN = 1.1
 # A spread of nothing, seen in few pairs, is not believed: clocks and calls are no better than this.
 RESOLUTION = 5e-4
 
@@ -66,7 +71,7 @@ class Verdict:
 
     ``ratio`` is head over base, ``low`` and ``high`` bound it with 99 % confidence; ``confidence`` is that in head
     being slower at all (or faster, where it is), all workloads taken together. ``state`` is ``slower``, ``faster``,
-    ``same``, or ``unclear`` where noise could hide a tenth.
+    ``same``, or ``unclear`` where the interval reaches beyond a tenth.
     """
 
     name: str
@@ -134,20 +139,24 @@ def judge(name: str, base: ArrayLike, head: ArrayLike, n_workloads: int = 1) -> 
     difference = float(np.median(head - base))
     confidence = max(0.0, 1.0 - n_workloads * float(chance.sf(abs(middle) / error)))
     margin = float(chance.isf(0.005)) * error
-    if ratio - 1.0 > relative and difference > absolute:
+    high, exceptions = math.exp(middle + margin), logs.size // ONE_IN
+    if ratio - 1.0 > relative and difference > absolute and (logs <= 0.0).sum() <= exceptions:
         state = "slower"
-    elif 1.0 / ratio - 1.0 > relative and -difference > absolute:
+    elif (
+        1.0 / ratio - 1.0 > relative
+        and -difference > absolute
+        and (logs >= 0.0).sum() <= exceptions
+    ):
         state = "faster"
     else:
-        hides = max(relative, absolute / float(np.median(base)))
-        state = "unclear" if hides > 0.1 else "same"
+        state = "unclear" if high > HIDDEN else "same"
     return Verdict(
         name,
         base.tolist(),
         head.tolist(),
         ratio,
         math.exp(middle - margin),
-        math.exp(middle + margin),
+        high,
         relative,
         absolute,
         confidence,
@@ -169,14 +178,21 @@ class Process:
             env=side.environment(),
             cwd=side.folder,
         )
+        self.greeting: dict[str, Any] = {}
+
+    def greet(self) -> None:
+        """Wait until it has started."""
         self.greeting = self._answer()
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         hung = threading.Timer(LONGEST, self._process.kill)
+        hung.daemon = True
         hung.start()
-        line = self._process.stdout.readline()
-        hung.cancel()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            hung.cancel()
         if not line:
             return {"error": f"the process ended with exit code {self._process.wait()}"}
         answer: dict[str, Any] = json.loads(line)
@@ -243,7 +259,8 @@ class Side:
         python = self.folder / "env" / ("Scripts" if os.name == "nt" else "bin") / "python"
         commands = [
             [sys.executable, "-m", "venv", str(self.folder / "env")],
-            [str(python), "-m", "pip", "install", "--quiet", str(self.tree)],
+            # With what drop-ins replace.
+            [str(python), "-m", "pip", "install", "--quiet", f"{self.tree}[sklearn,stats]"],
         ]
         for command in commands:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -312,6 +329,9 @@ class Comparison:
         if self.progress:
             self.progress(share, what)
 
+    def _matches(self, name: str) -> bool:
+        return any(fnmatch.fnmatch(name, pattern) for pattern in self.patterns)
+
     def choose(self) -> None:
         """Choose the workloads: those that match a pattern, or those of the gate.
 
@@ -335,25 +355,24 @@ class Comparison:
                     greeting = process.greeting
             if "error" in greeting:
                 raise NoComparison(f"the benchmarks do not run in {side.name}: {greeting['error']}")
-            if not Path(greeting["fastfit"]).is_relative_to(side.folder.resolve()):
+            if not Path(greeting["fastfit"]).resolve().is_relative_to(side.folder.resolve()):
                 raise NoComparison(f"{side.name} runs {greeting['fastfit']}, which is not its own")
             greetings.append(greeting["workloads"])
         known_in_base, in_gate = greetings
         for name in in_gate:
-            chosen = (
-                any(fnmatch.fnmatch(name, p) for p in self.patterns)
-                if self.patterns
-                else in_gate[name]
-            )
+            chosen = self._matches(name) if self.patterns else in_gate[name]
             if chosen and name in known_in_base:
                 self.names.append(name)
             elif chosen:
                 self.notes[name] = "new: base has no such workload"
         for name, gated in known_in_base.items():
-            if name not in in_gate and (gated or self.patterns):
+            if name not in in_gate and (gated if not self.patterns else self._matches(name)):
                 self.notes[name] = "gone: head has no such workload"
+        for pattern in self.patterns:
+            if not fnmatch.filter([*in_gate, *known_in_base], pattern):
+                raise NoComparison(f"no workload matches {pattern}")
         if not self.names:
-            raise NoComparison("no workload matches " + (", ".join(self.patterns) or "the gate"))
+            raise NoComparison("there is no workload that both sides have")
 
     def prepare(self) -> bool:
         """Compile and check every workload on both sides; return whether those that run in base run in head."""
@@ -366,13 +385,17 @@ class Comparison:
                     answer.get("error", "") for answer in pool.map(asked, processes)
                 )
                 list(pool.map(functools.partial(Process.ask, do="drop"), processes))
-                if in_head:
+                if in_head and in_base:
+                    self.notes[name] = f"runs in neither ({in_head.splitlines()[0]})"
+                elif in_head:
                     self.notes[name] = f"broken: {in_head.splitlines()[0]}"
                     whole = False
                 elif in_base:
                     self.notes[name] = f"new: does not run in base ({in_base.splitlines()[0]})"
                 if name in self.notes:
                     self.names.remove(name)
+        if whole and not self.names:
+            raise NoComparison("; ".join(f"{name}: {note}" for name, note in self.notes.items()))
         self.times = {name: ([], []) for name in self.names}
         return whole
 
@@ -397,7 +420,9 @@ class Comparison:
                         self.times[name][k].append(seconds)
             pairs += 1
             if pairs >= FEWEST_PAIRS:
-                wide = [v.name for v in self.verdicts() if v.threshold > WANTED]
+                wide = [
+                    v.name for v in self.verdicts() if v.threshold > WANTED or v.state == "unclear"
+                ]
                 waiting = [n for n in waiting if n in wide and spent[n] < MOST_SECONDS]
 
     def verdicts(self) -> list[Verdict]:
@@ -409,13 +434,17 @@ class Comparison:
 @contextlib.contextmanager
 def _processes(*sides: Side) -> Iterator[list[Process]]:
     """Start a process for each side, and end them."""
-    with ThreadPoolExecutor(len(sides)) as pool:
-        processes = list(pool.map(Process, sides))
-    try:
+    with contextlib.ExitStack() as started:
+
+        def start(side: Side) -> Process:
+            process = Process(side)
+            started.callback(process.close)
+            process.greet()
+            return process
+
+        with ThreadPoolExecutor(len(sides)) as pool:
+            processes = list(pool.map(start, sides))
         yield processes
-    finally:
-        for process in processes:
-            process.close()
 
 
 def _in_turn(processes: list[Process], name: str) -> list[float]:
@@ -463,6 +492,8 @@ def markdown(comparison: Comparison, verdicts: list[Verdict]) -> str:
         else ""
     )
     result = f"{len(slower)} slower, {len(broken)} broken" if slower or broken else "not slower"
+    unclear = sum(v.state == "unclear" for v in verdicts)
+    result += f", {unclear} unclear for noise" if unclear else ""
     return "\n".join(
         [*lines, "", f"{result}: {len(verdicts)} workloads, {pairs} of processes each"]
     )
@@ -481,7 +512,7 @@ def run(
         typer.Option("--select", "-k", help="Workloads, such as 'loop/*', instead of the gate's."),
     ] = None,
     minutes: Annotated[
-        float, typer.Option(help="Stop timing after so many minutes.", min=0.1)
+        float, typer.Option(help="Add no pairs of processes after so many minutes.", min=0.0)
     ] = 5.0,
     shared_environment: Annotated[
         bool,
@@ -529,6 +560,7 @@ def run(
         "platform": platform.platform(),
         "seconds": time.perf_counter() - started,
         "slower": slower,
+        "unclear": [verdict.name for verdict in verdicts if verdict.state == "unclear"],
         "notes": comparison.notes,
         "workloads": [asdict(verdict) for verdict in verdicts],
     }

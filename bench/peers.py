@@ -280,13 +280,15 @@ def tasks(n: int) -> Iterator[Task]:
         rounds=21,
     )
     few = points(1_000)
-    from scipy import stats
-
     yield Task(
         "least squares, 1,000 points: `compat.linregress(x, y)`",
         lambda: linregress(*few),
-        tuple,
-        [Peer("scipy.stats.linregress", lambda: stats.linregress(*few), tuple)],
+        _line,
+        [
+            peer._replace(threads=ONE)
+            for peer in of_least_squares(*few)
+            if "linregress" in peer.name
+        ],
         rounds=101,
     )
     u, v = heavy_tailed(n // 10)

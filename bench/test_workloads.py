@@ -19,6 +19,7 @@ def test_workload(benchmark: Any, workload: Workload) -> None:
     prepared.check(prepared.call())  # the first call compiles, and touches every page
     result = benchmark(prepared.call)
     n_bytes = workload.n_passes(result) * workload.n_bytes
+    assert n_bytes > 0 or workload.n_points == 0
     benchmark.extra_info.update(points=workload.n_points, bytes=n_bytes)
     if not benchmark.enabled:
         return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import os
 import sys
 import time
@@ -35,7 +36,7 @@ class Worker:
             prepared.check(result)
         self._call, self._repeats = prepared.call, 1
         once = self._once()
-        self._repeats = max(1, round(SHORTEST / once))
+        self._repeats = max(1, math.ceil(SHORTEST / once))
         return {"is_long": once > LONG}
 
     def _once(self) -> float:
@@ -55,7 +56,7 @@ class Worker:
         return {"seconds": best}
 
     def drop(self) -> dict[str, Any]:
-        """Let go of the points, and collect what the collector, switched off, has left."""
+        """Let go of the workload, and collect what the collector, switched off, has left."""
         self._call = None
         gc.collect()
         return {}

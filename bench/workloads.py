@@ -64,7 +64,8 @@ class Workload:
     n_bytes: int
     prepare: Callable[[], Prepared]
     in_gate: bool = False
-    n_passes: Callable[[Any], int] = lambda result: int(getattr(result, "n_passes", 1))
+    # Of moments, and of what has none, it is one.
+    n_passes: Callable[[Any], int] = lambda result: int(getattr(result, "n_passes", 0)) or 1
 
     def __str__(self) -> str:
         return self.name
@@ -140,7 +141,8 @@ def loops() -> Iterator[Workload]:
                 np.testing.assert_allclose(got.uu + got.uu_rest, u @ u, rtol=1e-12)
 
         arguments: Any = (what, loss, x, y, w, given, rows)
-        read = functools.partial(_READ_LOOP, x, y, np.empty((_TURNS, 2)))
+        turns = _TURNS + (_TURNS // 2 if weighted else 0)  # as many bytes
+        read = functools.partial(_READ_LOOP, x, y, np.empty((turns, 2)))
         return Prepared(functools.partial(_LOOP, *arguments), check, read)
 
     for name, *arguments in passes:
@@ -190,8 +192,12 @@ def _moments(weighted: bool, n: int) -> Prepared:
     x, y = _points(n)
     sizes = (float(BLOCK),) * (3 if weighted else 2)
     what: Any = WeightedProductSums() if weighted else ProductSums()
-    w = x if weighted else None
-    read = functools.partial(bare_read, x, y)
+    w = x.copy() if weighted else None
+
+    def read() -> None:
+        bare_read(x, y)
+        if w is not None:
+            bare_read(w[: n // 2], w[n // 2 :])
 
     def check(result: Any) -> None:
         k = np.ones(n) if w is None else w

@@ -31,7 +31,7 @@ IN_TABLE = (1_000, 100_000, 1_000_000, 10_000_000)
 BYTES_PER_POINT = 16  # x and y
 LEAST_SQUARES, STEP = "least squares", "descent step"
 # Fits are timed for so many seconds all together, and each beside NumPy for so many more, round by round.
-_SECONDS_FOR_FITS, _SECONDS_BESIDE_NUMPY = 12.0, 0.7
+_SECONDS_FOR_FITS, _SECONDS_BESIDE_NUMPY = 10.0, 0.6
 _FEWEST_ROUNDS, _MOST_ROUNDS = 4, 40
 # What is expected to take NumPy longer than this is left out. Threads of its come to rest in the time below.
 _TOO_LONG, _REST = 2.0, 0.06
@@ -106,6 +106,7 @@ class Report(NamedTuple):
                 f"{fit.n_passes:>6} {fit.share_of_read_limit:>17.0%}  "
                 + (f"{'-':>17}" if math.isnan(faster) else f"{faster:>16.3g} x")
             )
+        lines += ["", "Time it on an idle machine. -: NumPy is expected to take over two seconds."]
         return "\n".join(lines)
 
     @property
@@ -134,7 +135,9 @@ def measure(
     n_threads: int | None = None,
     progress: Callable[[float, str], None] | None = None,
 ) -> Report:
-    """Measure bare reads and every kind of fit, for 1,000 to ``most_points`` points, in less than a minute.
+    """Measure bare reads and every kind of fit, for 1,000 to ``most_points`` points.
+
+    Up to ten million points, it takes less than a minute.
 
     Parameters
     ----------
@@ -149,6 +152,8 @@ def measure(
     ------
     TypeError, ValueError
         If ``most_points`` or ``n_threads`` is no integer, or is below 1,000 or 1.
+    RuntimeError
+        If Numba's compiler is switched off.
     MemoryError
         If that many points, 16 bytes each, are too many for the memory there is.
     """
@@ -157,6 +162,8 @@ def measure(
         raise ValueError(f"most_points must be {SIZES[0]:,} or more; got {most_points:,}")
     if n_threads is not None:
         n_threads = validation.positive_integer(n_threads, "n_threads")
+    if not parallel.compiles():
+        raise RuntimeError("Numba's compiler is switched off: NUMBA_DISABLE_JIT must be unset")
     say = progress or (lambda share, what: None)
     say(0.0, "making points")
     sizes = [n for n in SIZES if n < most_points] + [most_points]
@@ -185,7 +192,9 @@ def measure(
         if theirs and case.kind == LEAST_SQUARES:
             numpy[case.n_points] = statistics.median(taken for taken, _ in theirs)
     medians = {n: statistics.median(seconds) for n, seconds in reads.items()}
-    return Report(machine(), medians, numpy, fits)
+    about = machine()
+    about["threads"] = min(about["threads"], n_threads or about["threads"])
+    return Report(about, medians, numpy, fits)
 
 
 class _Case(NamedTuple):
@@ -223,7 +232,8 @@ def _beside_numpy(
     """Return the times of NumPy and of a fit, for each case that is shown, and does not take too long."""
     found: dict[_Key, list[tuple[float, float]]] = {}
     longest: dict[str, float] = {}
-    cases = [case for case in cases if case.kind == LEAST_SQUARES or case.n_points in IN_TABLE]
+    shown = {*IN_TABLE, max(case.n_points for case in cases)}
+    cases = [case for case in cases if case.kind == LEAST_SQUARES or case.n_points in shown]
     for done, case in enumerate(cases):
         say(done / len(cases))
         if case.n_points * longest.get(case.kind, 0.0) > _TOO_LONG:

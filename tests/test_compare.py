@@ -86,11 +86,11 @@ def test_a_tenth_is_seen_once_there_are_pairs_enough(n_pairs: int) -> None:
     verdicts = [
         compare.judge("w", *noisy(seed, n_pairs, ratio=1.1, noise=0.005), 20) for seed in range(300)
     ]
-    enough = [v for v in verdicts if v.threshold <= compare.WANTED]
+    enough = [v for v in verdicts if v.threshold <= compare.WANTED and v.state != "unclear"]
     assert enough
     assert sum(v.state == "slower" for v in enough) >= 0.99 * len(enough)
     if n_pairs == compare.MOST_PAIRS:
-        assert len(enough) == len(verdicts)
+        assert len(enough) >= 0.99 * len(verdicts)
 
 
 def test_faster_is_told_too() -> None:
@@ -100,10 +100,20 @@ def test_faster_is_told_too() -> None:
     assert verdict.confidence > 0.999
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_processes_of_two_kinds_are_no_alarm(seed: int) -> None:
+    """As where memory happens to be laid out well or badly: both sides have either."""
+    rng = np.random.default_rng(seed)
+    for n_pairs in (9, 15, 31):
+        kinds = np.where(rng.random((2, n_pairs)) < 0.5, 1.0, 1.12)
+        base, head = 1e-4 * kinds * np.exp(0.001 * rng.standard_normal((2, n_pairs)))
+        assert compare.judge("w", base, head, 20).state not in {"slower", "faster"}
+
+
 def test_noise_that_would_hide_a_tenth_is_said_to() -> None:
     verdict = compare.judge("w", *noisy(3, 9, ratio=1.05, noise=0.2), 20)
     assert verdict.state == "unclear"
-    assert verdict.relative_threshold > 0.1
+    assert verdict.high > 1.1
     assert verdict.confidence < 0.99
 
 
@@ -175,8 +185,14 @@ LOOPS = ("-k", "loop/LossGradient/squared_error", "-k", "loop/LossGradient/huber
 
 
 @needs_compiler
-def test_identical_trees_pass(gate: Tree, repository: Path) -> None:
+def test_identical_trees_pass(
+    gate: Tree, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "link"))  # as the temporary folder of macOS is
     result = gate(*LOOPS[:2])
+    assert list((tmp_path / "real").iterdir()) == []  # nothing is left behind
     assert result.returncode == 0, result.stdout + result.stderr
     assert "not slower: 1 workloads" in result.stdout
     found = report(repository)
@@ -201,7 +217,7 @@ def test_a_loop_that_is_slower_by_a_tenth_fails(gate: Tree, repository: Path) ->
 @needs_compiler
 def test_a_loop_that_is_no_longer_vectorised_fails(gate: Tree, repository: Path) -> None:
     plant_no_vectors(repository)
-    result = gate("-k", "loop/LossGradient/squared_error")
+    result = gate("-k", "loop/LossGradient/squared_error", "--minutes", "0")
     assert result.returncode == 1, result.stdout + result.stderr
     (workload,) = report(repository)["workloads"]
     assert workload["ratio"] > 1.5
@@ -212,12 +228,24 @@ def test_a_loop_that_is_no_longer_vectorised_fails(gate: Tree, repository: Path)
 def test_wrong_results_fail(gate: Tree, repository: Path) -> None:
     old = "        return total, grad_slope, grad_level\n"
     plant(repository, "fastfit/kernels/passes.py", old, old.replace("total,", "1.01 * total,"))
-    result = gate("-k", "loop/LossGradient/squared_error", "-k", "loop/ProductSums")
+    result = gate(
+        "-k", "loop/LossGradient/squared_error", "-k", "loop/ProductSums", "--minutes", "0"
+    )
     assert result.returncode == 1, result.stdout + result.stderr
     assert (
         "broken: AssertionError" in report(repository)["notes"]["loop/LossGradient/squared_error"]
     )
     assert [w["name"] for w in report(repository)["workloads"]] == ["loop/ProductSums"]
+
+
+@needs_compiler
+def test_what_runs_nowhere_says_nothing_of_head(gate: Tree, repository: Path) -> None:
+    name = "loop/LossGradient/squared_error"
+    old = "np.testing.assert_allclose(rows[0], expected, rtol=1e-9, atol=1e-9 * BLOCK)"
+    plant(repository, "bench/workloads.py", old, "raise AssertionError('planted')")
+    result = gate("-k", name)
+    assert result.returncode == 2
+    assert f"{name}: runs in neither (AssertionError: planted)" in result.stderr
 
 
 @needs_compiler
@@ -232,7 +260,7 @@ def test_what_base_does_not_have_is_new(gate: Tree, repository: Path) -> None:
         'f"loop/{name}"',
         'f"loop/{name}".replace("huber", "renamed")',
     )
-    result = gate(*LOOPS, "-k", "loop/LossGradient/renamed")
+    result = gate(*LOOPS, "-k", "loop/LossGradient/renamed", "--minutes", "0")
     assert result.returncode == 0, result.stdout + result.stderr
     notes = report(repository)["notes"]
     assert "timed with its own benchmarks" in notes["base"]
@@ -272,6 +300,7 @@ def test_a_process_that_dies_or_hangs_is_told(
     worker = tmp_path / "suite" / "bench" / "worker.py"
     worker.write_text("import os; print('{}', flush=True); input(); os._exit(7)")
     process = compare.Process(compare.Side("head", "", tmp_path))
+    process.greet()
     assert "exit code 7" in process.ask("time", seconds=1.0)["error"]
     with pytest.raises(compare.NoComparison, match="head failed while it was timed, at x"):
         process.must("prepare", name="x")
@@ -279,5 +308,6 @@ def test_a_process_that_dies_or_hangs_is_told(
     monkeypatch.setattr(compare, "LONGEST", 0.2)
     worker.write_text("import time; time.sleep(60)")
     hanging = compare.Process(compare.Side("head", "", tmp_path))
+    hanging.greet()
     assert "ended with exit code" in hanging.greeting["error"]
     hanging.close()

@@ -478,6 +478,11 @@ def _threads_are_safe() -> bool:
     return layer is not None
 
 
+def compiles() -> bool:
+    """Whether the compiler is switched on."""
+    return not numba.config.DISABLE_JIT
+
+
 def description() -> dict[str, Any]:
     """Return what compiles the passes and what runs them, for reports."""
     return {

@@ -1,4 +1,4 @@
-"""The bare read: x and y added up, nothing else. No pass over them can be faster."""
+"""The bare read: x and y added up, nothing else. Of points in memory, no pass can be faster."""
 
 from __future__ import annotations
 
