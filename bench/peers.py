@@ -1,7 +1,8 @@
 """fastfit beside others, in turn, on the same arrays: ``python -m bench.peers [--points N]``. README's table is its.
 
 Every row is the time of another way to the same numbers over ours: the median of pairs timed one after the other in
-one process. The answers are compared before. Peers that are not installed are left out.
+one process, the answers compared before. Bare reads of the same points are told apart. Peers that are not installed
+are left out.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from fastfit.throughput import reweighted_least_squares, three_expressions
 FOLDER = Path(__file__).resolve().parent.parent / ".benchmarks"
 LINE = (0.3, 0.1)
 REST = 0.3
+READ = "bare read"
 ONE, BLAS = "1 thread", "threads of BLAS"
 OURS = f"{parallel.description()['threads']} threads"
 
@@ -81,7 +83,7 @@ def _as_is(result: Any) -> Any:
 
 def read_limit(x: Any, y: Any) -> Peer:
     """Return the bare read, which has no numbers to compare."""
-    return Peer("bare read of x and y", lambda: bare_read(x, y), lambda _: None, OURS)
+    return Peer(READ, lambda: bare_read(x, y), lambda _: None, OURS)
 
 
 def of_least_squares(x: Any, y: Any) -> Iterator[Peer]:
@@ -249,7 +251,7 @@ def tasks(n: int) -> Iterator[Task]:
     """Yield what is done in several ways, with the points for it."""
     x, y = points(n)
     yield Task(
-        f"least squares, {n:,} points: `fit_line(x, y)`",
+        f"`fit_line(x, y)`, {n:,} points",
         lambda: ff.fit_line(x, y),
         _line,
         list(of_least_squares(x, y)),
@@ -257,7 +259,7 @@ def tasks(n: int) -> Iterator[Task]:
     )
     nothing: Any = (LossGradient(), SquaredError(), x, y, None, (0.0, 0.0), LINE)
     yield Task(
-        f"one step of descent, {n:,} points: mean loss and gradient",
+        f"one step of gradient descent, {n:,} points",
         lambda: parallel.run(*nothing),
         lambda sums: np.array(sums) / n,
         list(of_a_step(x, y)),
@@ -273,7 +275,7 @@ def tasks(n: int) -> Iterator[Task]:
             return ff.fit_line(x, y, solver=descent)
 
     yield Task(
-        f"5,000 steps of descent, {n:,} points: `GradientDescent`",
+        f"5,000 steps, {n:,} points",
         descend,
         _line,
         [read_limit(x, y)],
@@ -281,7 +283,7 @@ def tasks(n: int) -> Iterator[Task]:
     )
     few = points(1_000)
     yield Task(
-        "least squares, 1,000 points: `compat.linregress(x, y)`",
+        "`compat.linregress(x, y)`, 1,000 points",
         lambda: linregress(*few),
         _line,
         [
@@ -293,7 +295,7 @@ def tasks(n: int) -> Iterator[Task]:
     )
     u, v = heavy_tailed(n // 10)
     yield Task(
-        f"Huber's line, {n // 10:,} points, scale given: `fit_line(loss=Huber(1.5))`",
+        f"`fit_line(x, y, loss=ff.Huber(1.5))`, {n // 10:,} points",
         lambda: ff.fit_line(u, v, loss=ff.Huber(1.5)),
         _line,
         [read_limit(u, v), *of_huber_given(u, v)],
@@ -302,7 +304,7 @@ def tasks(n: int) -> Iterator[Task]:
         atol=1e-5,
     )
     yield Task(
-        f"Huber's line, {n // 10:,} points, scale from the residuals: `fit_line(loss='huber')`",
+        f'`fit_line(x, y, loss="huber")`, {n // 10:,} points',
         lambda: ff.fit_line(u, v, loss="huber"),
         _line,
         list(of_huber(u, v)),
@@ -350,14 +352,17 @@ def compared(task: Task, peer: Peer) -> dict[str, Any]:
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
-    """Return the table."""
-    lines = ["| ours | theirs | their time / ours |", "|---|---|---|"]
-    before = None
+    """Return the table of peers, and a line of bare reads."""
+    lines = ["| ours | beside | times faster |", "|---|---|---|"]
+    reads, before = [], None
     for row in rows:
+        if row["peer"] == READ:
+            reads.append(f"{row['task']}: {1.0 / row['ratio']:.2g}")
+            continue
         task = row["task"] if row["task"] != before else ""
         before = row["task"]
         lines.append(f"| {task} | {row['peer']} ({row['threads']}) | {row['ratio']:.3g} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", f"In bare reads of x and y: {'; '.join(reads)}."])
 
 
 def main(
@@ -369,7 +374,7 @@ def main(
     rows: list[dict[str, Any]] = []
     console = Console(stderr=True)
     for task in tasks(n_points):
-        what = task.name.partition(":")[0]
+        what = task.name.replace("`", "")
         peers = track(
             task.peers, what, console=console, transient=True, disable=not console.is_terminal
         )
