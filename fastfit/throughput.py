@@ -131,17 +131,17 @@ def _or_none(value: Any) -> Any:
 
 
 def measure(
-    most_points: int = SIZES[-1],
+    max_points: int = SIZES[-1],
     n_threads: int | None = None,
     progress: Callable[[float, str], None] | None = None,
 ) -> Report:
-    """Measure bare reads and every kind of fit, for 1,000 to ``most_points`` points.
+    """Measure bare reads and every kind of fit, for 1,000 to ``max_points`` points.
 
     Up to ten million points, it takes less than a minute.
 
     Parameters
     ----------
-    most_points : int
+    max_points : int
         The largest number of points; at least 1,000.
     n_threads : int or None
         At most this many threads; None for all.
@@ -151,23 +151,23 @@ def measure(
     Raises
     ------
     TypeError, ValueError
-        If ``most_points`` or ``n_threads`` is no integer, or is below 1,000 or 1.
+        If ``max_points`` or ``n_threads`` is no integer, or is below 1,000 or 1.
     RuntimeError
         If Numba's compiler is switched off.
     MemoryError
         If that many points, 16 bytes each, are too many for the memory there is.
     """
-    most_points = validation.positive_integer(most_points, "most_points")
-    if most_points < SIZES[0]:
-        raise ValueError(f"most_points must be {SIZES[0]:,} or more; got {most_points:,}")
+    max_points = validation.positive_integer(max_points, "max_points")
+    if max_points < SIZES[0]:
+        raise ValueError(f"max_points must be {SIZES[0]:,} or more; got {max_points:,}")
     if n_threads is not None:
         n_threads = validation.positive_integer(n_threads, "n_threads")
     if not parallel.compiles():
         raise RuntimeError("Numba's compiler is switched off: NUMBA_DISABLE_JIT must be unset")
     say = progress or (lambda share, what: None)
     say(0.0, "making points")
-    sizes = [n for n in SIZES if n < most_points] + [most_points]
-    x, y = _points(most_points)
+    sizes = [n for n in SIZES if n < max_points] + [max_points]
+    x, y = _points(max_points)
     cases: list[_Case] = []
     for done, n in enumerate(sizes):
         for kind, (fit, numpys) in _kinds(x[:n], y[:n], n_threads).items():

@@ -357,7 +357,7 @@ def test_bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--max-points", "10"], "most_points must be 1,000 or more; got 10"),
+        (["--max-points", "10"], "max_points must be 1,000 or more; got 10"),
         (["--threads", "0"], "n_threads must be"),
         (["--plot", "missing/bench.png"], "the folder of the picture does not exist"),
         (["--max-points", str(10**15)], "Unable to allocate"),

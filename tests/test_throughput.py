@@ -127,7 +127,7 @@ def test_a_picture_of_a_report(report: Report, tmp_path: Path) -> None:
 
 
 def test_too_few_points_are_refused() -> None:
-    with pytest.raises(ValueError, match="most_points must be 1,000 or more; got 999"):
+    with pytest.raises(ValueError, match="max_points must be 1,000 or more; got 999"):
         throughput.measure(999)
     with pytest.raises(ValueError, match="n_threads must be"):
         throughput.measure(1_000, 0)
