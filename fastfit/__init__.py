@@ -10,6 +10,7 @@ from fastfit.fit import fit_line
 from fastfit.losses import Cauchy, Huber, SoftL1, SquaredError, Tukey
 from fastfit.moments import Moments
 from fastfit.objectives import Objective, objective
+from fastfit.points.files import scan
 from fastfit.result import ConvergenceWarning, History, Iterate, LineFit, Status
 from fastfit.solvers.exact import Exact
 from fastfit.solvers.gradient_descent import GradientDescent
@@ -33,5 +34,6 @@ __all__ = [
     "Tukey",
     "fit_line",
     "objective",
+    "scan",
 ]
 __version__ = "0.1.0"

@@ -9,6 +9,7 @@ costs a few operations a step and touches no point.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from fastfit.double_double import ZERO, DoubleDouble, add, multiply, subtract
@@ -95,6 +96,15 @@ class Evaluation(NamedTuple):
     curvature: Symmetric | None = None
     bound: Symmetric | None = None
     scatter: Symmetric | None = None
+
+    @classmethod
+    def of_sums(cls, sums: Sequence[float], total: float) -> Evaluation:
+        """Return the means for sums as ``kernels.passes`` lists them, three or twelve, and the sum of the weights."""
+        mean = [value / total for value in sums]
+        if len(mean) == 3:
+            return cls(*mean)
+        bound = Symmetric(2.0 * mean[6], 2.0 * mean[7], 2.0 * mean[8])
+        return cls(*mean[:3], Symmetric(*mean[3:6]), bound, Symmetric(*mean[9:]))
 
 
 class Axes(NamedTuple):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import logging
 import math
+import os
 import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from fastfit import validation
@@ -17,6 +21,9 @@ from fastfit.inference import Inference, RobustInference
 from fastfit.kernels import forks  # noqa: F401  # notices a fork from the first import on
 from fastfit.losses import Loss, RobustLoss, as_loss
 from fastfit.moments import Moments
+from fastfit.points.base import Points, Reading, Source
+from fastfit.points.files import FilePoints
+from fastfit.progress import display
 from fastfit.result import ConvergenceWarning, LineFit, Status
 from fastfit.solvers.base import Solution, Solver
 from fastfit.solvers.exact import Exact
@@ -25,7 +32,6 @@ from fastfit.solvers.newton import Newton
 
 if TYPE_CHECKING:
     from fastfit.points.arrays import ArrayPoints
-    from fastfit.points.base import Points
 
 SOLVERS: dict[str, type[Solver]] = {
     "auto": Exact,
@@ -39,11 +45,15 @@ NAN_POLICIES = ("raise", "omit", "propagate")
 _NAN = DoubleDouble(math.nan)
 _NOT_FITTED = Solution(_NAN, _NAN, math.nan, 0, Status.NOT_FINITE, Status.NOT_FINITE.value)
 _UNKNOWN = " The residuals are below what moments resolve, so there are no errors: fit the points themselves."
+_DASK = ("dask", "dask_expr")
+# As a rule, of points too many to be kept in memory: moments, three steps or four, and two medians.
+_PASSES_OF_ROBUST, _PASSES_OF_MAD = 5, 7
+_log = logging.getLogger("fastfit")
 _TINY, _HUGE = 2.0**-1022, 2.0**1023
 
 
 def fit_line(
-    x: ArrayLike | Moments,
+    x: ArrayLike | Moments | Source,
     y: ArrayLike | None = None,
     *,
     loss: str | Loss = "squared_error",
@@ -55,6 +65,8 @@ def fit_line(
     nan_policy: Literal["raise", "omit", "propagate"] = "raise",
     n_threads: int | None = None,
     backend: Literal["numba", "numpy"] = "numba",
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: bool = True,
 ) -> LineFit:
     """Fit the line ``y = slope * x + intercept`` of least mean loss.
 
@@ -63,8 +75,9 @@ def fit_line(
     x, y : array_like, shape (n,) or (n, 1)
         At least two points, with two different x. float64 and float32 arrays are read in place, strided, read-only
         and memory-mapped ones too; lists, other numbers and columns of pandas, Polars and
-        PyArrow are converted. Masked points are left out. ``x`` may be :class:`Moments`, and y is then
-        left out.
+        PyArrow are converted. Masked points are left out. Arrays and columns of Dask are read partition by
+        partition, where they are. ``x`` may also be :class:`Moments`, or what :func:`scan` returns for files, and y is
+        then left out.
     loss : str or loss object
         What is minimised is the mean over points of the loss of ``y - slope * x - intercept``. ``"squared_error"`` is
         its square: least squares. ``"huber"``, ``"soft_l1"``, ``"cauchy"`` and ``"tukey"`` are robust: they equal the
@@ -92,6 +105,12 @@ def fit_line(
         to the last bit for every number.
     backend : {"numba", "numpy"}
         Compiled passes, or the reference implementation in NumPy.
+    checkpoint : str or path, optional
+        For files of :func:`scan`: a file that keeps what passes over them have found, as JSON. If the fit is ended, the
+        same call goes on from there, and ends with the same bits. It stays when the fit is done: delete it to start
+        anew.
+    progress : bool
+        Whether to show how far files are read, if stderr is a terminal and Rich is installed.
 
     Returns
     -------
@@ -101,7 +120,9 @@ def fit_line(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what it must be; the message names it.
+        If an argument is not what it must be; the message names it. Of files, it names the place (``FileError``).
+    OSError
+        If the checkpoint cannot be written.
 
     Warns
     -----
@@ -125,41 +146,76 @@ def fit_line(
         chosen_solver = Newton()
     fit_intercept = validation.true_or_false(fit_intercept, "fit_intercept")
     absolute_sigma = validation.true_or_false(absolute_sigma, "absolute_sigma")
-    if absolute_sigma and sigma is None:
+    progress = validation.true_or_false(progress, "progress")
+    x, y, sample_weight, sigma = _with_source(x, y, sample_weight, sigma)
+    has_sigma = x.has_sigma if isinstance(x, Source) else sigma is not None
+    if absolute_sigma and not has_sigma:
         raise ValueError("absolute_sigma must be False unless sigma is given")
-    if robust and sigma is not None:
+    if robust and has_sigma:
         raise ValueError(f"sigma must be None unless loss is 'squared_error'; got loss={loss!r}")
-    if isinstance(x, Moments):
-        if robust:
-            raise ValueError(f"loss must be 'squared_error' when x is Moments; got {loss!r}")
-        _require_moments_alone(
-            x,
-            y=y,
-            sample_weight=sample_weight,
-            sigma=sigma,
-            nan_policy=None if nan_policy == "raise" else nan_policy,
-            n_threads=n_threads,
-            backend=None if backend == "numba" else backend,
-        )
-        points: Points = x
-    else:
-        points = points_of(
-            x,
-            y,
-            sample_weight,
-            sigma,
-            nan_policy=nan_policy,
-            n_threads=n_threads,
-            backend=backend,
-            through_origin=not fit_intercept,
-        )
+    if checkpoint is not None and not isinstance(x, FilePoints):
+        raise ValueError(f"checkpoint must be None unless x comes from scan; got {checkpoint!r}")
+    if isinstance(x, Moments) and robust:
+        raise ValueError(f"loss must be 'squared_error' when x is Moments; got {loss!r}")
+    reading = dict(
+        nan_policy=nan_policy,
+        n_threads=n_threads,
+        backend=backend,
+        through_origin=not fit_intercept,
+    )
+    with contextlib.ExitStack() as stack:
+        points: Points
+        if isinstance(x, Moments):
+            _require_moments_alone(
+                x,
+                y=y,
+                sample_weight=sample_weight,
+                sigma=sigma,
+                nan_policy=None if nan_policy == "raise" else nan_policy,
+                n_threads=n_threads,
+                backend=None if backend == "numba" else backend,
+            )
+            points = x
+        elif isinstance(x, FilePoints):
+            _require_alone("comes from scan", y=y, sample_weight=sample_weight, sigma=sigma)
+            shown = stack.enter_context(display(progress))
+            n_passes = _announced(chosen_solver, chosen_loss)
+            if shown is not None:
+                shown.expect(n_passes)
+            points = x.prepared(
+                _reading(**reading, sampled=robust),
+                checkpoint=checkpoint,
+                fit=_identity(chosen_solver, chosen_loss, fit_intercept) if checkpoint else None,
+                watch=None if shown is None else shown.watch,
+            )
+        elif isinstance(x, Source):
+            _require_alone("is points", y=y, sample_weight=sample_weight, sigma=sigma)
+            _announced(chosen_solver, chosen_loss)
+            points = x.prepared(_reading(**reading, sampled=robust))
+        else:
+            points = points_of(x, y, sample_weight, sigma, **reading)
+        fit = _fitted(points, chosen_loss, chosen_solver, fit_intercept, has_sigma, absolute_sigma)
+    if fit.status not in (Status.CONVERGED, Status.STOPPED, Status.NOT_FINITE):
+        warnings.warn(fit.message, ConvergenceWarning, stacklevel=2)
+    return fit
+
+
+def _fitted(
+    points: Points,
+    loss: Loss,
+    solver: Solver,
+    fit_intercept: bool,
+    has_sigma: bool,
+    absolute_sigma: bool,
+) -> LineFit:
+    """Return the fit of these points."""
     moments = points.moments()
     solution = _NOT_FITTED
     inference: Inference | None = None
     slope = intercept = raw_loss = math.nan
     if moments.is_finite:
         moments.require_line(fit_intercept=fit_intercept, n_omitted=points.n_omitted)
-        solution = chosen_solver.solve(points, chosen_loss, fit_intercept=fit_intercept)
+        solution = solver.solve(points, loss, fit_intercept=fit_intercept)
         slope, intercept, raw_loss = _in_callers_units(solution, moments)
         known = points is not moments or points.least_squares(fit_intercept=fit_intercept).is_known
         if not known:
@@ -182,12 +238,12 @@ def fit_line(
                 fit_intercept=fit_intercept,
                 repeats=points.repeats,
                 unit=points.weight_unit,
-                has_sigma=sigma is not None,
+                has_sigma=has_sigma,
                 known_sigma=absolute_sigma,
                 converged=converged,
                 known=known,
             )
-    fit = LineFit(
+    return LineFit(
         slope=slope,
         intercept=intercept,
         loss=raw_loss,
@@ -198,20 +254,62 @@ def fit_line(
         status=solution.status,
         message=solution.message,
         history=solution.history,
-        f_scale=_f_scale_in_callers_units(chosen_loss, solution, moments),
+        f_scale=_f_scale_in_callers_units(loss, solution, moments),
         _points=None if points is moments else points,
         _inference=inference,
     )
-    if fit.status not in (Status.CONVERGED, Status.STOPPED, Status.NOT_FINITE):
-        warnings.warn(fit.message, ConvergenceWarning, stacklevel=2)
-    return fit
+
+
+def _with_source(*given: Any) -> tuple[Any, Any, Any, Any]:
+    """Return x, y, sample_weight and sigma; as points alone if any is an array or a column of Dask."""
+    if not any(type(each).__module__.partition(".")[0] in _DASK for each in given):
+        return given  # type: ignore[return-value]
+    from fastfit.points.dask import DaskPoints
+
+    return DaskPoints(*given), None, None, None
+
+
+def _announced(solver: Solver, loss: Loss) -> int | None:
+    """Return about how many passes a fit will make over points that are not in memory, and log it; None if unknown."""
+    if not isinstance(loss, RobustLoss):
+        n_passes = 1
+        if isinstance(solver, GradientDescent) and solver.passes == "samples":
+            return None
+    elif isinstance(solver, GradientDescent):
+        return None
+    else:
+        n_passes = _PASSES_OF_MAD if isinstance(loss.f_scale, str) else _PASSES_OF_ROBUST
+    _log.info("%r reads all points about %d times, unless they are few", loss, n_passes)
+    return n_passes
+
+
+def _identity(solver: Solver, loss: Loss, fit_intercept: bool) -> dict[str, str]:
+    """Return what determines a fit besides its points, for a checkpoint; or raise if chance does."""
+    from fastfit import __version__
+
+    if isinstance(solver, GradientDescent) and solver.init is not None and solver.rng is None:
+        if isinstance(solver.init, str):
+            raise ValueError("rng must be an integer with init='random' and a checkpoint; got None")
+    if isinstance(solver, GradientDescent) and isinstance(solver.rng, np.random.Generator):
+        raise ValueError(f"rng must be an integer with a checkpoint; got {solver.rng!r}")
+    return {
+        "loss": repr(loss),
+        "solver": repr(solver),
+        "fit_intercept": repr(fit_intercept),
+        "version of fastfit": __version__,
+    }
+
+
+def _require_alone(what: str, **others: Any) -> None:
+    """Raise ValueError if an argument is given that x leaves no room for."""
+    for name, value in others.items():
+        if value is not None:
+            raise ValueError(f"{name} must be left out when x {what}; got {value!r}")
 
 
 def _require_moments_alone(moments: Moments, **others: Any) -> None:
     """Raise ValueError if an argument is given that moments leave no room for, or if they hold NaN."""
-    for name, value in others.items():
-        if value is not None:
-            raise ValueError(f"{name} must be left out when x is Moments; got {value!r}")
+    _require_alone("is Moments", **others)
     if not moments.is_finite:
         raise ValueError(f"x must be finite moments; got {moments!r}")
 
@@ -227,7 +325,7 @@ def points_of(
     n_threads: int | None = None,
     backend: str = "numba",
     through_origin: bool = False,
-) -> ArrayPoints:
+) -> Points:
     """Return the points that arguments like those of ``fit_line`` mean.
 
     Raises
@@ -235,20 +333,44 @@ def points_of(
     TypeError, ValueError
         If an argument is not what it must be; the message names it.
     """
+    reading = _reading(
+        nan_policy=nan_policy,
+        nan_policies=nan_policies,
+        n_threads=n_threads,
+        backend=backend,
+        through_origin=through_origin,
+    )
+    x, y, sample_weight, sigma = _with_source(x, y, sample_weight, sigma)
+    if isinstance(x, Source):
+        _require_alone("is points", y=y, sample_weight=sample_weight, sigma=sigma)
+        return x.prepared(reading)
+    clean = validation.columns(x, y, sample_weight, sigma)
+    return _array_points()(
+        clean,
+        nan_policy=reading.nan_policy,
+        n_threads=reading.n_threads,
+        backend=reading.backend,
+        through_origin=reading.through_origin,
+    )
+
+
+def _reading(
+    *,
+    nan_policy: str,
+    n_threads: int | None,
+    backend: str,
+    through_origin: bool,
+    sampled: bool = False,
+    nan_policies: Iterable[str] = NAN_POLICIES,
+) -> Reading:
+    """Return how points are to be read, checked."""
     validation.require_one_of(backend, BACKENDS, "backend")
     validation.require_one_of(nan_policy, nan_policies, "nan_policy")
     if n_threads is not None:
         n_threads = validation.positive_integer(n_threads, "n_threads")
         if backend == "numpy" and n_threads > 1:
             raise ValueError(f"n_threads must be None or 1 with backend='numpy'; got {n_threads}")
-    clean = validation.columns(x, y, sample_weight, sigma)
-    return _array_points()(
-        clean,
-        nan_policy=nan_policy,
-        n_threads=n_threads,
-        backend=backend,
-        through_origin=through_origin,
-    )
+    return Reading(nan_policy, backend, n_threads, through_origin, sampled)
 
 
 @functools.cache

@@ -164,6 +164,40 @@ class Moments:
         a, b = _on_one_scale(self, other)
         return Moments(count, merged(a._sums, b._sums), a._x_exponent, a._y_exponent)
 
+    def update(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        nan_policy: Literal["raise", "omit"] = "raise",
+        n_threads: int | None = None,
+        backend: Literal["numba", "numpy"] = "numba",
+    ) -> Moments:
+        """Return the moments of these points and of a further batch, which is read once.
+
+        Moments do not change: ``moments = moments.update(x, y)``. The parameters, and the errors, are those of ``of``.
+
+        Examples
+        --------
+        >>> import fastfit as ff
+        >>> moments = ff.Moments()
+        >>> for x, y in (([1.0, 2.0], [2.0, 4.0]), ([3.0], [6.5])):
+        ...     moments = moments.update(x, y)
+        >>> moments.fit()
+        LineFit: y = 2.25 x - 0.333333, loss 0.0138889, 3 points, exact
+        """
+        return self.merge(
+            Moments.of(
+                x,
+                y,
+                sample_weight,
+                nan_policy=nan_policy,
+                n_threads=n_threads,
+                backend=backend,
+            )
+        )
+
     def __add__(self, other: Moments) -> Moments:
         return self.merge(other) if isinstance(other, Moments) else NotImplemented
 
@@ -256,6 +290,15 @@ class Moments:
             scaled(yy, 2 * dy),
         )
         return Moments(self.count, sums, x, y)
+
+    def in_weight_unit(self, unit: float, other: float) -> Moments:
+        """Return the same with weights of which 1 stands for another standard deviation; both are powers of two."""
+        exponent = 2 * (math.frexp(other)[1] - math.frexp(unit)[1]) if self.weight_sum else 0
+        if exponent == 0:
+            return self
+        w, x_mean, y_mean, *squares = self._sums
+        w, xx, xy, yy = (scaled(each, exponent) for each in (w, *squares))
+        return replace(self, _sums=Centred(w, x_mean, y_mean, xx, xy, yy), _line=None)
 
     # Points, for squared error
 

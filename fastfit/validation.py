@@ -66,7 +66,9 @@ class Columns(NamedTuple):
         return 0 if self.kept is None else int(self.kept.size - self.x.size)
 
 
-def columns(x: Any, y: Any, sample_weight: Any = None, sigma: Any = None) -> Columns:
+def columns(
+    x: Any, y: Any, sample_weight: Any = None, sigma: Any = None, *, w_unit: float | None = None
+) -> Columns:
     """Return x, y and their weights as one-dimensional arrays of floats, without the points that are masked.
 
     float64 and float32 come back as they are, strided, read-only or memory-mapped ones too. Other numbers are
@@ -80,6 +82,8 @@ def columns(x: Any, y: Any, sample_weight: Any = None, sigma: Any = None) -> Col
     sample_weight, sigma : array_like, shape (n,) or (n, 1), or a number; optional
         Weights of the points, and standard deviations of y, of which the weights are the inverse squares. A number
         stands for all points. Whether a weight is negative or NaN is left to those who read it.
+    w_unit : float, optional
+        The standard deviation that a weight of 1 is to stand for; by default, one near the smallest sigma.
 
     Raises
     ------
@@ -94,7 +98,7 @@ def columns(x: Any, y: Any, sample_weight: Any = None, sigma: Any = None) -> Col
     if x.size != y.size:
         raise ValueError(f"x and y must have the same length; got {x.size:,} and {y.size:,}")
     repeats = w = None
-    w_name, w_unit = "sample_weight", 1.0
+    w_name, unit = "sample_weight", 1.0
     if sample_weight is not None:
         w = _column_of(sample_weight, "sample_weight", x.size)
     own = None if sigma is None else _column_of(sigma, "sigma", x.size)
@@ -107,11 +111,11 @@ def columns(x: Any, y: Any, sample_weight: Any = None, sigma: Any = None) -> Col
         # Sigma does not tell how many points there are; weights do.
         repeats = float(x.size) if w is None else w
         w_name = "sigma" if w is None else "sample_weight or sigma"
-        squares, w_unit = _inverse_squares(own, x, y, kept)
+        squares, unit = _inverse_squares(own, x, y, kept, w_unit)
         w = squares if w is None else w * squares
     if w is not None:
         w = _read_only_view(w)
-    return Columns(x, y, x_offset, y_offset, w, w_name, w_unit, repeats, kept)
+    return Columns(x, y, x_offset, y_offset, w, w_name, unit, repeats, kept)
 
 
 def _column_of(values: Any, name: str, size: int) -> Column:
@@ -128,9 +132,9 @@ def _column_of(values: Any, name: str, size: int) -> Column:
 
 
 def _inverse_squares(
-    sigma: Column, x: Column, y: Column, kept: NDArray[np.bool_] | None
+    sigma: Column, x: Column, y: Column, kept: NDArray[np.bool_] | None, unit: float | None
 ) -> tuple[Column, float]:
-    """Return ``(unit / sigma)**2`` and the unit, a power of two near the smallest sigma of a point without NaN."""
+    """Return ``(unit / sigma)**2`` and the unit: if not given, a power of two near the smallest sigma without NaN."""
     with np.errstate(invalid="ignore"):
         wrong = np.flatnonzero((sigma <= 0.0) | (sigma == np.inf))
     if wrong.size:
@@ -138,8 +142,9 @@ def _inverse_squares(
         raise ValueError(
             f"sigma must be finite and above 0; got {float(sigma[wrong[0]])!r} at index {position:,}"
         )
-    there = sigma[~(np.isnan(sigma) | np.isnan(x) | np.isnan(y))]
-    unit = math.ldexp(1.0, math.frexp(float(there.min()))[1] - 1) if there.size else 1.0
+    if unit is None:
+        there = sigma[~(np.isnan(sigma) | np.isnan(x) | np.isnan(y))]
+        unit = math.ldexp(1.0, math.frexp(float(there.min()))[1] - 1) if there.size else 1.0
     with np.errstate(over="ignore", under="ignore"):
         return np.square(unit / sigma.astype(np.float64)), unit
 

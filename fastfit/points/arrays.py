@@ -8,8 +8,9 @@ import math
 from typing import Any, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fastfit.coordinates import Evaluation, Frame, Symmetric
+from fastfit.coordinates import Evaluation, Frame
 from fastfit.double_double import DoubleDouble, add, subtract, two_sum
 from fastfit.kernels.passes import (
     BLOCK,
@@ -29,6 +30,7 @@ from fastfit.losses import Loss
 from fastfit.moments import Moments
 from fastfit.points.base import Residuals
 from fastfit.points.median import weighted_median
+from fastfit.points.parts import GOLDEN
 from fastfit.validation import Column, Columns
 
 _LOSS_GRADIENT = LossGradient()
@@ -41,6 +43,10 @@ _PRODUCT_SUMS = {
     (True, True): OmittingWeightedProductSums(),
 }
 _RESIDUAL_SUMS = ResidualSums()
+_SUMS_OF_PARTS: dict[str, Any] = {
+    type(what).__name__: what
+    for what in (_LOSS_GRADIENT, _LOSS_GRADIENT_CURVATURE, _RESIDUAL_SUMS)
+}
 
 # A look at so many points, evenly spread, tells where the points lie, to some 6 % of their spread.
 _SAMPLE = 256
@@ -60,7 +66,6 @@ _TOO_FAR_APART = (
 )
 # So many residuals near the median may be copied: 2 MB, and as much for their weights.
 _ROOM = 1 << 18
-_GOLDEN = 0.5 * math.sqrt(5.0) - 0.5
 # Reading in chunks keeps the temporaries of a closer look below a few megabytes.
 _CHUNK = 1 << 18
 
@@ -92,6 +97,8 @@ class ArrayPoints:
         The compiled passes, or the reference.
     through_origin : bool
         Whether lines through the origin are to be fitted, for which nothing is taken from x and y.
+    first : int or None
+        Where these are a part of more points: the place of the first among them, in what errors name.
     """
 
     def __init__(
@@ -102,10 +109,12 @@ class ArrayPoints:
         n_threads: int | None = None,
         backend: str = "numba",
         through_origin: bool = False,
+        first: int | None = None,
     ) -> None:
         self._backend = backend
         self._n_threads = n_threads
         self._nan_policy = nan_policy
+        self._first = first
         self._x, self._y, self._w = columns.x, columns.y, columns.w
         self._offset = (columns.x_offset, columns.y_offset)
         self._kept, self._repeats = columns.kept, columns.repeats
@@ -178,13 +187,7 @@ class ArrayPoints:
         self._leave_out()
         what = _LOSS_GRADIENT_CURVATURE if curvature else _LOSS_GRADIENT
         sums = self._run(what, loss, (float(slope), float(level)))
-        total = self._weight_sum
-        mean = [value / total for value in sums]
-        if not curvature:
-            return Evaluation(mean[0], mean[1], mean[2])
-        bound = Symmetric(2.0 * mean[6], 2.0 * mean[7], 2.0 * mean[8])
-        scatter = Symmetric(*mean[9:])
-        return Evaluation(mean[0], mean[1], mean[2], Symmetric(*mean[3:6]), bound, scatter)
+        return Evaluation.of_sums(sums, self._weight_sum)
 
     def median_absolute_residual(
         self, slope: float, level: float, near: tuple[float, float] | None = None
@@ -194,16 +197,19 @@ class ArrayPoints:
         line = float(slope), float(level)
 
         def gather(low: float, high: float) -> Gathered:
-            self.n_passes += 1
-            points = self._x, self._y, self._w, self._center
-            # Room for all of the points, in whole blocks, or for a part.
-            n = self._x.size
-            room = n if n <= BLOCK else min(-(-n // BLOCK) * BLOCK, _ROOM)
-            found: Gathered
-            found = self._kernels.gather(*points, (*line, low, high), room, self._n_threads)
-            return found
+            return self._gather(line, low, high, _ROOM)
 
         return weighted_median(gather, self._weight_sum, near)
+
+    def _gather(self, line: tuple[float, float], low: float, high: float, most: int) -> Gathered:
+        self.n_passes += 1
+        points = self._x, self._y, self._w, self._center
+        # Room for all of the points, in whole blocks, or for a part.
+        n = self._x.size
+        room = n if n <= BLOCK else min(-(-n // BLOCK) * BLOCK, most)
+        found: Gathered
+        found = self._kernels.gather(*points, (*line, low, high), room, self._n_threads)
+        return found
 
     def thinned(self, n: int) -> ArrayPoints | None:
         """Return about n of the points, as ``Points.thinned`` says."""
@@ -211,9 +217,7 @@ class ArrayPoints:
         step = self._x.size // n
         if step < 2:
             return None
-        # One of each step, by the golden ratio: points that take turns are all seen, whatever their number.
-        place = np.arange(self._x.size // step)
-        place = place * step + (place * _GOLDEN % 1.0 * step).astype(np.int64)
+        place = _one_of_each(step, self._x.size // step)
         few = copy.copy(self)
         few._x, few._y = _read_only(self._x[place]), _read_only(self._y[place])
         few._w = None if self._w is None else _read_only(self._w[place])
@@ -225,6 +229,72 @@ class ArrayPoints:
         except ValueError:  # too far apart without the others
             return None
         return few if few.frame == self.frame else None
+
+    # As a part of more points
+
+    def some(self, step: int) -> tuple[Column, Column, Column | None]:
+        """Return x and y as the caller knows them, and weights, of one of every ``step`` points, without NaN."""
+        place = _one_of_each(step, -(-self._x.size // step))
+        place = place[place < self._x.size]
+        x, y = _as_passed(self._x[place], self._exponent[0], self._offset[0]), self._y[place]
+        y = _as_passed(y, self._exponent[1], self._offset[1])
+        w = None if self._w is None else self._w[place]
+        if self._n_dropped:
+            nan = np.isnan(x) | np.isnan(y) | (False if w is None else np.isnan(w))
+            x, y, w = x[~nan], y[~nan], None if w is None else w[~nan]
+        return x, y, w
+
+    def seen_in(self, frame: Frame) -> ArrayPoints:
+        """Return these points in a frame chosen by the points that they are a part of, not to be chosen anew."""
+        part = copy.copy(self)
+        for axis, name in enumerate(("_x", "_y")):
+            exponent = frame[2 + axis] - self._exponent[axis]
+            if exponent:
+                values = np.ldexp(getattr(part, name).astype(np.float64), exponent)
+                setattr(part, name, _read_only(values))
+        part._exponent = frame.x_exponent, frame.y_exponent
+        offset = [math.ldexp(o, e) for o, e in zip(self._offset, part._exponent, strict=True)]
+        part._center = (
+            subtract(frame.x_center, DoubleDouble(offset[0])).high,
+            subtract(frame.y_center, DoubleDouble(offset[1])).high,
+        )
+        part._moments, part._mean_weight = None, None
+        return part
+
+    def like(self, moments: Moments) -> ArrayPoints:
+        """Return these points, whose own moments are expected to be like those of the points that they stand for."""
+        spread = moments.seen_from(self.frame)
+        self._squares = (
+            spread.uu + spread.u_mean * spread.u_mean,
+            spread.vv + spread.v_mean * spread.v_mean,
+        )
+        return self
+
+    def sums(self, what: str, loss: Loss | None, given: tuple[float, ...]) -> tuple[float, ...]:
+        """Return the sums of a pass; points with NaN are left out if the policy says so."""
+        if not self._x.size:
+            return tuple(_SUMS_OF_PARTS[what])
+        found = tuple(self._run(_SUMS_OF_PARTS[what], loss, given))
+        if self._nan_policy == "omit" and not all(map(math.isfinite, found)) and self._drop_nan():
+            return self.sums(what, loss, given)
+        return found
+
+    def gather(self, line: tuple[float, float], low: float, high: float, room: int) -> Gathered:
+        """Return absolute residuals within bounds; points with NaN are left out if the policy says so."""
+        if not self._x.size:
+            return Gathered(0.0, 0.0, np.empty(0), None if self._w is None else np.empty(0), True)
+        found = self._gather(line, low, high, room)
+        # A residual that is NaN is within no bounds; a weight that is NaN spoils the sums.
+        if math.isnan(found.below + found.up_to) and self._drop_nan():
+            return self.gather(line, low, high, room)
+        return found
+
+    def _drop_nan(self) -> bool:
+        """Leave out the points with NaN, and return whether there were any."""
+        before = self._x.size
+        self._n_dropped = 1
+        self._leave_out()
+        return self._x.size < before
 
     def residuals(self, slope: DoubleDouble, level: DoubleDouble) -> Residuals:
         """Return sums of the residuals of a precise line, as ``Points.residuals`` says."""
@@ -409,18 +479,25 @@ class ArrayPoints:
         if self._nan_policy == "omit":
             where = infinite
         if infinite.size and self._nan_policy != "propagate":
-            _raise_infinite(name, self._position(infinite[0]), infinite.size)
+            self._raise_infinite(name, infinite)
         if where.size and self._nan_policy == "raise":
             raise ValueError(
                 f"{name} must be finite; got NaN at index {self._position(where[0]):,}"
-                f"{_and_more(where.size)}. Pass nan_policy='omit' to leave such points out, "
+                f"{self._and_more(where.size)}. Pass nan_policy='omit' to leave such points out, "
                 "or nan_policy='propagate' to get NaN"
             )
         return int(where.size)
 
     def _position(self, index: int) -> int:
         """Return where a point stood before masked ones were left out: as the caller counts them."""
-        return int(index if self._kept is None else np.flatnonzero(self._kept)[index])
+        own = int(index if self._kept is None else np.flatnonzero(self._kept)[index])
+        return own + (self._first or 0)
+
+    def _and_more(self, count: int) -> str:
+        """Return how many such values there are, if these are all the points that there are."""
+        if self._first is not None:
+            return ""
+        return f", the first of {count:,}" if count > 1 else ", the only one"
 
     def _leave_out(self) -> None:
         """Copy the points without NaN, if the first pass left any out: further ones do not look for it."""
@@ -435,12 +512,19 @@ class ArrayPoints:
         self._x, self._y = _read_only(self._x[keep]), _read_only(self._y[keep])
         self._n_dropped = 0
 
+    def _raise_infinite(self, name: str, infinite: NDArray[np.int64]) -> NoReturn:
+        raise ValueError(
+            f"{name} must be finite; got infinity at index {self._position(infinite[0]):,}"
+            f"{self._and_more(infinite.size)}. No nan_policy leaves infinities out: remove them, or turn "
+            "them into NaN and pass nan_policy='omit'"
+        )
+
     def _raise_negative(self) -> NoReturn:
         assert self._w is not None
         where = np.flatnonzero(self._w < 0.0)
         raise ValueError(
             f"sample_weight must not be negative; got {float(self._w[where[0]])!r} "
-            f"at index {self._position(where[0]):,}{_and_more(where.size)}"
+            f"at index {self._position(where[0]):,}{self._and_more(where.size)}"
         )
 
     def _check_size_of_weights(self, w: Column) -> None:
@@ -472,13 +556,7 @@ def _read_only(values: Column) -> Column:
     return values
 
 
-def _raise_infinite(name: str, first: int, count: int) -> NoReturn:
-    raise ValueError(
-        f"{name} must be finite; got infinity at index {first:,}{_and_more(count)}. "
-        "No nan_policy leaves infinities out: remove them, or turn them into NaN and "
-        "pass nan_policy='omit'"
-    )
-
-
-def _and_more(count: int) -> str:
-    return f", the first of {count:,}" if count > 1 else ", the only one"
+def _one_of_each(step: int, count: int) -> NDArray[np.int64]:
+    """Return the places of one of each ``step`` points: points that take turns are all seen, whatever their number."""
+    place = np.arange(count)
+    return place * step + (place * GOLDEN % 1.0 * step).astype(np.int64)

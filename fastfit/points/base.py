@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from fastfit.coordinates import Evaluation, Frame
@@ -16,6 +18,44 @@ class Residuals(NamedTuple):
     r: float
     ru: float
     rr: float
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How points are to be read.
+
+    Attributes
+    ----------
+    nan_policy : {"raise", "omit", "propagate"}
+        What to do about NaN.
+    backend : {"numba", "numpy"}
+        What computes the passes.
+    n_threads : int or None
+        The largest number of threads, on which no result depends.
+    through_origin : bool
+        Whether lines through the origin are to be fitted.
+    sampled : bool
+        Whether some of the points are to be kept from the first pass, for ``thinned``.
+    """
+
+    nan_policy: str = "raise"
+    backend: str = "numba"
+    n_threads: int | None = field(default=None, repr=False)
+    through_origin: bool = False
+    sampled: bool = False
+
+
+class Source(ABC):
+    """Points that are somewhere else than in arrays, and are told how to be read when a fit begins."""
+
+    @property
+    @abstractmethod
+    def has_sigma(self) -> bool:
+        """Whether points have standard deviations of y."""
+
+    @abstractmethod
+    def prepared(self, reading: Reading) -> Points:
+        """Return the points, to be read like this."""
 
 
 class Points(Protocol):

@@ -1,194 +1,545 @@
-"""Columns of a file: Parquet, CSV (plain or gzipped) and ``.npy``, read into memory."""
+"""Points in files: one, a folder or a data set of them, larger than memory, read batch by batch at every pass."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import functools
+import glob
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from urllib.parse import unquote
 
 import numpy as np
-from numpy.typing import NDArray
+
+from fastfit.coordinates import Evaluation, Frame
+from fastfit.double_double import DoubleDouble
+from fastfit.losses import Loss
+from fastfit.moments import Moments
+from fastfit.points import readers
+from fastfit.points.base import Points, Reading, Residuals, Source
+from fastfit.points.parts import Part, PartedPoints, Pass, Survey
+from fastfit.points.readers import FileError, Retyped, Table
 
 if TYPE_CHECKING:
-    import polars as pl
+    from fastfit.points.checkpoint import Checkpoint
 
-# What stands for a missing value in a CSV file, besides nothing at all.
-MISSING = ("nan", "NaN", "NA", "N/A", "n/a", "#N/A", "null", "NULL", "None")
-FORMATS = (".parquet", ".csv", ".csv.gz", ".npy")
+# The others decode: beside them, threads of ours would wait for each other.
+_SHARE_OF_THREADS = max(1, (os.cpu_count() or 1) // 4)
+# Points of no more bytes than these are kept in memory, and read from there.
+KEPT = 64 << 20
+
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
-class FileError(ValueError):
-    """A file that cannot be read as asked; the message names file and column."""
+class ReadSoFar(NamedTuple):
+    """How far reading has come: the pass, its rows and bytes of files, and the share of the pass; NaN if not known."""
+
+    n_pass: int
+    rows: int
+    n_bytes: float
+    share: float
 
 
-def read_columns(
-    path: str | Path, x: str | None = None, y: str | None = None, *others: str
-) -> tuple[NDArray[Any], ...]:
-    """Return two or more columns of a file; a missing value is NaN. In CSV, so are the words in ``MISSING``.
+Watch = Callable[[ReadSoFar], None]
+Walk = Iterator[tuple[int, Part]]
+
+
+class _File(NamedTuple):
+    """A file, the columns that its folders stand for, and its size and time of change when it was first seen."""
+
+    path: str
+    keys: tuple[tuple[str, str], ...]
+    size: int
+    changed: int
+
+    @classmethod
+    def at(cls, path: str, keys: tuple[tuple[str, str], ...] = ()) -> _File:
+        if readers.is_url(path):
+            return cls(path, keys, 0, 0)
+        seen = os.stat(path)
+        return cls(path, keys, seen.st_size, seen.st_mtime_ns)
+
+    def require_unchanged(self) -> None:
+        """Raise FileError if the file is not what it was when it was first seen."""
+        try:
+            now = self.at(self.path, self.keys)
+        except OSError as error:
+            raise FileError(f"{self.path} has vanished since it was first read") from error
+        if now != self:
+            raise FileError(
+                f"{self.path} has changed since it was first read: {self.size:,} bytes then, {now.size:,} now, "
+                "or another time of change"
+            )
+
+
+def scan(
+    paths: Paths | Any,
+    x: str | None = None,
+    y: str | None = None,
+    sample_weight: str | None = None,
+    *,
+    sigma: str | None = None,
+) -> FilePoints:
+    """Return columns of files as points to fit a line to, however many there are.
+
+    ``fit_line(scan(...))`` reads the files in batches that are forgotten, so files may be larger than memory. Points
+    that take up to 64 MB are kept, and fitted as arrays are. More are read once for least squares, 4 to 9 times as a
+    rule for a robust loss (the log of ``fastfit`` says it in advance at level INFO), and once a step for a descent with
+    ``passes="samples"``. Only the named columns are read.
 
     Parameters
     ----------
-    path : str or Path
-        A file whose name ends in ``.parquet``, ``.csv``, ``.csv.gz`` or ``.npy``.
+    paths : str, path, sequence of these, or polars.LazyFrame
+        Files whose names end in ``.parquet``, ``.csv``, ``.csv.gz``, ``.arrow``, ``.feather`` or ``.npy``; a pattern
+        such as ``"2013-*.parquet"``; a folder, with all such files in it and below. Folders named as in ``year=2013``
+        are columns. Of Parquet, CSV and Arrow also a URL that Polars reads (``s3://``, ``gs://``, ``https://`` ...).
+        Files are read in the order given, those of a pattern or folder by name. A query of Polars is read as it
+        is: so a column is derived, or rows are filtered.
     x, y : str, optional
-        Names of the columns; of a ``.npy`` table without names, their numbers from 0. May be left out
-        where the file has just two.
-    *others : str
-        Further columns.
+        Names of the columns; of a ``.npy`` table without names, their numbers from 0. They may be left out
+        where the first file has just two.
+    sample_weight, sigma : str, optional
+        Names of columns of weights and of standard deviations of y, as in :func:`fit_line`.
+
+    Returns
+    -------
+    FilePoints
+        The first argument of ``fit_line`` or ``objective``. Nothing but names is read yet.
 
     Raises
     ------
     FileError
-        If the file is missing, empty, damaged or of another format, has no such column, or holds something
-        else than numbers there.
+        A ValueError: if a file is missing, empty, damaged or of another format, has no such column, or one that
+        does not hold numbers; or, in a fit, changes while it is read. The message names file and place.
     ImportError
-        If Polars is missing, which reads Parquet and CSV: ``pip install 'fastfit[cli]'``.
+        If Polars is missing, or PyArrow for Arrow and Feather: ``pip install 'fastfit[files]'``.
+
+    Notes
+    -----
+    Missing values are NaN, and left to ``nan_policy``. In CSV, besides nothing at all, so are nan, NaN, NA, N/A, n/a,
+    #N/A, null, NULL and None. CSV files need a line of names.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> import fastfit as ff
+    >>> table = pl.LazyFrame({"t": [0, 60, 120], "v": [1.0, 2.0, 3.0]})
+    >>> ff.fit_line(ff.scan(table.select("v", hours=pl.col("t") / 3600), x="hours", y="v"))
+    LineFit: y = 60 x + 1, loss 0, 3 points, exact
     """
-    path = Path(path)
-    if path.is_dir():
-        raise FileError(f"{path} is a folder; give a file")
-    if not path.exists():
-        raise FileError(f"{path} does not exist")
-    if path.stat().st_size == 0:
-        raise FileError(f"{path} is empty")
-    name = path.name.lower()
-    if name.endswith(".npy"):
-        return _read_npy(path, x, y, others)
-    if name.endswith(".parquet"):
-        return _read_table(path, x, y, others, parquet=True)
-    if name.endswith((".csv", ".csv.gz")):
-        return _read_table(path, x, y, others, parquet=False)
-    raise FileError(f"{path} is of no known format; its name must end in {', '.join(FORMATS)}")
+    columns = {"x": x, "y": y, "sample_weight": sample_weight, "sigma": sigma}
+    for name, column in columns.items():
+        if column is not None and not isinstance(column, str):
+            raise TypeError(f"{name} must be the name of a column; got {column!r}")
+    if _is_query(paths):
+        return FilePoints([], paths, columns)
+    return FilePoints(_files(paths), None, columns)
 
 
-def _chosen(
-    path: Path, names: list[str], x: str | None, y: str | None, others: tuple[str, ...]
-) -> list[str]:
-    """Return the names of the columns to read, or raise with a list of those there are."""
-    there = "; it has " + (", ".join(map(repr, names)) if names else "none")
-    stripped = {name.strip(): name for name in names}  # "x, y" in a header means "x" and "y"
-    asked = [None if name is None else stripped.get(name, name) for name in (x, y, *others)]
-    asked = [
-        name if name in names else found for name, found in zip((x, y, *others), asked, strict=True)
-    ]
-    for name in asked:
-        if name is not None and name not in names:
-            raise FileError(f"{path} has no column {name!r}{there}")
-    known = [name for name in asked if name is not None]
-    if len(known) == len(asked):
-        return known
-    left = [name for name in names if name not in known]
-    if len(left) + len(known) != len(asked) or len(set(known)) != len(known):
-        count = "two columns" if len(asked) == 2 else f"{len(asked)} columns"
-        raise FileError(f"{path} does not have just {count}, so x and y must be named{there}")
-    return [left.pop(0) if name is None else name for name in asked]
+class FilePoints(Source):
+    """Columns of files as points; :func:`scan` makes them.
+
+    Attributes
+    ----------
+    paths : list of str
+        The files, in the order in which they are read; none for a query.
+    columns : dict of str to str
+        The names of the columns that are read, by what they stand for.
+    """
+
+    def __init__(self, files: list[_File], lazy: Any, columns: Mapping[str, str | None]) -> None:
+        self._files, self._lazy = files, lazy
+        asked = {name: column for name, column in columns.items() if name in "xy" or column}
+        others = [column for name, column in asked.items() if name not in "xy" and column]
+        found = readers.chosen(self.table(0), asked["x"], asked["y"], others)
+        self.columns: dict[str, str] = dict(zip(asked, found, strict=True))
+
+    def __repr__(self) -> str:
+        where = "a query"
+        if self._files:
+            more = f" and {len(self._files) - 1:,} more" if len(self._files) > 1 else ""
+            where = f"{self._files[0].path}{more}"
+        columns = ", ".join(f"{name}={column!r}" for name, column in self.columns.items())
+        return f"FilePoints({where}, {columns})"
+
+    @property
+    def has_sigma(self) -> bool:
+        """Whether a column of standard deviations was named."""
+        return "sigma" in self.columns
+
+    @property
+    def paths(self) -> list[str]:
+        """The files, in the order in which they are read."""
+        return [file.path for file in self._files]
+
+    @property
+    def n_tables(self) -> int:
+        """How many files there are, or 1 for a query."""
+        return len(self._files) or 1
+
+    @property
+    def n_bytes(self) -> list[int]:
+        """Sizes of the files."""
+        return [file.size for file in self._files] or [0]
+
+    def table(self, number: int) -> Table:
+        """Return one of the files, opened; it must be what it was when it was first seen."""
+        if not self._files:
+            return readers.query(self._lazy)
+        file = self._files[number]
+        file.require_unchanged()
+        return readers.open_table(file.path, keys=file.keys)
+
+    def require_unchanged(self, number: int) -> None:
+        """Raise FileError if one of the files has changed."""
+        if self._files:
+            self._files[number].require_unchanged()
+
+    def prepared(
+        self,
+        reading: Reading,
+        *,
+        checkpoint: str | os.PathLike[str] | None = None,
+        fit: Mapping[str, str] | None = None,
+        watch: Watch | None = None,
+    ) -> Points:
+        """Return the points as a fit needs them: in memory if they are few, and else to be read at every pass.
+
+        Parameters
+        ----------
+        reading : Reading
+            How they are to be read.
+        checkpoint : str or path, optional
+            A file that keeps what passes have found.
+        fit : mapping of str to str, optional
+            What determines the fit, for the checkpoint to tell whether it belongs to it.
+        watch : callable, optional
+            Told how far reading has come, after every batch.
+        """
+        kept: Checkpoint | None = None
+        if checkpoint is not None:
+            if not self._files:
+                raise ValueError("checkpoint must be None for a query, whose files are not known")
+            from fastfit.points.checkpoint import Checkpoint
+
+            own = {"nan_policy": reading.nan_policy, "backend": reading.backend}
+            kept = Checkpoint(checkpoint, {**self._identity(), **own, **(fit or {})})
+        streamed = StreamedPoints(self, reading, kept, watch)
+        return streamed.in_memory() or streamed
+
+    def _identity(self) -> dict[str, str]:
+        """Return what tells these files and columns from others."""
+        import hashlib
+
+        digest = hashlib.sha256()
+        for file in self._files:
+            where = file.path if readers.is_url(file.path) else os.path.abspath(file.path)
+            digest.update(repr((where, file.size, file.changed)).encode())
+        total = sum(self.n_bytes)
+        columns = ", ".join(f"{name}={column!r}" for name, column in self.columns.items())
+        count = "1 file" if len(self._files) == 1 else f"{len(self._files):,} files"
+        return {
+            "data": f"{count} of {total:,} bytes, digest {digest.hexdigest()[:12]}",
+            "columns": columns,
+        }
+
+    # Points that were not told how to be read
+
+    @functools.cached_property
+    def _plain(self) -> Points:
+        return self.prepared(Reading())
+
+    @property
+    def n_points(self) -> int:
+        """Number of points."""
+        return self._plain.n_points
+
+    @property
+    def n_omitted(self) -> int:
+        """Number of points that were left out."""
+        return self._plain.n_omitted
+
+    @property
+    def n_passes(self) -> int:
+        """How often all points have been read so far."""
+        return self._plain.n_passes
+
+    @property
+    def repeats(self) -> float:
+        """How many points there are, one of weight 2 counted twice."""
+        return self._plain.repeats
+
+    @property
+    def weight_unit(self) -> float:
+        """The standard deviation that a weight of 1 stands for."""
+        return self._plain.weight_unit
+
+    @property
+    def frame(self) -> Frame:
+        """The coordinates in which lines are evaluated."""
+        return self._plain.frame
+
+    def moments(self) -> Moments:
+        """Return the moments of the points, as ``Points.moments`` says; NaN is an error."""
+        return self._plain.moments()
+
+    def evaluate(
+        self, loss: Loss, slope: float, level: float, *, curvature: bool = False
+    ) -> Evaluation:
+        """Return the mean loss of a line and its derivatives, as ``Points.evaluate`` says."""
+        return self._plain.evaluate(loss, slope, level, curvature=curvature)
+
+    def median_absolute_residual(
+        self, slope: float, level: float, near: tuple[float, float] | None = None
+    ) -> float:
+        """Return the median of the absolute residuals, as ``Points.median_absolute_residual`` says."""
+        return self._plain.median_absolute_residual(slope, level, near)
+
+    def thinned(self, n: int) -> Points | None:
+        """Return about n of the points, as ``Points.thinned`` says."""
+        return self._plain.thinned(n)
+
+    def residuals(self, slope: DoubleDouble, level: DoubleDouble) -> Residuals | None:
+        """Return sums of the residuals of a precise line, as ``Points.residuals`` says."""
+        return self._plain.residuals(slope, level)
 
 
-def _read_npy(
-    path: Path, x: str | None, y: str | None, others: tuple[str, ...]
-) -> tuple[NDArray[Any], ...]:
-    try:
-        table = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        # NumPy's advice for anything it does not know is to unpickle it, which runs code from the file.
-        why = "it holds no plain numbers" if "pickle" in str(error) else _one_line(error)
-        raise FileError(f"{path} is no readable .npy file: {why}") from error
-    if not isinstance(table, np.ndarray):
-        raise FileError(f"{path} is no .npy file but an archive of several (.npz)")
-    if table.dtype.names is None and (table.ndim != 2 or table.dtype.kind not in "biuf"):
-        raise FileError(
-            f"{path} must hold a table of numbers with rows and columns; "
-            f"got shape {table.shape} of {table.dtype}"
-        )
-    if table.dtype.names is None:
-        names = [str(number) for number in range(table.shape[1])]
-        chosen: tuple[Any, ...] = tuple(map(int, _chosen(path, names, x, y, others)))
-        columns = [table[:, number] for number in chosen]
-    else:
-        chosen = tuple(_chosen(path, list(table.dtype.names), x, y, others))
-        columns = [table[name] for name in chosen]
-    for name, column in zip(chosen, columns, strict=True):
-        if column.dtype.kind not in "biuf":
-            raise FileError(f"{path}: column {name!r} holds no numbers but {column.dtype}")
-    return tuple(columns)
+class StreamedPoints(PartedPoints):
+    """Points of files that are read at every pass, batch by batch, in the order of the files.
 
+    Parameters
+    ----------
+    source : FilePoints
+        The files and columns.
+    reading : Reading
+        How they are read.
+    checkpoint : Checkpoint or None
+        Keeps what passes have found.
+    watch : callable or None
+        Told how far reading has come.
+    """
 
-def _read_table(
-    path: Path, x: str | None, y: str | None, others: tuple[str, ...], *, parquet: bool
-) -> tuple[NDArray[Any], ...]:
-    try:
-        import polars as pl
-    except ImportError as error:
-        raise ImportError(
-            "reading Parquet and CSV needs Polars: pip install 'fastfit[cli]'"
-        ) from error
-    try:
-        if parquet:
-            lazy = pl.scan_parquet(path, glob=False)
-        else:
-            # A column is typed by all of its values: text in the last row makes it a text column.
-            lazy = pl.scan_csv(
-                path, glob=False, infer_schema_length=None, null_values=list(MISSING)
-            )
-        names = lazy.collect_schema().names()
-        if not parquet and x is None and y is None and all(map(_is_number, names)):
-            raise FileError(
-                f"{path} has no header: its first line holds the numbers {', '.join(names)}; "
-                "add a line of names, or give x and y if those are names"
-            )
-        chosen = _chosen(path, names, x, y, others)
-        # By name, since a plain string may also be a pattern of names.
-        table = lazy.select(pl.selectors.by_name(*dict.fromkeys(chosen))).collect()
-    except FileError:
-        raise
-    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
-        raise FileError(f"{path} cannot be read: {_one_line(error)}") from error
-    except BaseException as error:
-        # A damaged Parquet file may make Polars panic, which it raises past Exception.
-        if type(error).__name__ != "PanicException":
-            raise
-        raise FileError(f"{path} cannot be read: it is damaged ({_one_line(error)})") from error
-    if not table.height:
-        raise FileError(f"{path} has columns but no rows")
-    return tuple(_numbers(path, table[name]) for name in chosen)
+    def __init__(
+        self,
+        source: FilePoints,
+        reading: Reading,
+        checkpoint: Checkpoint | None = None,
+        watch: Watch | None = None,
+    ) -> None:
+        self._given_threads = reading.n_threads
+        if reading.n_threads is None:
+            reading = replace(reading, n_threads=_SHARE_OF_THREADS)
+        super().__init__(reading)
+        self._source, self._checkpoint, self._watch = source, checkpoint, watch
+        # How patiently each file has to be read, and how many rows it has, as far as that is known.
+        self._stages: dict[int, int] = {}
+        self._rows: dict[int, int] = {}
+        self._begun: Walk | None = None
 
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _numbers(path: Path, column: pl.Series) -> NDArray[Any]:
-    """Return a column as an array, its missing values as NaN, or raise if it holds something else."""
-    import polars as pl
-
-    if column.dtype == pl.String:
-        return _parsed(path, column)
-    if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
-        raise FileError(f"{path}: column {column.name!r} holds no numbers but {column.dtype}")
-    # NumPy has no decimals, no 128-bit integers and no missing value but NaN.
-    signed = (pl.Int8, pl.Int16, pl.Int32, pl.Int64)
-    unsigned = (pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
-    if column.null_count() or column.dtype not in (*signed, *unsigned, pl.Float32, pl.Float64):
-        column = column.cast(pl.Float64).fill_null(float("nan"))
-    return column.to_numpy()
-
-
-def _parsed(path: Path, column: pl.Series) -> NDArray[Any]:
-    """Return a column of text as numbers (spaces may surround them), or raise about the first that is none."""
-    numbers = np.full(len(column), np.nan)
-    for row, text in enumerate(column):
-        if text is not None and text.strip() not in ("", *MISSING):
+    def in_memory(self) -> Points | None:
+        """Return all points as arrays, if they are few; else what was read serves the first pass."""
+        if self._checkpoint is not None and self._checkpoint.has_begun:
+            return None
+        if self._are_surely_many():
+            return None
+        walk, head, size = self._walk(0, 0), [], 0
+        while True:
             try:
-                numbers[row] = float(text)
-            except ValueError:
+                for number, part in walk:
+                    head.append((number, part))
+                    size += sum(values.nbytes for values in part.values)
+                    if size > KEPT:
+                        self._begun = _chained(head, walk)
+                        return None
+            except Retyped:
+                walk, head, size = self._walk(0, 0), [], 0
+                continue
+            break
+        if not head:
+            self._raise_empty()
+        columns = zip(*(part.values for _, part in head), strict=True)
+        arrays = dict(zip(self._source.columns, map(np.concatenate, columns), strict=True))
+        whole = Part(**arrays)
+        try:
+            points = whole.points(replace(self._reading, n_threads=self._given_threads))
+            points.moments()
+        except (TypeError, ValueError):
+            for _, part in head:  # which names file and place
+                Survey(self._reading).of(part)
+            raise
+        return points
+
+    def _are_surely_many(self) -> bool:
+        """Whether files say, or show, that there are more points than are kept; reading them in vain takes longer."""
+        most = 2 * KEPT // (8 * len(self._source.columns))  # twice, as a count of lines is a guess
+        count = 0
+        for number in range(len(self._source.paths)):
+            count += self._counted(number)
+            if count > most:
+                return True
+        return False
+
+    def _reduce(self, task: Pass) -> Any:
+        """Return what a pass over all files finds, from the first batch to the last."""
+        checkpoint = self._checkpoint
+        found = None if checkpoint is None else checkpoint.found(task)
+        if found is not None:
+            return found
+        number = row = 0
+        under_way = None if checkpoint is None else checkpoint.under_way(task)
+        if under_way is not None:
+            place, found = under_way
+            number, row = place["file"], place["row"]
+            self._stages = {int(key): stage for key, stage in place["stages"].items()}
+        walk, self._begun = self._begun or self._walk(number, row), None
+        resumed, at_start = (number if row else None), found
+        while True:
+            try:
+                for current, part in walk:
+                    if current != number:
+                        number, at_start = current, found
+                    own = task.of(part)
+                    found = own if found is None else task.joined(found, own)
+                    row = part.first + part.values[0].size
+                    self._tell(number, row)
+                    if checkpoint is not None:
+                        checkpoint.keep(task, self._place(number, row), found)
+                break
+            except Retyped as error:
+                if error.number == resumed:  # what was found before this file is not known
+                    walk, number, found, resumed = self._walk(0, 0), 0, None, None
+                else:
+                    found = at_start if error.number == number else found
+                    walk, number, at_start = self._walk(error.number, 0), error.number, found
+            except KeyboardInterrupt:
+                if checkpoint is not None and found is not None:
+                    checkpoint.keep(task, self._place(number, row), found, now=True)
+                raise
+        if found is None:
+            self._raise_empty()
+        if checkpoint is not None:
+            checkpoint.ended(task, found)
+        return found
+
+    def _walk(self, number: int, row: int) -> Walk:
+        """Yield batches with the numbers of their files, from a row of a file on."""
+        for number in range(number, self._source.n_tables):  # noqa: B020, PLR1704
+            table = self._source.table(number)
+            table.stage = self._stages.get(number, 0)
+            names = list(self._source.columns)
+            asked = [self._source.columns[name] for name in names]
+            columns = readers.chosen(table, asked[0], asked[1], asked[2:])
+            try:
+                for arrays in table.batches(columns, row):
+                    yield number, Part(**dict(zip(names, arrays, strict=True)), name=table.path, first=row)
+                    row += arrays[0].size
+            except Retyped as error:
+                self._stages[number] = table.stage + 1
+                error.number = number
+                raise
+            except FileError:
+                self._source.require_unchanged(number)  # which would explain it
+                raise
+            self._source.require_unchanged(number)
+            self._rows[number], row = row, 0
+
+    def _place(self, number: int, row: int) -> dict[str, Any]:
+        return {"file": number, "row": row, "stages": self._stages}
+
+    def _raise_empty(self) -> NoReturn:
+        where = "the query has" if not self._source.paths else f"{self._source.paths[0]} has"
+        if len(self._source.paths) > 1:
+            where = f"the {len(self._source.paths):,} files, such as {self._source.paths[0]}, have"
+        raise FileError(f"{where} columns but no rows")
+
+    # How far reading has come
+
+    def _tell(self, number: int, row: int) -> None:
+        if self._watch is None:
+            return
+        sizes = self._source.n_bytes
+        expected = self._rows.get(number) or self._counted(number)
+        part = min(row / expected, 1.0) if expected else math.nan
+        n_bytes = sum(sizes[:number]) + part * sizes[number]
+        share = n_bytes / sum(sizes) if sum(sizes) else part
+        before = sum(self._rows.get(each, 0) for each in range(number))
+        self._watch(ReadSoFar(self.n_passes + 1, before + row, n_bytes, share))
+
+    @functools.cache  # noqa: B019  # they live as long as a fit
+    def _counted(self, number: int) -> int:
+        return self._source.table(number).count() if self._source.paths else 0
+
+
+def _chained(head: list[tuple[int, Part]], rest: Walk) -> Walk:
+    """Yield what was read, each batch forgotten when it is passed on, and then the rest."""
+    head.reverse()
+    while head:
+        yield head.pop()
+    yield from rest
+
+
+def _is_query(paths: Any) -> bool:
+    polars = sys.modules.get("polars")
+    return polars is not None and isinstance(paths, polars.LazyFrame)
+
+
+def _files(paths: Any) -> list[_File]:
+    """Return the files that paths mean, or raise about one that means none."""
+    if isinstance(paths, (str, os.PathLike)):
+        return _files_of(os.fspath(paths))
+    if not isinstance(paths, Sequence) or isinstance(paths, bytes):
+        kind = type(paths).__name__
+        raise TypeError(f"paths must be a path, a list of paths or a query of Polars; got {kind}")
+    if not paths:
+        raise ValueError("paths must hold at least one path; got none")
+    return [file for path in paths for file in _files(path)]
+
+
+def _files_of(path: str) -> list[_File]:
+    if readers.is_url(path):
+        return [_File.at(path)]
+    if os.path.isdir(path):
+        return _files_below(path, path)
+    if os.path.exists(path):
+        return [_File.at(path)]
+    matching = sorted(glob.glob(path, recursive=True))
+    if not matching:
+        kind = "matches no file" if glob.has_magic(path) else "does not exist"
+        raise FileError(f"{path} {kind}")
+    root = path[: path.index(next(filter(glob.has_magic, path)))]
+    root = os.path.dirname(root)
+    found = []
+    for each in matching:
+        is_folder = os.path.isdir(each)
+        found += _files_below(each, root) if is_folder else [_File.at(each, _keys(each, root))]
+    return found
+
+
+def _files_below(folder: str, root: str) -> list[_File]:
+    """Return all files in a folder and below, by name; hidden ones, and those of jobs such as _SUCCESS, do not count."""
+    found = []
+    for where, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name[0] not in "._" or "=" in name)
+        for name in sorted(names):
+            if name[0] in "._":
+                continue
+            path = os.path.join(where, name)
+            if not name.lower().endswith(tuple(readers.FORMATS)):
                 raise FileError(
-                    f"{path}: column {column.name!r} holds text: {text!r} in data row {row + 1:,}"
-                ) from None
-    return numbers
+                    f"{path} is of no known format; leave it out with a pattern such as "
+                    f"{os.path.join(folder, '**', '*.parquet')}"
+                )
+            found.append(_File.at(path, _keys(path, root)))
+    if not found:
+        raise FileError(f"{folder} is a folder without files to read")
+    return sorted(found)
 
 
-def _one_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _keys(path: str, root: str) -> tuple[tuple[str, str], ...]:
+    """Return the columns that folders below a root stand for, such as year=2013."""
+    folders = os.path.dirname(os.path.relpath(path, root or ".")).split(os.sep)
+    pairs = (folder.partition("=") for folder in folders)
+    return tuple((name, unquote(value)) for name, equals, value in pairs if equals and name)

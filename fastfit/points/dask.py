@@ -1,0 +1,223 @@
+"""Points in arrays and data frames of Dask: partitions, wherever its scheduler puts them.
+
+Dask does the distribution. Ours is what happens inside a partition, and how two results are joined: in a tree whose shape
+depends on the number of partitions alone, so that the bits depend neither on workers nor on who is ready first.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from fastfit.points.base import Reading, Source
+from fastfit.points.parts import Part, PartedPoints, Pass
+from fastfit.validation import real_array
+
+# So many results are joined by one task.
+FAN_IN = 16
+
+
+class DaskPoints(PartedPoints, Source):
+    """Columns of Dask as points: one graph per pass, computed by the scheduler that is set when it is asked for.
+
+    Nothing is computed before a fit asks for it, and nothing is persisted: a robust fit, which reads the points 5 to 9
+    times as a rule, computes the columns as often. If that takes longer than reading memory and they fit there, call
+    ``persist()`` on them before. A least-squares fit computes once.
+
+    Parameters
+    ----------
+    x, y : dask.array.Array or dask.dataframe.Series
+        One-dimensional, or a single column. Chunks need not match, unless their sizes are unknown; then as many
+        partitions are taken to be of the same lengths, which is checked when they are read. An array of NumPy beside
+        one of Dask with known chunks is cut likewise.
+    sample_weight, sigma : the same, or a number; optional
+        As in :func:`fastfit.fit_line`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If columns do not belong together, or have more than one dimension.
+    """
+
+    def __init__(self, x: Any, y: Any, sample_weight: Any = None, sigma: Any = None) -> None:
+        super().__init__(Reading(n_threads=1))
+        given = {"x": x, "y": y, "sample_weight": sample_weight, "sigma": sigma}
+        for name in ("x", "y"):
+            if given[name] is None:
+                raise TypeError(f"{name} must be an array of numbers; got None")
+        self._numbers, self._columns = _columns({k: v for k, v in given.items() if v is not None})
+
+    def __repr__(self) -> str:
+        names = ", ".join([*self._columns, *self._numbers])
+        return f"DaskPoints({names}; {self.n_partitions:,} partitions)"
+
+    @property
+    def n_partitions(self) -> int:
+        """How many partitions there are."""
+        return int(next(iter(self._columns.values())).npartitions)
+
+    @property
+    def has_sigma(self) -> bool:
+        """Whether there are standard deviations of y."""
+        return "sigma" in self._columns or "sigma" in self._numbers
+
+    def prepared(self, reading: Reading) -> DaskPoints:
+        """Return the same points, not read yet, to be read as a fit needs it: with one thread of ours to a task."""
+        points = DaskPoints.__new__(DaskPoints)
+        PartedPoints.__init__(points, replace(reading, n_threads=1))
+        points._numbers, points._columns = self._numbers, self._columns
+        return points
+
+    def _reduce(self, task: Pass) -> Any:
+        """Return what a pass over all partitions finds: one graph, one compute."""
+        from dask.base import tokenize
+        from dask.delayed import Delayed
+        from dask.highlevelgraph import HighLevelGraph
+
+        name = f"fastfit-{type(task).__name__.lower()}-{tokenize(object())}"
+        sources, found, graph = self._leaves(task, name)
+        # As one object, in which Dask does not look for keys.
+        join = functools.partial(_joined, task)
+        level = 0
+        while len(found) > 1:
+            level += 1
+            groups = [found[k : k + FAN_IN] for k in range(0, len(found), FAN_IN)]
+            found = [(f"{name}-joined-{level}", k) for k in range(len(groups))]
+            graph |= {key: (join, keys) for key, keys in zip(found, groups, strict=True)}
+        root = f"{name}-found"
+        graph[root] = (_unboxed, found[0])
+        whole = HighLevelGraph.from_collections(root, graph, dependencies=sources)
+        if not _is_series(sources[0]):
+            from dask.array.optimization import optimize
+
+            # What leads to the chunks is fused, as it is when arrays are computed.
+            whole = optimize(whole, [root])
+        return Delayed(root, whole).compute()
+
+    def _leaves(self, task: Pass, name: str) -> tuple[list[Any], list[Any], dict[Any, Any]]:
+        """Return collections of Dask, keys of what a pass finds in each partition of them, and tasks for those."""
+        names, columns = list(self._columns), list(self._columns.values())
+        if _is_series(columns[0]):
+            import pandas as pd
+            from dask.dataframe import map_partitions
+
+            # In one expression, from which Dask reads a file once for all of its columns.
+            found = map_partitions(
+                _of_series,
+                *columns,
+                task=task,
+                names=names,
+                numbers=self._numbers,
+                meta=pd.Series([], dtype=object),
+                align_dataframes=False,
+            ).optimize()
+            return [found], found.__dask_keys__(), {}
+        if not any(math.isnan(size) for column in columns for size in column.chunks[0]):
+            from dask.array.core import unify_chunks
+
+            _, columns = unify_chunks(*(each for column in columns for each in (column, "i")))
+        keys = [(name, k) for k in range(columns[0].npartitions)]
+        leaf = functools.partial(_of_arrays, task, names, self._numbers)
+        graph = {key: (leaf, key[1], *((c.name, key[1]) for c in columns)) for key in keys}
+        return columns, keys, graph
+
+
+def _of_arrays(task: Pass, names: list[str], numbers: Any, place: int, *columns: Any) -> Any:
+    own = dict(zip(names, columns, strict=True))
+    return task.of(Part(**own, **numbers, name=f"partition {place:,}", first=0))
+
+
+def _of_series(
+    *columns: Any, task: Pass, names: list[str], numbers: Any, partition_info: Any = None
+) -> Any:
+    import pandas as pd
+
+    own = dict(zip(names, columns, strict=True))
+    name = "a partition"
+    if partition_info and partition_info.get("number") is not None:
+        name = f"partition {partition_info['number']:,}"
+    box = np.empty(1, dtype=object)
+    box[0] = task.of(Part(**own, **numbers, name=name, first=0))
+    return pd.Series(box)
+
+
+def _joined(task: Pass, found: Sequence[Any]) -> Any:
+    first, *others = map(_unboxed, found)
+    for other in others:
+        first = task.joined(first, other)
+    return first
+
+
+def _unboxed(found: Any) -> Any:
+    """Return what a pass has found, out of the Series that a partition of a data frame returns."""
+    return found.iloc[0] if hasattr(found, "iloc") else found
+
+
+def _is_series(column: Any) -> bool:
+    return hasattr(column, "to_dask_array")
+
+
+def _columns(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return numbers, and columns that are cut alike, either all Series or all arrays; or raise if they are not."""
+    numbers = {name: each for name, each in given.items() if np.ndim(each) == 0 and not hasattr(each, "dask")}
+    columns = {name: each for name, each in given.items() if name not in numbers}
+    for name in numbers:
+        if name in ("x", "y"):
+            raise TypeError(f"{name} must be an array of numbers; got {numbers[name]!r}")
+    if all(map(_is_series, columns.values())):
+        counts = {name: column.npartitions for name, column in columns.items()}
+        if len(set(counts.values())) > 1:
+            raise ValueError(f"columns of Dask must have as many partitions each; got {counts}")
+        return numbers, columns
+    columns = {name: _array(name, column) for name, column in columns.items()}
+    cut = next(column for column in columns.values() if hasattr(column, "dask"))
+    for name, column in columns.items():
+        if not hasattr(column, "dask"):
+            columns[name] = _cut_like(cut, name, column)
+    lengths = {name: sum(column.chunks[0]) for name, column in columns.items()}
+    known = {name: int(length) for name, length in lengths.items() if not math.isnan(length)}
+    if len(set(known.values())) > 1:
+        shown = " and ".join(f"{length:,} ({name})" for name, length in known.items())
+        raise ValueError(f"x and y, and their weights, must have the same length; got {shown}")
+    counts = {name: column.npartitions for name, column in columns.items()}
+    if len(known) < len(columns) and len(set(counts.values())) > 1:
+        raise ValueError(
+            "arrays with chunks of unknown sizes must have as many chunks each; "
+            f"got {counts}: call compute_chunk_sizes() on them first"
+        )
+    return numbers, columns
+
+
+def _array(name: str, column: Any) -> Any:
+    """Return a one-dimensional array of Dask, or of NumPy."""
+    if _is_series(column):
+        if column.ndim != 1:
+            raise ValueError(f"{name} must be one-dimensional; got a data frame: name one of its columns")
+        column = column.to_dask_array()
+    elif not hasattr(column, "dask"):
+        column = real_array(column, name)
+    if column.ndim == 2 and column.shape[1] == 1:
+        column = column[:, 0]
+    if column.ndim != 1:
+        raise ValueError(
+            f"{name} must be one-dimensional, or a single column; got an array of shape {column.shape}"
+        )
+    return column
+
+
+def _cut_like(cut: Any, name: str, column: Any) -> Any:
+    import dask.array as da
+
+    sizes = cut.chunks[0]
+    if any(math.isnan(size) for size in sizes):
+        raise ValueError(
+            f"{name} is an array of NumPy, which cannot be cut like chunks of unknown sizes: "
+            "call compute_chunk_sizes() on those first"
+        )
+    chunks = cut.chunks if sum(sizes) == column.size else -1
+    return da.from_array(column, chunks=chunks, name=False)

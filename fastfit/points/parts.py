@@ -1,0 +1,403 @@
+"""Points that come in parts: batches of files, partitions of a cluster.
+
+What a pass does with a part, and how two partial results become one, is here; who brings the parts, and in what order
+results are joined, is left to those who know where the points live.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fastfit import validation
+from fastfit.coordinates import Evaluation, Frame
+from fastfit.double_double import DoubleDouble
+from fastfit.losses import Loss
+from fastfit.moments import Moments
+from fastfit.points.base import Reading, Residuals
+
+if TYPE_CHECKING:
+    from fastfit.points.arrays import ArrayPoints
+
+# One point of so many is kept for the start of a robust fit, and of more points one of twice as many, and so on: never
+# more than this.
+_THINNED_BY, _MOST_KEPT = 32, 1 << 17
+# So many residuals near the median are brought together: 8 MB, and as much for their weights.
+_ROOM = 1 << 20
+
+
+class Part(NamedTuple):
+    """Some of the points, as a reader has brought them.
+
+    ``name`` is what errors call it, and ``first`` the place of its first point among those of that name.
+    """
+
+    x: Any
+    y: Any
+    sample_weight: Any = None
+    sigma: Any = None
+    name: str = ""
+    first: int = 0
+
+    def points(self, reading: Reading, w_unit: float | None = None) -> ArrayPoints:
+        """Return the points, ready to be read."""
+        columns = validation.columns(
+            self.x, self.y, self.sample_weight, self.sigma, w_unit=w_unit
+        )
+        return _array_points()(
+            columns,
+            nan_policy=reading.nan_policy,
+            n_threads=reading.n_threads,
+            backend=reading.backend,
+            through_origin=reading.through_origin,
+            first=self.first,
+        )
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """The columns that there are."""
+        return tuple(values for values in self[:4] if values is not None)
+
+    @contextlib.contextmanager
+    def named(self) -> Iterator[None]:
+        """Let errors say which part they are about."""
+        try:
+            yield
+        except (TypeError, ValueError) as error:
+            if not self.name:
+                raise
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"{self.name}: {error}") from error
+
+
+@functools.cache
+def _array_points() -> type[ArrayPoints]:
+    # With the first points: an import of fastfit would take a third longer with the passes.
+    from fastfit.points.arrays import ArrayPoints
+
+    return ArrayPoints
+
+
+class Sample(NamedTuple):
+    """One point of every ``step``, evenly spread over a part or over many."""
+
+    step: int
+    x: Any
+    y: Any
+    w: Any = None
+
+    @classmethod
+    def of(cls, points: ArrayPoints) -> Sample:
+        """Return a sample of the points of a part."""
+        x, y, w = points.some(_THINNED_BY)
+        return cls(_THINNED_BY, x, y, w).thinned_to(_THINNED_BY)
+
+    def thinned_to(self, step: int) -> Sample:
+        """Return a sample of at least this step, and not too large."""
+        found = self
+        while found.step < step or found.x.size > _MOST_KEPT:
+            # One of each pair, this or that.
+            place = np.arange((found.x.size + 1) // 2)
+            place = 2 * place + (place * GOLDEN % 1.0 >= 0.5)
+            place = place[place < found.x.size]
+            w = None if found.w is None else found.w[place]
+            found = Sample(2 * found.step, found.x[place], found.y[place], w)
+        return found
+
+    def joined(self, other: Sample) -> Sample:
+        """Return the sample of both."""
+        step = max(self.step, other.step)
+        one, two = self.thinned_to(step), other.thinned_to(step)
+        x, y = np.concatenate([one.x, two.x]), np.concatenate([one.y, two.y])
+        w = None if one.w is None else np.concatenate([one.w, two.w])
+        return Sample(step, x, y, w).thinned_to(step)
+
+
+# Points that take turns are all seen in steps of the golden ratio.
+GOLDEN = 0.5 * math.sqrt(5.0) - 0.5
+
+
+class Surveyed(NamedTuple):
+    """What the first pass tells of points."""
+
+    n_points: int
+    n_omitted: int
+    moments: Moments
+    repeats: float
+    w_unit: float
+    sample: Sample | None
+
+
+class Survey(NamedTuple):
+    """The first pass: moments, and some of the points if these are asked for."""
+
+    reading: Reading
+
+    def of(self, part: Part) -> Surveyed:
+        """Return what a part tells."""
+        with part.named():
+            points = part.points(self.reading)
+            moments = points.moments()
+            sample = Sample.of(points) if self.reading.sampled else None
+            repeats = points.repeats
+        # Of no points, the unit of their weights may be any.
+        unit = points.weight_unit if moments.weight_sum else math.inf
+        return Surveyed(points.n_points, points.n_omitted, moments, repeats, unit, sample)
+
+    def joined(self, a: Surveyed, b: Surveyed) -> Surveyed:
+        """Return what both tell."""
+        unit = min(a.w_unit, b.w_unit)
+        own, other = (each.moments.in_weight_unit(each.w_unit, unit) for each in (a, b))
+        sample = None
+        if a.sample is not None and b.sample is not None:
+            sample = a.sample.joined(b.sample)
+        return Surveyed(
+            a.n_points + b.n_points,
+            a.n_omitted + b.n_omitted,
+            own.merge(other),
+            a.repeats + b.repeats,
+            unit,
+            sample,
+        )
+
+
+
+class Sums(NamedTuple):
+    """Sums over the points, and what they lost in rounding."""
+
+    totals: tuple[float, ...]
+    lost: tuple[float, ...]
+
+    def result(self) -> list[float]:
+        """Return the sums; infinity and NaN stand as they are."""
+        return [
+            total + lost if math.isfinite(total) else total
+            for total, lost in zip(self.totals, self.lost, strict=True)
+        ]
+
+
+class SumUp(NamedTuple):
+    """A pass that adds numbers up about a line: ``what`` is one of ``kernels.passes``, by name."""
+
+    reading: Reading
+    frame: Frame
+    w_unit: float
+    what: str
+    loss: Loss | None
+    given: tuple[float, ...]
+
+    def of(self, part: Part) -> Sums:
+        """Return the sums over a part."""
+        with part.named():
+            points = part.points(self.reading, self.w_unit)
+            sums = points.seen_in(self.frame).sums(self.what, self.loss, self.given)
+        return Sums(tuple(sums), (0.0,) * len(sums))
+
+    def joined(self, a: Sums, b: Sums) -> Sums:
+        """Return the sums over both (Neumaier)."""
+        totals, lost = [], []
+        for one, other, its, others in zip(a.totals, b.totals, a.lost, b.lost, strict=True):
+            total = one + other
+            larger, smaller = (one, other) if abs(one) >= abs(other) else (other, one)
+            totals.append(total)
+            lost.append((its + others) + ((larger - total) + smaller))
+        return Sums(tuple(totals), tuple(lost))
+
+
+class Near(NamedTuple):
+    """Absolute residuals within bounds, as ``Gathered``; of ``step`` of them one was kept."""
+
+    below: float
+    up_to: float
+    values: Any
+    weights: Any
+    is_complete: bool
+    step: int = 1
+
+    def thinned_to(self, step: int) -> Near:
+        """Return no more residuals than there is room for, and at most one of so many."""
+        found = self
+        while found.step < step or found.values.size > _ROOM:
+            weights = None if found.weights is None else found.weights[::2]
+            found = found._replace(
+                values=found.values[::2], weights=weights, is_complete=False, step=2 * found.step
+            )
+        return found
+
+
+class Gather(NamedTuple):
+    """A pass that brings together the absolute residuals of a line within bounds."""
+
+    reading: Reading
+    frame: Frame
+    w_unit: float
+    line: tuple[float, float]
+    bounds: tuple[float, float]
+
+    def of(self, part: Part) -> Near:
+        """Return those of a part."""
+        with part.named():
+            points = part.points(self.reading, self.w_unit).seen_in(self.frame)
+            found = points.gather(self.line, *self.bounds, _ROOM)
+        return Near(*found).thinned_to(1)
+
+    def joined(self, a: Near, b: Near) -> Near:
+        """Return those of both. Weights are added plainly: then a sum over more of them is never less."""
+        step = max(a.step, b.step)
+        one, two = a.thinned_to(step), b.thinned_to(step)
+        weights = None
+        if one.weights is not None:
+            weights = np.concatenate([one.weights, two.weights])
+        return Near(
+            a.below + b.below,
+            a.up_to + b.up_to,
+            np.concatenate([one.values, two.values]),
+            weights,
+            one.is_complete and two.is_complete,
+            step,
+        ).thinned_to(step)
+
+
+Pass = Survey | SumUp | Gather
+
+
+class PartedPoints(ABC):
+    """Points in parts: all of the protocol, from a way to do one pass.
+
+    A subclass brings ``_reduce``. Nothing is read before moments are asked for.
+    """
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self._surveyed: Surveyed | None = None
+        self.n_passes = 0
+
+    @abstractmethod
+    def _reduce(self, task: Pass) -> Any:
+        """Return what a pass over all parts finds, joined in an order that is always the same."""
+
+    def _survey(self) -> Surveyed:
+        if self._surveyed is None:
+            self._surveyed = self._pass(Survey(self._reading))
+        return self._surveyed
+
+    def _pass(self, task: Pass) -> Any:
+        found = self._reduce(task)
+        self.n_passes += 1
+        return found
+
+    @property
+    def n_points(self) -> int:
+        """Number of points, less those left out; one pass, the first time."""
+        return self._survey().n_points
+
+    @property
+    def n_omitted(self) -> int:
+        """Number of points that were left out."""
+        return self._survey().n_omitted
+
+    @property
+    def repeats(self) -> float:
+        """How many points there are, one of weight 2 counted twice."""
+        return self._survey().repeats
+
+    @property
+    def weight_unit(self) -> float:
+        """The standard deviation that a weight of 1 stands for, 1 where none were given."""
+        unit = self._survey().w_unit
+        return unit if math.isfinite(unit) else 1.0
+
+    @property
+    def frame(self) -> Frame:
+        """The coordinates in which lines are evaluated: about the mean, or a rounded number near it."""
+        return _frame_of(self.moments(), self._reading.through_origin)
+
+    @property
+    def x(self) -> Any:
+        """Values of x, of some of the points if there are many."""
+        return self._sample().x
+
+    @property
+    def y(self) -> Any:
+        """Values of y, of the same points."""
+        return self._sample().y
+
+    def moments(self) -> Moments:
+        """Return the moments of the points, as ``Points.moments`` says."""
+        return self._survey().moments
+
+    def evaluate(
+        self, loss: Loss, slope: float, level: float, *, curvature: bool = False
+    ) -> Evaluation:
+        """Return the mean loss of a line and its derivatives, as ``Points.evaluate`` says."""
+        what = "LossGradientCurvature" if curvature else "LossGradient"
+        sums = self._sums(what, loss, (float(slope), float(level)))
+        return Evaluation.of_sums(sums, self.moments().weight_sum)
+
+    def residuals(self, slope: DoubleDouble, level: DoubleDouble) -> Residuals:
+        """Return sums of the residuals of a precise line, as ``Points.residuals`` says."""
+        return Residuals(*self._sums("ResidualSums", None, (*slope, *level)))
+
+    def median_absolute_residual(
+        self, slope: float, level: float, near: tuple[float, float] | None = None
+    ) -> float:
+        """Return the median of the absolute residuals of a line, as ``Points.median_absolute_residual`` says."""
+        from fastfit.points.median import weighted_median
+
+        line = float(slope), float(level)
+        frame, unit = self.frame, self.weight_unit
+
+        def gather(low: float, high: float) -> Near:
+            found: Near = self._pass(Gather(self._reading, frame, unit, line, (low, high)))
+            return found
+
+        return weighted_median(gather, self.moments().weight_sum, near)
+
+    def thinned(self, n: int) -> ArrayPoints | None:
+        """Return about n of the points, as ``Points.thinned`` says; none if none were kept."""
+        sample = self._survey().sample
+        if sample is None or sample.x.size < n or sample.step < 2:
+            return None
+        part = Part(sample.x, sample.y, sample.w)
+        few = part.points(self._reading).seen_in(self.frame).like(self.moments())
+        try:
+            few.moments()
+        except ValueError:  # too far apart without the others
+            return None
+        return few if few.frame == self.frame else None
+
+    def _sums(self, what: str, loss: Loss | None, given: tuple[float, ...]) -> list[float]:
+        task = SumUp(self._reading, self.frame, self.weight_unit, what, loss, given)
+        found: Sums = self._pass(task)
+        return found.result()
+
+    def _sample(self) -> Sample:
+        """Return some of the points; one more pass, if none were kept."""
+        found = self._survey().sample
+        if found is None:
+            self._surveyed = self._pass(Survey(replace(self._reading, sampled=True)))
+            found = self._surveyed.sample
+        assert found is not None
+        return found
+
+
+def _frame_of(moments: Moments, through_origin: bool) -> Frame:
+    """Return the frame about points with these moments, in which they are shifted without rounding."""
+    from fastfit.kernels.passes import center_for
+
+    if not moments.weight_sum or through_origin:
+        return Frame(x_exponent=moments.exponents[0], y_exponent=moments.exponents[1])
+    spread = moments.seen_from(Frame())
+    x_center, _ = center_for(spread.u_mean, spread.uu)
+    y_center, _ = center_for(spread.v_mean, spread.vv)
+    centers = DoubleDouble(float(x_center)), DoubleDouble(float(y_center))
+    return Frame(*centers, *moments.exponents)
+
+

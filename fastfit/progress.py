@@ -1,0 +1,91 @@
+"""How far long work has come: one line on a terminal, nothing in a pipe."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from fastfit.points.files import ReadSoFar
+from fastfit.result import Iterate
+
+_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
+
+
+class Display:
+    """A line with a bar, on stderr.
+
+    Parameters
+    ----------
+    bar : rich.progress.Progress
+        Which draws it.
+    """
+
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+        self._task = bar.add_task("reading the points", total=None)
+        self._n_passes: int | None = None
+
+    def expect(self, n_passes: int | None) -> None:
+        """Expect about so many passes, so that the bar is that of all of them; None if they are not known."""
+        self._n_passes = n_passes
+
+    def watch(self, so_far: ReadSoFar) -> None:
+        """Show how far reading has come."""
+        n_passes = self._n_passes and max(self._n_passes, so_far.n_pass)
+        which = f"pass {so_far.n_pass}"
+        if n_passes and n_passes > 1:
+            which += f" of about {n_passes}"
+        text = f"{which}: {so_far.rows:,} rows"
+        if so_far.n_bytes > 0.0:
+            text += f", {_in_units(so_far.n_bytes)}"
+        known = so_far.share == so_far.share and n_passes
+        done = so_far.n_pass - 1 + so_far.share if known else 0.0
+        self._bar.update(self._task, description=text, total=n_passes if known else None, completed=done)
+
+    def iterate(self, state: Iterate, most: int) -> None:
+        """Show how far a descent has come that reads nothing."""
+        text = f"iteration {state.iteration:,} of at most {most:,}, loss {state.loss:.6g}"
+        self._bar.update(self._task, description=text, total=most, completed=state.iteration)
+
+
+_shown: list[Display] = []
+
+
+@contextmanager
+def display(wanted: bool = True) -> Iterator[Display | None]:
+    """Show a line while something goes on, the one of whoever called if there is one; None where nobody would look."""
+    if not wanted or not sys.stderr.isatty():
+        yield None
+        return
+    if _shown:
+        yield _shown[0]
+        return
+    try:
+        from rich import progress
+        from rich.console import Console
+    except ImportError:
+        yield None
+        return
+    columns = (
+        progress.SpinnerColumn(),
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(bar_width=24),
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("left"),
+        progress.TimeRemainingColumn(),
+    )
+    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        _shown.append(Display(bar))
+        try:
+            yield _shown[0]
+        finally:
+            _shown.clear()
+
+
+def _in_units(n_bytes: float) -> str:
+    unit = 0
+    while n_bytes >= 1000.0 and unit < len(_UNITS) - 1:
+        n_bytes, unit = n_bytes / 1000.0, unit + 1
+    return f"{n_bytes:.3g} {_UNITS[unit]}"
