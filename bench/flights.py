@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 import fastfit as ff
 from bench.measure import bare_read, ratio, times
 from fastfit.losses import LOSSES
 from fastfit.plotting import save
-from fastfit.points.files import read_columns
 
 FLIGHTS = Path(__file__).parent.parent / "tests" / "data" / "flights.parquet"
 STYLES: dict[str, Any] = {
@@ -31,12 +31,9 @@ COLORS = dict(zip(LOSSES, ("#d1495b", "#00798c", "#5a9e6f", "#e09f3e", "#542e71"
 
 def flights() -> tuple[Any, Any]:
     """Return departure and arrival delays of the flights that have both."""
-    x, y = (
-        np.asarray(column, dtype=np.float64)
-        for column in read_columns(FLIGHTS, "dep_delay", "arr_delay")
-    )
-    known = ~(np.isnan(x) | np.isnan(y))
-    return x[known], y[known]
+    delays = pl.read_parquet(FLIGHTS).select("dep_delay", "arr_delay").drop_nulls().cast(pl.Float64)
+    x, y = (column.to_numpy() for column in delays.get_columns())
+    return x, y
 
 
 def table(x: Any, y: Any, fits: dict[str, ff.LineFit]) -> None:

@@ -14,18 +14,18 @@ from typing import Annotated, Any, NoReturn
 import numpy as np
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fastfit import __version__, worked_example
 from fastfit.fit import fit_line
 from fastfit.losses import LOSSES, Loss, RobustLoss, as_loss
-from fastfit.points.files import read_columns
-from fastfit.result import ConvergenceWarning, Iterate, LineFit
+from fastfit.points.files import scan
+from fastfit.progress import display
+from fastfit.result import ConvergenceWarning, LineFit
 from fastfit.solvers.base import Solver
 from fastfit.solvers.exact import Exact
 from fastfit.solvers.gradient_descent import GradientDescent
 from fastfit.solvers.newton import Newton
-from fastfit.solvers.observer import Callback
 
 app = typer.Typer(
     help="Fit a straight line to millions of points.",
@@ -76,7 +76,7 @@ def _fail(error: Exception) -> NoReturn:
 
 
 @contextmanager
-def _errors_in_one_line() -> Iterator[None]:
+def _errors_in_one_line(checkpoint: Path | None = None) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter(
@@ -85,24 +85,14 @@ def _errors_in_one_line() -> Iterator[None]:
             yield
     except (ValueError, TypeError, ImportError, OSError, MemoryError, RuntimeError) as error:
         _fail(error)
+    except KeyboardInterrupt:
+        _interrupted(checkpoint)
 
 
-@contextmanager
-def _progress(max_iter: int) -> Iterator[Callback | None]:
-    """Show the steps of a descent on a terminal, and nothing in a pipe."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("reading the points", total=max_iter)
-
-        def show(state: Iterate) -> None:
-            text = f"iteration {state.iteration:,} of at most {max_iter:,}, loss {state.loss:.6g}"
-            progress.update(task, completed=state.iteration, description=text)
-
-        yield show
+def _interrupted(checkpoint: Path | None) -> NoReturn:
+    after = f"; the same command goes on from {checkpoint}" if checkpoint else ""
+    typer.echo(f"fastfit: interrupted{after}", err=True)
+    raise typer.Exit(130)
 
 
 def _pair(text: str | None) -> tuple[float, float] | str | None:
@@ -165,8 +155,12 @@ def _solver(name: SolverName, loss: Loss, given: dict[str, Any]) -> Solver:
 
 @app.command()
 def fit(
-    file: Annotated[
-        Path, typer.Argument(help="Parquet, CSV (.csv, .csv.gz) or .npy file.", metavar="FILE")
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            help="Files (.parquet, .csv, .csv.gz, .arrow, .feather, .npy), folders, patterns or URLs.",
+            metavar="FILE...",
+        ),
     ],
     x: Annotated[
         str | None, typer.Option(help="Column of x (of a .npy table, its number from 0).")
@@ -233,6 +227,19 @@ def fit(
         Passes | None, typer.Option(help="Read the points at every step, or once.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Largest number of threads.")] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="Keep in this file what was read, so that the same command goes on from there.",
+            metavar="PATH",
+        ),
+    ] = None,
+    progress: Annotated[
+        bool,
+        typer.Option(
+            "--progress/--no-progress", help="Show how far the work has come, on a terminal."
+        ),
+    ] = True,
     backend: BackendOption = Backend.NUMBA,
     as_json: JsonOption = False,
     plot: PlotOption = None,
@@ -244,14 +251,15 @@ def fit(
         ),
     ] = False,
 ) -> None:
-    """Fit a line to two columns of a file, by least squares or by a robust loss.
+    """Fit a line to two columns of files, by least squares or by a robust loss.
 
-    Rows with a missing value are left out, and counted. Columns need no names where the file has just two.
+    Rows with a missing value are left out, and counted. Columns need no names where the file has just two. Files may be
+    larger than memory: then they are read once for least squares, and as a rule 4 to 9 times for a robust loss.
     Options from --init to --passes are those of the descent; --max-iter, --tol and --record-every of newton too.
 
     Example: fastfit fit flights.parquet --x distance --y air_time --plot flights.png
     """
-    with _errors_in_one_line():
+    with _errors_in_one_line(checkpoint):
         if plot is not None:
             from fastfit.plotting import axes_to_save, check_path, save
 
@@ -271,17 +279,13 @@ def fit(
         given = {name: value for name, value in options.items() if value is not None}
         chosen_loss = _loss(loss, f_scale)
         chosen = _solver(solver, chosen_loss, given)
-        named = {"sample_weight": weight, "sigma": sigma}
-        named = {name: column for name, column in named.items() if column is not None}
-        columns = read_columns(file, x, y, *filter(None, named.values()))
-        weights: dict[str, Any] = dict(zip(named, columns[2:], strict=True))
-        most = Newton.max_iter if isinstance(chosen, Newton) else GradientDescent.max_iter
-        with _progress(max_iter or most) as callback:
-            if isinstance(chosen, (GradientDescent, Newton)):
-                chosen = replace(chosen, callback=callback)
+        points = scan(files, x, y, weight, sigma=sigma)
+        with display(progress) as shown:
+            if shown is not None and isinstance(chosen, GradientDescent):
+                most = chosen.max_iter
+                chosen = replace(chosen, callback=lambda state: shown.iterate(state, most))
             result = fit_line(
-                columns[0],
-                columns[1],
+                points,
                 loss=chosen_loss,
                 solver=chosen,
                 fit_intercept=intercept,
@@ -289,14 +293,18 @@ def fit(
                 nan_policy="omit",
                 n_threads=threads,
                 backend=backend.value,
-                **weights,
+                checkpoint=checkpoint,
+                progress=progress,
             )
-        if plot is not None:
-            axes = result.plot(axes_to_save(), confidence_band=bands, prediction_band=bands)
-            axes.set(
-                xlabel=x or "x", ylabel=y or "y", title=f"{file.name}: {result.n_points:,} points"
-            )
-            save(axes, plot)
+            if plot is not None:
+                axes = result.plot(axes_to_save(), confidence_band=bands, prediction_band=bands)
+                more = f" and {len(points.paths) - 1:,} more" if len(points.paths) > 1 else ""
+                axes.set(
+                    xlabel=points.columns["x"],
+                    ylabel=points.columns["y"],
+                    title=f"{Path(points.paths[0]).name}{more}: {result.n_points:,} points",
+                )
+                save(axes, plot)
     _print(result, as_json=as_json)
     if not result.converged:
         typer.echo(f"fastfit: warning: {result.message}", err=True)

@@ -279,7 +279,8 @@ def _announced(solver: Solver, loss: Loss) -> int | None:
         return None
     else:
         n_passes = _PASSES_OF_MAD if isinstance(loss.f_scale, str) else _PASSES_OF_ROBUST
-    _log.info("%r reads all points about %d times, unless they are few", loss, n_passes)
+    times = "once" if n_passes == 1 else f"about {n_passes} times"
+    _log.info("%r reads all points %s", loss, times)
     return n_passes
 
 

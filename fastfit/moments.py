@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +22,8 @@ _FORMAT = "fastfit.Moments"
 _VERSION = 1
 # Squares of numbers below 2**300, and the low parts of sums of them, are in the range of float64.
 _LARGEST_EXPONENT = 300
+# Of means and squares within these bounds, no exponent has to be looked for.
+_ORDINARY = 2.0**_LARGEST_EXPONENT
 _EMPTY = Centred()
 
 
@@ -157,12 +160,16 @@ class Moments:
         """
         if not isinstance(other, Moments):
             raise TypeError(f"other must be Moments; got {type(other).__name__}")
+        return self.merged_by(merged, other)
+
+    def merged_by(self, how: Callable[[Centred, Centred], Centred], other: Moments) -> Moments:
+        """Return the moments of the points of both, by a function that merges sums as ``least_squares.merged`` does."""
         count = self.count + other.count
         if not other.weight_sum or not self.weight_sum:
             one = self if self.weight_sum else other
             return replace(one, count=count)
         a, b = _on_one_scale(self, other)
-        return Moments(count, merged(a._sums, b._sums), a._x_exponent, a._y_exponent)
+        return Moments(count, how(a._sums, b._sums), a._x_exponent, a._y_exponent)
 
     def update(
         self,
@@ -267,6 +274,15 @@ class Moments:
         if written or not integers or not _is_possible(moments, *whole):
             raise ValueError(f"{must_be}; got entries that it does not write")
         return cls(whole[0], moments, *whole[1:])
+
+    @property
+    def _is_ordinary(self) -> bool:
+        """Whether squares of the points, and of what lies between them and others that are ordinary, are in range."""
+        if self._x_exponent or self._y_exponent:
+            return False
+        _, x_mean, y_mean, xx, _, yy = self._sums
+        squares = xx.high, yy.high, 1.0 + x_mean.high * x_mean.high, 1.0 + y_mean.high * y_mean.high
+        return all(1.0 / _ORDINARY < square < _ORDINARY for square in squares)
 
     def _places(self) -> tuple[tuple[int, float, float], tuple[int, float, float]]:
         """Return exponent, mean and standard deviation, of x and of y, on the scale of the moments."""
@@ -459,6 +475,8 @@ def _is_possible(moments: Centred, count: int, x_exponent: int, y_exponent: int)
 
 def _on_one_scale(one: Moments, other: Moments) -> tuple[Moments, Moments]:
     """Return both moments on one scale, on which squares of what lies between the points are in range."""
+    if one._is_ordinary and other._is_ordinary:
+        return one, other  # as nearly always
     x, y = (_common_exponent(*each) for each in zip(one._places(), other._places(), strict=True))
     return one._on_scale(x, y), other._on_scale(x, y)
 

@@ -11,7 +11,7 @@ from fastfit.coordinates import Axes, Evaluation, times_power_of_two
 from fastfit.double_double import DoubleDouble
 from fastfit.fit import points_of
 from fastfit.losses import Loss, RobustLoss, as_loss
-from fastfit.points.base import Points
+from fastfit.points.base import Points, Source
 from fastfit.solvers.convergence import Ruler
 from fastfit.solvers.newton import scale_of
 
@@ -96,8 +96,8 @@ class Objective:
 
 
 def objective(
-    x: ArrayLike,
-    y: ArrayLike,
+    x: ArrayLike | Source,
+    y: ArrayLike | None = None,
     *,
     loss: str | Loss = "squared_error",
     sample_weight: ArrayLike | None = None,

@@ -12,7 +12,6 @@ from scipy import optimize
 
 import fastfit as ff
 from fastfit.losses import LOSSES, MAD_TO_STD, RobustLoss
-from fastfit.points.files import read_columns
 from fastfit.solvers import newton
 from fastfit.solvers.scale import ScaleSearch
 from tests.conftest import COMPILED, DATA, needs_compiler
@@ -121,12 +120,9 @@ def test_the_minimum_is_that_of_scipy(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCIPY)
 def test_flights(name: str) -> None:
-    x, y = (
-        np.asarray(column)
-        for column in read_columns(DATA / "flights.parquet", "dep_delay", "arr_delay")
-    )
-    known = ~(np.isnan(x) | np.isnan(y))
-    x, y = x[known].astype(float), y[known].astype(float)
+    delays = pytest.importorskip("polars").read_parquet(DATA / "flights.parquet")
+    delays = delays.select("dep_delay", "arr_delay").drop_nulls().cast(float)
+    x, y = (delays[name].to_numpy() for name in delays.columns)
     if not COMPILED:
         x, y = x[::100], y[::100]
     c = 10.0 * ROBUST[name].tuning

