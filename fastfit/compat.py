@@ -22,7 +22,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import ArrayLike, NDArray
 
-from fastfit.fit import NAN_POLICIES, points_of
+from fastfit.fit import NAN_POLICIES, array_points_of
 from fastfit.inference import distribution_functions
 from fastfit.least_squares import Centred
 from fastfit.losses import SquaredError
@@ -220,7 +220,7 @@ def _regression(x: Any, y: Any, alternative: str, nan_policy: str) -> tuple[floa
     n = x.size
     if n < 2 and not _has_nan(real_array(x, "x"), real_array(y, "y")):
         return _too_few(n, 0)
-    points = points_of(x, y, nan_policy="propagate")
+    points = array_points_of(x, y, nan_policy="propagate")
     if not points.moments().is_finite:
         return _not_finite(x, y, alternative, nan_policy)
     slope, intercept, residual_square, sums, (x_exponent, y_exponent) = _Line.through(points)
@@ -409,7 +409,7 @@ def _lines(x: Any, y: Any, w: Any, cov: Any) -> Any:
         return None
     coefficients, covariances = [], []
     for column in y[np.newaxis] if y.ndim == 1 else np.ascontiguousarray(y.T):
-        line = _line_through(points_of(x, column, weights, nan_policy="propagate"))
+        line = _line_through(array_points_of(x, column, weights, nan_policy="propagate"))
         if line is None:
             return None
         slope, intercept, residual_square, sums, (x_exponent, y_exponent) = line

@@ -101,10 +101,12 @@ class Evaluation(NamedTuple):
     def of_sums(cls, sums: Sequence[float], total: float) -> Evaluation:
         """Return the means for sums as ``kernels.passes`` lists them, three or twelve, and the sum of the weights."""
         mean = [value / total for value in sums]
-        if len(mean) == 3:
-            return cls(*mean)
+        loss, along, across, *others = mean
+        if not others:
+            return cls(loss, along, across)
         bound = Symmetric(2.0 * mean[6], 2.0 * mean[7], 2.0 * mean[8])
-        return cls(*mean[:3], Symmetric(*mean[3:6]), bound, Symmetric(*mean[9:]))
+        curvature, scatter = Symmetric(*mean[3:6]), Symmetric(*mean[9:])
+        return cls(loss, along, across, curvature, bound, scatter)
 
 
 class Axes(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import math
@@ -11,7 +10,6 @@ import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from fastfit import validation
@@ -157,44 +155,41 @@ def fit_line(
         raise ValueError(f"checkpoint must be None unless x comes from scan; got {checkpoint!r}")
     if isinstance(x, Moments) and robust:
         raise ValueError(f"loss must be 'squared_error' when x is Moments; got {loss!r}")
-    reading = dict(
+    reading = _reading(
         nan_policy=nan_policy,
         n_threads=n_threads,
         backend=backend,
         through_origin=not fit_intercept,
+        sampled=robust,
     )
-    with contextlib.ExitStack() as stack:
-        points: Points
-        if isinstance(x, Moments):
-            _require_moments_alone(
-                x,
-                y=y,
-                sample_weight=sample_weight,
-                sigma=sigma,
-                nan_policy=None if nan_policy == "raise" else nan_policy,
-                n_threads=n_threads,
-                backend=None if backend == "numba" else backend,
-            )
-            points = x
-        elif isinstance(x, FilePoints):
-            _require_alone("comes from scan", y=y, sample_weight=sample_weight, sigma=sigma)
-            shown = stack.enter_context(display(progress))
-            n_passes = _announced(chosen_solver, chosen_loss)
+    how = chosen_loss, chosen_solver, fit_intercept, has_sigma, absolute_sigma
+    if isinstance(x, Moments):
+        _require_moments_alone(
+            x,
+            y=y,
+            sample_weight=sample_weight,
+            sigma=sigma,
+            nan_policy=None if nan_policy == "raise" else nan_policy,
+            n_threads=n_threads,
+            backend=None if backend == "numba" else backend,
+        )
+        fit = _fitted(x, *how)
+    elif isinstance(x, FilePoints):
+        _require_alone("comes from scan", y=y, sample_weight=sample_weight, sigma=sigma)
+        n_passes = _announced(chosen_solver, chosen_loss)
+        known = _identity(chosen_solver, chosen_loss, fit_intercept) if checkpoint else None
+        with display(progress) as shown:
             if shown is not None:
                 shown.expect(n_passes)
-            points = x.prepared(
-                _reading(**reading, sampled=robust),
-                checkpoint=checkpoint,
-                fit=_identity(chosen_solver, chosen_loss, fit_intercept) if checkpoint else None,
-                watch=None if shown is None else shown.watch,
-            )
-        elif isinstance(x, Source):
-            _require_alone("is points", y=y, sample_weight=sample_weight, sigma=sigma)
-            _announced(chosen_solver, chosen_loss)
-            points = x.prepared(_reading(**reading, sampled=robust))
-        else:
-            points = points_of(x, y, sample_weight, sigma, **reading)
-        fit = _fitted(points, chosen_loss, chosen_solver, fit_intercept, has_sigma, absolute_sigma)
+            watch = None if shown is None else shown.watch
+            points = x.prepared(reading, checkpoint=checkpoint, fit=known, watch=watch)
+            fit = _fitted(points, *how)
+    elif isinstance(x, Source):
+        _require_alone("is points", y=y, sample_weight=sample_weight, sigma=sigma)
+        _announced(chosen_solver, chosen_loss)
+        fit = _fitted(x.prepared(reading), *how)
+    else:
+        fit = _fitted(_arrays(reading, x, y, sample_weight, sigma), *how)
     if fit.status not in (Status.CONVERGED, Status.STOPPED, Status.NOT_FINITE):
         warnings.warn(fit.message, ConvergenceWarning, stacklevel=2)
     return fit
@@ -260,10 +255,10 @@ def _fitted(
     )
 
 
-def _with_source(*given: Any) -> tuple[Any, Any, Any, Any]:
+def _with_source(*given: Any) -> tuple[Any, ...]:
     """Return x, y, sample_weight and sigma; as points alone if any is an array or a column of Dask."""
     if not any(type(each).__module__.partition(".")[0] in _DASK for each in given):
-        return given  # type: ignore[return-value]
+        return given
     from fastfit.points.dask import DaskPoints
 
     return DaskPoints(*given), None, None, None
@@ -288,11 +283,9 @@ def _identity(solver: Solver, loss: Loss, fit_intercept: bool) -> dict[str, str]
     """Return what determines a fit besides its points, for a checkpoint; or raise if chance does."""
     from fastfit import __version__
 
-    if isinstance(solver, GradientDescent) and solver.init is not None and solver.rng is None:
-        if isinstance(solver.init, str):
-            raise ValueError("rng must be an integer with init='random' and a checkpoint; got None")
-    if isinstance(solver, GradientDescent) and isinstance(solver.rng, np.random.Generator):
-        raise ValueError(f"rng must be an integer with a checkpoint; got {solver.rng!r}")
+    descent = solver if isinstance(solver, GradientDescent) else GradientDescent()
+    if isinstance(descent.init, str) and not isinstance(descent.rng, int):
+        raise ValueError(f"rng must be an integer with a checkpoint; got {descent.rng!r}")
     return {
         "loss": repr(loss),
         "solver": repr(solver),
@@ -345,9 +338,23 @@ def points_of(
     if isinstance(x, Source):
         _require_alone("is points", y=y, sample_weight=sample_weight, sigma=sigma)
         return x.prepared(reading)
-    clean = validation.columns(x, y, sample_weight, sigma)
+    return _arrays(reading, x, y, sample_weight, sigma)
+
+
+def array_points_of(x: Any, y: Any, sample_weight: Any = None, **options: Any) -> ArrayPoints:
+    """Return points in memory that such arguments mean; what is elsewhere is an error.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what it must be; the message names it.
+    """
+    return _arrays(_reading(**options), x, y, sample_weight, None)
+
+
+def _arrays(reading: Reading, x: Any, y: Any, sample_weight: Any, sigma: Any) -> ArrayPoints:
     return _array_points()(
-        clean,
+        validation.columns(x, y, sample_weight, sigma),
         nan_policy=reading.nan_policy,
         n_threads=reading.n_threads,
         backend=reading.backend,
@@ -357,10 +364,10 @@ def points_of(
 
 def _reading(
     *,
-    nan_policy: str,
-    n_threads: int | None,
-    backend: str,
-    through_origin: bool,
+    nan_policy: str = "raise",
+    n_threads: int | None = None,
+    backend: str = "numba",
+    through_origin: bool = False,
     sampled: bool = False,
     nan_policies: Iterable[str] = NAN_POLICIES,
 ) -> Reading:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -42,7 +41,9 @@ class Display:
             text += f", {_in_units(so_far.n_bytes)}"
         known = so_far.share == so_far.share and n_passes
         done = so_far.n_pass - 1 + so_far.share if known else 0.0
-        self._bar.update(self._task, description=text, total=n_passes if known else None, completed=done)
+        self._bar.update(
+            self._task, description=text, total=n_passes if known else None, completed=done
+        )
 
     def iterate(self, state: Iterate, most: int) -> None:
         """Show how far a descent has come that reads nothing."""
@@ -55,19 +56,13 @@ _shown: list[Display] = []
 
 @contextmanager
 def display(wanted: bool = True) -> Iterator[Display | None]:
-    """Show a line while something goes on, the one of whoever called if there is one; None where nobody would look."""
-    if not wanted or not sys.stderr.isatty():
-        yield None
+    """Show a line while something goes on: that of the caller if there is one, and none where nobody would look."""
+    console = _terminal() if wanted else None
+    if console is None or _shown:
+        yield _shown[0] if console is not None else None
         return
-    if _shown:
-        yield _shown[0]
-        return
-    try:
-        from rich import progress
-        from rich.console import Console
-    except ImportError:
-        yield None
-        return
+    from rich import progress
+
     columns = (
         progress.SpinnerColumn(),
         progress.TextColumn("{task.description}"),
@@ -76,12 +71,22 @@ def display(wanted: bool = True) -> Iterator[Display | None]:
         progress.TextColumn("left"),
         progress.TimeRemainingColumn(),
     )
-    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with progress.Progress(*columns, console=console, transient=True) as bar:
         _shown.append(Display(bar))
         try:
             yield _shown[0]
         finally:
             _shown.clear()
+
+
+def _terminal() -> Any:
+    """Return the console of stderr, None if it is no terminal, or Rich is missing."""
+    try:
+        from rich.console import Console
+    except ImportError:
+        return None
+    console = Console(stderr=True)
+    return console if console.is_terminal else None
 
 
 def _in_units(n_bytes: float) -> str:

@@ -176,15 +176,22 @@ def test_a_fit_that_is_killed_goes_on_to_the_same_bits(folder: Path, tmp_path: P
 def test_an_interrupt_leaves_a_checkpoint(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "c.json"
     code = _FIT.format(batch=BATCH, folder=str(folder), path=str(path))
-    code = code.replace("_SHORTEST, checkpoint._SHARE = 0.02", "_SHORTEST, checkpoint._SHARE = 60.0")
+    code = code.replace(
+        "_SHORTEST, checkpoint._SHARE = 0.02", "_SHORTEST, checkpoint._SHARE = 60.0"
+    )
+    code = code.replace('print("part', 'time.sleep(0.02); print("part').replace(
+        "import", "import time,", 1
+    )
     process = start_script(code)
-    assert _seen(process, 30) == 30
+    assert _seen(process, 34) == 34
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode != 0
     assert err.endswith("KeyboardInterrupt\n")
     written = json.loads(path.read_text())
-    assert written["under_way"]["place"]["row"] > 0
+    assert len(written["passes"]) == 2
+    place = written["under_way"]["place"]
+    assert (place["file"], place["row"]) > (0, 0)
 
 
 def test_a_checkpoint_of_another_fit_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -199,9 +206,17 @@ def test_a_checkpoint_of_another_fit_is_refused(folder: Path, tmp_path: Path) ->
         (points, {"nan_policy": "propagate"}, "whose nan_policy is omit, and not propagate"),
         (points, {"fit_intercept": False}, "whose fit_intercept is True, and not False"),
         (points, {"backend": "numpy"}, "whose backend is numba, and not numpy"),
-        (points_of(folder, sample_weight="w"), {}, "whose columns is x='x', y='y', and not x='x', y"),
+        (
+            points_of(folder, sample_weight="w"),
+            {},
+            "whose columns is x='x', y='y', and not x='x', y",
+        ),
         (ff.scan(folder, x="y", y="x"), {}, "belongs to another fit, whose columns is"),
-        (ff.scan(folder / "0.parquet", x="x", y="y"), {}, "whose data is 3 files of .* and not 1 f"),
+        (
+            ff.scan(folder / "0.parquet", x="x", y="y"),
+            {},
+            "whose data is 3 files of .* and not 1 f",
+        ),
     ]
     for other, options, message in others:
         with pytest.raises(ValueError, match=message):
@@ -311,8 +326,8 @@ def test_an_error_keeps_what_was_there(
     own = Table.batches
 
     def vanishing(self: Table, *arguments: Any) -> Any:
-        for number, batch in enumerate(own(self, *arguments)):
-            if self.path.endswith("2.parquet") and number == 3:
+        for batch in own(self, *arguments):
+            if self.path.endswith("2.parquet") and arguments[1] == 2 * BATCH:
                 raise FileError("the disk is gone")
             yield batch
 

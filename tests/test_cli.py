@@ -171,7 +171,7 @@ def test_plots_are_written(csv: str, tmp_path: Path) -> None:
 
 def test_version_and_help() -> None:
     assert call("--version").stdout == f"fastfit {fastfit.__version__}\n"
-    assert "Fit a line to two columns of a file" in call("fit", "--help").stdout
+    assert "Fit a line to two columns of files" in call("fit", "--help").stdout
     assert call("fit", "--no-such-option").exit_code == 2
 
 

@@ -29,7 +29,11 @@ MAY_IMPORT = {
     "kernels": {"kernels", "losses", "elementary", "double_double", "least_squares"},
     "points": {"points", "kernels", *COMMON},
     "solvers": {"solvers", "points.base", "result", *COMMON},
-    "fit": {"solvers", "points", "kernels", "result", "inference", *COMMON},
+    "progress": {"points", "result"},
+    "fit": {
+        *("solvers", "points", "kernels", "result", "inference", "progress", "__version__"),
+        *COMMON,
+    },
     "worked_example": {"fit", "solvers", "result"},
     "objectives": {"fit", "solvers", "points", *COMMON},
     "plotting": {"result", "throughput"},
@@ -40,22 +44,23 @@ MAY_IMPORT = {
     "estimator": {"fit", "solvers", "result", *COMMON},
     "cli": {
         *("fit", "solvers", "points", "losses", "plotting", "worked_example", "result"),
-        *("throughput", "__version__"),
+        *("throughput", "progress", "__version__"),
     },
     "__main__": {"cli"},
-    "__init__": {"fit", "solvers", "result", "losses", "moments", "objectives"},
+    "__init__": {"fit", "solvers", "points.files", "result", "losses", "moments", "objectives"},
 }
 OPTIONAL = {
     "numba": {"kernels"},
     "llvmlite": {"kernels"},
     "polars": {"points"},
-    "pyarrow": {"validation"},
-    "pandas": {"validation"},
+    "pyarrow": {"validation", "points"},
+    "pandas": {"validation", "points"},
+    "dask": {"points"},
     "matplotlib": {"plotting"},
     "scipy": {"inference", "compat"},
     "sklearn": {"estimator"},
     "typer": {"cli", "__main__"},
-    "rich": {"cli", "__main__"},
+    "rich": {"cli", "__main__", "progress"},
 }
 
 
@@ -112,7 +117,7 @@ def test_import_is_lean(run_script: Script) -> None:
     code = "import sys, fastfit; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     loaded = set(run_script(code).split())
     assert "numpy" in loaded
-    assert not loaded & (set(OPTIONAL) | {"dask"})
+    assert not loaded & set(OPTIONAL)
 
 
 def test_the_reference_needs_no_numba(run_script: Script) -> None:

@@ -16,6 +16,7 @@ import pytest
 import fastfit as ff
 from fastfit.losses import LOSSES
 from fastfit.points import files
+from fastfit.points.base import Reading
 from fastfit.points.files import FilePoints, StreamedPoints
 from fastfit.points.readers import FileError, Table
 from fastfit.progress import Display
@@ -144,7 +145,9 @@ def test_missing_values_by_policy(table: Any, tmp_path: Path) -> None:
         expected = ff.fit_line(*arrays, sample_weight=gaps["w"], loss=loss, nan_policy="omit")
         close(fit, expected, 1e-5)
         assert fit.n_omitted > N // 4
-    with pytest.raises(ValueError, match=r"gaps.parquet: y must be finite; got NaN at index 3\. Pas"):
+    with pytest.raises(
+        ValueError, match=r"gaps.parquet: y must be finite; got NaN at index 3\. Pas"
+    ):
         ff.fit_line(points)
     assert np.isnan(ff.fit_line(points, nan_policy="propagate").slope)
     late = table.with_columns(x=pl.when(pl.col("t") == table["t"][N - 5]).then(None).otherwise("x"))
@@ -264,7 +267,10 @@ def test_points_that_were_told_nothing(table: Any, path: Path) -> None:
     few = points.thinned(10)
     assert few is not None
     assert few.frame == points.frame
-    own, others = ff.objective(points, loss=ff.Huber(1.0)), ff.objective(*arrays, loss=ff.Huber(1.0))
+    own, others = (
+        ff.objective(points, loss=ff.Huber(1.0)),
+        ff.objective(*arrays, loss=ff.Huber(1.0)),
+    )
     assert own((2.0, 1.0))[0] == others((2.0, 1.0))[0]
 
 
@@ -347,7 +353,7 @@ def test_a_file_that_shrinks_under_the_reader_does_not_end_the_process(
         table.write_ipc(path, record_batch_size=BATCH // 3)
     else:
         getattr(table, f"write_{path.suffix[1:]}")(path)
-    points = StreamedPoints(ff.scan(path, *columns), files.Reading())
+    points = StreamedPoints(ff.scan(path, *columns), Reading())
     walk = points._walk(0, 0)
     next(walk)
     os.truncate(path, path.stat().st_size // 100)
@@ -361,7 +367,7 @@ def test_a_file_that_shrinks_under_the_reader_does_not_end_the_process(
 @pytest.mark.usefixtures("streamed")
 def test_it_tells_how_far_it_has_come(table: Any, path: Path) -> None:
     told: list[files.ReadSoFar] = []
-    points = ff.scan([path, path], x="x", y="y").prepared(files.Reading(), watch=told.append)
+    points = ff.scan([path, path], x="x", y="y").prepared(Reading(), watch=told.append)
     points.moments()
     points.evaluate(ff.SquaredError(), 0.0, 0.0)
     size = 2 * path.stat().st_size

@@ -360,7 +360,8 @@ def merged(a: Centred, b: Centred) -> Centred:
 def _checked_merge() -> Any:
     """Return the machine code that merges, or what is not compiled if that on disk does not agree with it."""
     a, b = (
-        Centred(*(DoubleDouble(k + third, 2.0**-60) for k in range(1, 7))) for third in (1 / 3, 2 / 3)
+        Centred(*(DoubleDouble(k + third, 2.0**-60) for k in range(1, 7)))
+        for third in (1 / 3, 2 / 3)
     )
     expected = least_squares.merged(a, b)
     if _centred(_MERGE(_row(a), _row(b))) != expected:

@@ -44,8 +44,7 @@ _PRODUCT_SUMS = {
 }
 _RESIDUAL_SUMS = ResidualSums()
 _SUMS_OF_PARTS: dict[str, Any] = {
-    type(what).__name__: what
-    for what in (_LOSS_GRADIENT, _LOSS_GRADIENT_CURVATURE, _RESIDUAL_SUMS)
+    type(what).__name__: what for what in (_LOSS_GRADIENT, _LOSS_GRADIENT_CURVATURE, _RESIDUAL_SUMS)
 }
 
 # A look at so many points, evenly spread, tells where the points lie, to some 6 % of their spread.
@@ -247,8 +246,8 @@ class ArrayPoints:
     def seen_in(self, frame: Frame) -> ArrayPoints:
         """Return these points in a frame chosen by the points that they are a part of, not to be chosen anew."""
         part = copy.copy(self)
-        for axis, name in enumerate(("_x", "_y")):
-            exponent = frame[2 + axis] - self._exponent[axis]
+        exponents = frame.x_exponent - self._exponent[0], frame.y_exponent - self._exponent[1]
+        for name, exponent in zip(("_x", "_y"), exponents, strict=True):
             if exponent:
                 values = np.ldexp(getattr(part, name).astype(np.float64), exponent)
                 setattr(part, name, _read_only(values))

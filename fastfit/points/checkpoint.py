@@ -44,7 +44,7 @@ class Checkpoint:
         If it cannot be read, or its folder is missing or cannot be written to.
     """
 
-    def __init__(self, path: str | Path, fit: Mapping[str, str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], fit: Mapping[str, str]) -> None:
         self.path = Path(path)
         self._fit = dict(fit)
         self._passes: list[dict[str, Any]] = []

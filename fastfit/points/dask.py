@@ -1,7 +1,7 @@
 """Points in arrays and data frames of Dask: partitions, wherever its scheduler puts them.
 
-Dask does the distribution. Ours is what happens inside a partition, and how two results are joined: in a tree whose shape
-depends on the number of partitions alone, so that the bits depend neither on workers nor on who is ready first.
+Dask does the distribution. Ours is what happens inside a partition, and how two results are joined: in a tree whose
+shape depends on the number of partitions alone, so that the bits depend neither on workers nor on who is ready first.
 """
 
 from __future__ import annotations
@@ -132,7 +132,9 @@ def _chunks(column: Any) -> list[Any]:
     """Return the chunks of an array that are there already, or the keys of those that are not."""
     keys = [(column.name, k) for k in range(column.npartitions)]
     layers = column.dask.layers
-    if len(layers) == 1 and all(type(layers[name]).__name__ == "MaterializedLayer" for name in layers):
+    if len(layers) == 1 and all(
+        type(layers[name]).__name__ == "MaterializedLayer" for name in layers
+    ):
         there = dict(column.dask)
         chunks = [getattr(there[key], "value", there[key]) for key in keys]
         if all(isinstance(chunk, np.ndarray) for chunk in chunks):
@@ -177,11 +179,15 @@ def _is_series(column: Any) -> bool:
 
 def _columns(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return numbers, and columns that are cut alike, either all Series or all arrays; or raise if they are not."""
-    numbers = {name: each for name, each in given.items() if np.ndim(each) == 0 and not hasattr(each, "dask")}
+    numbers = {
+        name: each
+        for name, each in given.items()
+        if np.ndim(each) == 0 and not hasattr(each, "dask")
+    }
     columns = {name: each for name, each in given.items() if name not in numbers}
-    for name in numbers:
+    for name, number in numbers.items():
         if name in ("x", "y"):
-            raise TypeError(f"{name} must be an array of numbers; got {numbers[name]!r}")
+            raise TypeError(f"{name} must be an array of numbers; got {number!r}")
     if all(map(_is_series, columns.values())):
         counts = {name: column.npartitions for name, column in columns.items()}
         if len(set(counts.values())) > 1:
@@ -210,7 +216,9 @@ def _array(name: str, column: Any) -> Any:
     """Return a one-dimensional array of Dask, or of NumPy."""
     if _is_series(column):
         if column.ndim != 1:
-            raise ValueError(f"{name} must be one-dimensional; got a data frame: name one of its columns")
+            raise ValueError(
+                f"{name} must be one-dimensional; got a data frame: name one of its columns"
+            )
         column = column.to_dask_array()
     elif not hasattr(column, "dask"):
         column = real_array(column, name)

@@ -307,6 +307,24 @@ class FilePoints(Source):
         return self._plain.residuals(slope, level)
 
 
+class _NoCheckpoint:
+    """What keeps nothing."""
+
+    has_begun = False
+
+    def found(self, task: Any) -> None:
+        """Nothing."""
+
+    def under_way(self, task: Any) -> None:
+        """Nothing."""
+
+    def keep(self, task: Any, place: Mapping[str, Any], found: Any, *, now: bool = False) -> None:
+        """Nothing is kept."""
+
+    def ended(self, task: Any, found: Any) -> None:
+        """Nothing is kept."""
+
+
 class StreamedPoints(PartedPoints):
     """Points of files that are read at every pass, batch by batch, in the order of the files.
 
@@ -333,7 +351,8 @@ class StreamedPoints(PartedPoints):
         if reading.n_threads is None:
             reading = replace(reading, n_threads=_SHARE_OF_THREADS)
         super().__init__(reading)
-        self._source, self._checkpoint, self._watch = source, checkpoint, watch
+        self._source, self._watch = source, watch
+        self._checkpoint: Checkpoint | _NoCheckpoint = checkpoint or _NoCheckpoint()
         # How patiently each file has to be read, and how many rows it has, as far as that is known.
         self._stages: dict[int, int] = {}
         self._rows: dict[int, int] = {}
@@ -343,9 +362,7 @@ class StreamedPoints(PartedPoints):
 
     def in_memory(self) -> Points | None:
         """Return all points as arrays, if they are few; else what was read serves the first pass."""
-        if self._checkpoint is not None and self._checkpoint.has_begun:
-            return None
-        if self._are_surely_many():
+        if self._checkpoint.has_begun or self._are_surely_many():
             return None
         walk, head, size = self._walk(0, 0), [], 0
         while True:
@@ -363,7 +380,9 @@ class StreamedPoints(PartedPoints):
         if not head:
             self._raise_empty()
         columns = zip(*(part.values for _, part in head), strict=True)
-        arrays = dict(zip(self._source.columns, map(np.concatenate, columns), strict=True))
+        arrays: dict[str, Any] = dict(
+            zip(self._source.columns, map(np.concatenate, columns), strict=True)
+        )
         whole = Part(**arrays)
         try:
             points = whole.points(replace(self._reading, n_threads=self._given_threads))
@@ -386,27 +405,25 @@ class StreamedPoints(PartedPoints):
 
     def _reduce(self, task: Pass) -> Any:
         """Return what a pass over all files finds, from the first batch to the last."""
-        checkpoint = self._checkpoint
-        found = None if checkpoint is None else checkpoint.found(task)
+        found = self._checkpoint.found(task)
         if found is not None:
             return found
         number = row = 0
-        under_way = None if checkpoint is None else checkpoint.under_way(task)
+        under_way = self._checkpoint.under_way(task)
         if under_way is not None:
             place, found = under_way
             number, row = place["file"], place["row"]
             self._stages = {int(key): stage for key, stage in place["stages"].items()}
         walk, self._begun = self._begun or self._walk(number, row), None
-        at_start, sure = found, (number, row, found)
+        at_start, sure = found, ((number, row), found)
         self._sure = None
         try:
             while True:
                 try:
                     for current, part in walk:
-                        if self._sure is not None and found is not None:
-                            sure = (*self._sure, found)
-                            if checkpoint is not None:
-                                checkpoint.keep(task, self._place(*sure[:2]), found)
+                        if self._sure is not None:
+                            sure, self._sure = (self._sure, found), None
+                            self._keep(task, *sure)
                         if current != number:
                             number, at_start = current, found
                         own = task.of(part)
@@ -416,15 +433,20 @@ class StreamedPoints(PartedPoints):
                 except Retyped as error:
                     found = at_start if error.number == number else found
                     walk, number, at_start = self._walk(error.number, 0), error.number, found
-        except BaseException as error:
-            if checkpoint is not None and sure[2] is not None and not isinstance(error, OSError):
-                checkpoint.keep(task, self._place(*sure[:2]), sure[2], now=True)
+        except OSError:  # of the checkpoint itself
+            raise
+        except BaseException:
+            self._keep(task, *(sure if self._sure is None else (self._sure, found)), now=True)
             raise
         if found is None:
             self._raise_empty()
-        if checkpoint is not None:
-            checkpoint.ended(task, found)
+        self._checkpoint.ended(task, found)
         return found
+
+    def _keep(self, task: Pass, place: tuple[int, int], found: Any, *, now: bool = False) -> None:
+        if found is not None:
+            where = {"file": place[0], "row": place[1], "stages": self._stages}
+            self._checkpoint.keep(task, where, found, now=now)
 
     def _walk(self, number: int, row: int) -> Walk:
         """Yield batches with the numbers of their files, from a row of a file on.
@@ -439,7 +461,7 @@ class StreamedPoints(PartedPoints):
             names = list(self._source.columns)
             asked = [self._source.columns[name] for name in names]
             columns = readers.chosen(table, asked[0], asked[1], asked[2:])
-            keeps = self._checkpoint is not None
+            keeps = not isinstance(self._checkpoint, _NoCheckpoint)
             is_sure = keeps and (table.in_order or self.n_passes > 0)
             most = table.most if keeps and not is_sure else None
             try:
@@ -451,7 +473,7 @@ class StreamedPoints(PartedPoints):
                         yield number, Part(**own, name=table.path, first=row)
                         row += arrays[0].size
                         self._sure = (number, row) if is_sure else None
-                    is_more = row == end
+                    is_more = most is not None and row == end
                     self._sure = number, row
             except Retyped as error:
                 self._stages[number] = table.stage + 1
@@ -463,9 +485,6 @@ class StreamedPoints(PartedPoints):
             self._source.require_unchanged(number)
             self._rows[number], row = row, 0
             self._sure = number + 1, 0
-
-    def _place(self, number: int, row: int) -> dict[str, Any]:
-        return {"file": number, "row": row, "stages": self._stages}
 
     def _raise_empty(self) -> NoReturn:
         where = "the query has" if not self._source.paths else f"{self._source.paths[0]} has"
@@ -537,7 +556,7 @@ def _files_of(path: str) -> list[_File]:
 
 
 def _files_below(folder: str, root: str) -> list[_File]:
-    """Return all files in a folder and below, by name; hidden ones, and those of jobs such as _SUCCESS, do not count."""
+    """Return all files in a folder and below, by name, but hidden ones and those of jobs, such as _SUCCESS."""
     found = []
     for where, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if name[0] not in "._" or "=" in name)

@@ -12,7 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -49,9 +49,7 @@ class Part(NamedTuple):
 
     def points(self, reading: Reading, w_unit: float | None = None) -> ArrayPoints:
         """Return the points, ready to be read."""
-        columns = validation.columns(
-            self.x, self.y, self.sample_weight, self.sigma, w_unit=w_unit
-        )
+        columns = validation.columns(self.x, self.y, self.sample_weight, self.sigma, w_unit=w_unit)
         return _array_points()(
             columns,
             nan_policy=reading.nan_policy,
@@ -179,7 +177,6 @@ class Survey(NamedTuple):
         )
 
 
-
 class Sums(NamedTuple):
     """Sums over the points, and what they lost in rounding."""
 
@@ -276,7 +273,14 @@ class Gather(NamedTuple):
         ).thinned_to(step)
 
 
-Pass = Survey | SumUp | Gather
+class Pass(Protocol):
+    """What one pass does with a part, and how what it finds in two becomes one."""
+
+    def of(self, part: Part) -> Any:
+        """Return what it finds in a part."""
+
+    def joined(self, a: Any, b: Any) -> Any:
+        """Return what it has found in both."""
 
 
 class PartedPoints(ABC):
@@ -360,14 +364,15 @@ class PartedPoints(ABC):
         self, slope: float, level: float, near: tuple[float, float] | None = None
     ) -> float:
         """Return the median of the absolute residuals of a line, as ``Points.median_absolute_residual`` says."""
+        from fastfit.kernels.passes import Gathered
         from fastfit.points.median import weighted_median
 
         line = float(slope), float(level)
         frame, unit = self.frame, self.weight_unit
 
-        def gather(low: float, high: float) -> Near:
+        def gather(low: float, high: float) -> Gathered:
             found: Near = self._pass(Gather(self._reading, frame, unit, line, (low, high)))
-            return found
+            return Gathered(*found[:-1])
 
         return weighted_median(gather, self.moments().weight_sum, near)
 
@@ -410,5 +415,3 @@ def _frame_of(moments: Moments, through_origin: bool) -> Frame:
     y_center, _ = center_for(spread.v_mean, spread.vv)
     centers = DoubleDouble(float(x_center)), DoubleDouble(float(y_center))
     return Frame(*centers, *moments.exponents)
-
-

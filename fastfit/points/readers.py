@@ -129,9 +129,7 @@ def is_url(path: str) -> bool:
     return bool(rest) and scheme.isalnum()
 
 
-def chosen(
-    table: Table, x: str | None, y: str | None, others: Sequence[str]
-) -> tuple[str, ...]:
+def chosen(table: Table, x: str | None, y: str | None, others: Sequence[str]) -> tuple[str, ...]:
     """Return the names of the columns to read, or raise with a list of those there are."""
     names = table.names
     there = "; it has " + (", ".join(map(repr, names)) if names else "none")
@@ -147,12 +145,12 @@ def chosen(
     if missing and (len(left) != missing or len(set(known)) != len(known)):
         count = "two columns" if len(found) == 2 else f"{len(found)} columns"
         raise FileError(f"{table.path} does not have just {count}, so x and y must be named{there}")
-    if missing == 2 and table.path.lower().endswith((".csv", ".csv.gz")):
-        if all(map(_is_number, names)):
-            raise FileError(
-                f"{table.path} has no header: its first line holds the numbers {', '.join(names)}; "
-                "add a line of names, or give x and y if those are names"
-            )
+    is_csv = table.path.lower().endswith((".csv", ".csv.gz"))
+    if missing == 2 and is_csv and all(map(_is_number, names)):
+        raise FileError(
+            f"{table.path} has no header: its first line holds the numbers {', '.join(names)}; "
+            "add a line of names, or give x and y if those are names"
+        )
     return tuple(left.pop(0) if name is None else name for name in found)
 
 
@@ -202,9 +200,7 @@ def _with_keys(table: Table, keys: Sequence[tuple[str, str]]) -> Table:
     if not new:
         return table
 
-    def batches(
-        self: Table, columns: list[str], start: int, most: int | None
-    ) -> Iterator[Arrays]:
+    def batches(self: Table, columns: list[str], start: int, most: int | None) -> Iterator[Arrays]:
         table.stage = self.stage
         own = [name for name in columns if name not in new] or table.names[:1]
         for arrays in table._batches(table, own, start, most):
@@ -367,10 +363,10 @@ def _count_lines(path: str) -> int:
     if path.lower().endswith(".gz"):
         import gzip
 
-        with gzip.open(path) as file:
+        with open(path, "rb") as packed, gzip.GzipFile(fileobj=packed) as file:
             head = file.read(_TAIL)
             # About how much it was packed, by what the start has taken.
-            size = os.path.getsize(path) * len(head) / max(file.fileobj.tell(), 1)
+            size = os.path.getsize(path) * len(head) / max(packed.tell(), 1)
             return int(head.count(b"\n") * size / max(len(head), 1))
     with open(path, "rb") as plain:
         head = plain.read(_TAIL)
