@@ -367,3 +367,70 @@ def test_bench_with_bad_options(arguments: list[str], message: str) -> None:
     result = call("bench", *arguments)
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A data set of three files, the third of another format."""
+    root = tmp_path / "data"
+    root.mkdir()
+    for number in range(2):
+        (root / f"{number}.csv").write_text(
+            f"x,y\n{number},{2 * number}\n{number + 5},{2 * number + 10.5}\n"
+        )
+    np.save(root / "2.npy", np.array([(2.0, 4.0)], dtype=[("x", "f8"), ("y", "f8")]))
+    return root
+
+
+def test_many_files_folders_and_patterns(folder: Path) -> None:
+    whole = json.loads(call("fit", str(folder), "--json").stdout)
+    assert whole["n_points"] == 5
+    each = call("fit", *map(str, sorted(folder.iterdir())), "--json")
+    assert json.loads(each.stdout) == whole
+    assert json.loads(call("fit", str(folder / "*.csv"), "--json").stdout)["n_points"] == 4
+    (folder / "1.csv").write_text("x,y\n1,2\n3,four\n")
+    failed = call("fit", str(folder))
+    assert failed.exit_code == 2
+    assert failed.stderr == (
+        f"fastfit: error: {folder / '1.csv'}: column 'y' holds text: 'four' in data row 2\n"
+    )
+
+
+def test_checkpoints_on_the_command_line(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    arguments = ("fit", str(folder), "--checkpoint", str(path), "--no-progress", "--json")
+    first = call(*arguments)
+    assert json.loads(path.read_text())["format"] == "fastfit.Checkpoint"
+    assert call(*arguments).stdout == first.stdout
+    for wrong, message in (
+        (("--loss", "huber"), "belongs to another fit, whose loss is SquaredError(), and not Huber"),
+        (("--no-intercept",), "belongs to another fit, whose fit_intercept is True, and not False"),
+        (("--checkpoint", str(folder / "0.csv")), "checkpoint must be a file that fastfit wrote"),
+        (("--checkpoint", str(tmp_path / "none" / "c")), "cannot be written: No such file"),
+    ):
+        failed = call(*arguments, *wrong)
+        assert failed.exit_code == 2
+        assert message in failed.stderr
+        assert failed.stdout == ""
+
+
+def test_an_interrupt_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastfit.cli.fit_line", interrupted)
+    for more, after in (((), ""), (("--checkpoint", "c"), "; the same command goes on from c")):
+        ended = call("fit", str(folder), *more)
+        assert ended.exit_code == 130
+        assert ended.stderr == f"fastfit: interrupted{after}\n"
+
+
+def test_reading_is_shown_on_a_terminal_unless_it_is_not_to_be(folder: Path) -> None:
+    code = "import sys; from fastfit.points import files; files.KEPT = 0; "
+    code += f"sys.argv = ['fastfit', 'fit', {str(folder)!r}, '--backend', 'numpy', *MORE]; "
+    code += "from fastfit.__main__ import main; main()"
+    for more, shown in (("[]", True), ("['--no-progress']", False)):
+        forced = start_script(code.replace("MORE", more), TTY_COMPATIBLE="1", FORCE_COLOR="1")
+        out, err = forced.communicate()
+        assert out.startswith("line ")
+        assert ("pass 1: 5 rows" in err) is shown
