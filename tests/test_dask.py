@@ -1053,15 +1053,21 @@ def test_plot_draws_a_sample(loss: Any) -> None:
     assert f"{N:,} points" in ax.get_title()
 
 
-def test_a_sample_stays_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "_MOST_KEPT", 10)
-    x = np.arange(N, dtype=float)
-    points = DaskPoints(array(x), array(Y), sample_weight=array(W)).prepared(Reading(sampled=True))
-    kept = points.x.astype(int)
-    assert 5 <= len(kept) <= 10
-    np.testing.assert_array_equal(points.y, Y[kept])
-    assert (np.diff(kept) > 0).all()
-    assert np.ptp(kept) > N // 2
+def test_a_sample_stays_small_and_is_spread_over_all_points(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(parts, "_MOST_KEPT", 40)
+    n = 6000
+    x, chunks = np.arange(n, dtype=float), ((n // 2, *[n // 12] * 6),)
+    columns = array(x, chunks), array(x % 7.0, chunks)
+    reading = Reading(backend="numpy", sampled=True)
+    points = DaskPoints(*columns, sample_weight=array(1.0 + x, chunks)).prepared(reading)
+    kept = points.x
+    assert 20 <= kept.size <= 40
+    np.testing.assert_array_equal(points.y, kept % 7.0)
+    assert (np.diff(kept) > 0.0).all()
+    # Half of the points are in the first partition.
+    assert 0.4 < np.mean(kept < n // 2) < 0.6
 
 
 def test_repr() -> None:
