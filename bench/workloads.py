@@ -7,8 +7,10 @@ called, on what, and the number of points: ``pass/LossGradient/huber/float64/1_0
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -359,6 +361,55 @@ def _drop_in(name: str, n: int) -> Prepared:
     return Prepared(ours, check, functools.partial(bare_read, x, y), theirs)
 
 
+def _scanned(suffix: str, n: int) -> Prepared:
+    import polars as pl
+
+    x, y = _points(n)
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = f"{folder}/t.{suffix}"
+    getattr(pl.DataFrame({"x": x, "y": y}), f"write_{suffix}")(path)
+    lazy = getattr(pl, f"scan_{suffix}")(path)
+
+    def replaced() -> Any:
+        return lazy.select(pl.cov("x", "y") / pl.var("x"), pl.mean("y")).collect()
+
+    expected = functools.partial(_expected_line, x, y)
+    return Prepared(
+        lambda: ff.fit_line(ff.scan(path)),
+        lambda fit: _close(expected, 1e-9)(_line(fit)),
+        None,
+        replaced,
+    )
+
+
+def _on_dask(loss: Any, n: int) -> Prepared:
+    import dask.array as da
+
+    x, y = _points(n)
+    there = [da.from_array(v, chunks=-(-n // 64), name=name) for name, v in (("x", x), ("y", y))]
+
+    def in_memory() -> ff.LineFit:
+        return ff.fit_line(x, y, loss=loss)
+
+    return Prepared(
+        lambda: ff.fit_line(there[0], there[1], loss=loss),
+        lambda fit: _close(lambda: _line(in_memory()), 1e-9)(_line(fit)),
+        lambda: bare_read(x, y),
+        in_memory,
+    )
+
+
+def elsewhere() -> Iterator[Workload]:
+    """Points in files, and in arrays of Dask: beside Polars, and beside the same points in memory."""
+    for suffix in ("parquet", "csv"):
+        prepare = functools.partial(_scanned, suffix, LARGE)
+        yield Workload(f"scan/{suffix}/{LARGE:_}", LARGE, 16 * LARGE, prepare)
+    for name, loss in (("exact", "squared_error"), ("huber", ff.Huber(1.5))):
+        prepare = functools.partial(_on_dask, loss, LARGE)
+        yield Workload(f"dask/{name}/{LARGE:_}", LARGE, 16 * LARGE, prepare)
+
+
 def _coefficients(model: Any) -> tuple[float, float]:
     return float(np.ravel(model.coef_)[0]), float(model.intercept_)
 
@@ -436,7 +487,7 @@ WORKLOADS = {
     workload.name: workload
     for kind in (
         *(loops, passes, sums, fits, growth, threads),
-        *(drop_ins, latency, processes),
+        *(drop_ins, elsewhere, latency, processes),
     )
     for workload in kind()
 }

@@ -403,7 +403,10 @@ def test_checkpoints_on_the_command_line(folder: Path, tmp_path: Path) -> None:
     assert json.loads(path.read_text())["format"] == "fastfit.Checkpoint"
     assert call(*arguments).stdout == first.stdout
     for wrong, message in (
-        (("--loss", "huber"), "belongs to another fit, whose loss is SquaredError(), and not Huber"),
+        (
+            ("--loss", "huber"),
+            "belongs to another fit, whose loss is SquaredError(), and not Huber",
+        ),
         (("--no-intercept",), "belongs to another fit, whose fit_intercept is True, and not False"),
         (("--checkpoint", str(folder / "0.csv")), "checkpoint must be a file that fastfit wrote"),
         (("--checkpoint", str(tmp_path / "none" / "c")), "cannot be written: No such file"),

@@ -356,6 +356,7 @@ class StreamedPoints(PartedPoints):
         # How patiently each file has to be read, and how many rows it has, as far as that is known.
         self._stages: dict[int, int] = {}
         self._rows: dict[int, int] = {}
+        self._counts: dict[int, int] = {}
         self._begun: Walk | None = None
         # Up to which row of which file what was found is right, whatever comes.
         self._sure: tuple[int, int] | None = None
@@ -505,9 +506,11 @@ class StreamedPoints(PartedPoints):
         before = sum(self._rows.get(each, 0) for each in range(number))
         self._watch(ReadSoFar(self.n_passes + 1, before + row, n_bytes, share))
 
-    @functools.cache  # noqa: B019  # they live as long as a fit
     def _counted(self, number: int) -> int:
-        return self._source.table(number).count() if self._source.paths else 0
+        if number not in self._counts:
+            table = self._source.table(number) if self._source.paths else None
+            self._counts[number] = 0 if table is None else table.count()
+        return self._counts[number]
 
 
 def _chained(head: list[tuple[int, Part]], rest: Walk) -> Walk:
