@@ -46,6 +46,8 @@ _UNKNOWN = " The residuals are below what moments resolve, so there are no error
 _DASK = ("dask", "dask_expr")
 # As a rule, of points too many to be kept in memory: moments, three steps or four, and two medians.
 _PASSES_OF_ROBUST, _PASSES_OF_MAD = 5, 7
+# The part that a robust fit starts with is a 32nd of the points, at most.
+_SAMPLED = 32
 _log = logging.getLogger("fastfit")
 _TINY, _HUGE = 2.0**-1022, 2.0**1023
 
@@ -160,7 +162,7 @@ def fit_line(
         n_threads=n_threads,
         backend=backend,
         through_origin=not fit_intercept,
-        sampled=robust,
+        sampled=_SAMPLED if robust else 0,
     )
     how = chosen_loss, chosen_solver, fit_intercept, has_sigma, absolute_sigma
     if isinstance(x, Moments):
@@ -368,7 +370,7 @@ def _reading(
     n_threads: int | None = None,
     backend: str = "numba",
     through_origin: bool = False,
-    sampled: bool = False,
+    sampled: int = 0,
     nan_policies: Iterable[str] = NAN_POLICIES,
 ) -> Reading:
     """Return how points are to be read, checked."""

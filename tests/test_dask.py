@@ -238,7 +238,7 @@ def test_robust_fits_of_many_points_begin_with_a_sample(loss: Any, of_time: bool
     assert_alike(fit, expected, 1e-4 if loss == "huber" else 1e-8)
     assert fit.slope == pytest.approx(expected.slope, rel=1e-7)
     assert fit.n_passes <= 12
-    sample = DaskPoints(array(x, 7000), array(y, 7000)).prepared(Reading(sampled=True)).thinned(100)
+    sample = DaskPoints(array(x, 7000), array(y, 7000)).prepared(Reading(sampled=32)).thinned(100)
     assert isinstance(sample, ArrayPoints)
     assert sample.n_points == pytest.approx(n / 32, rel=0.01)
 
@@ -1039,8 +1039,15 @@ def test_pickle(loss: Any) -> None:
         again.plot()
 
 
+def test_plot_draws_few_points_one_by_one() -> None:
+    x = np.arange(200.0)
+    dots: Any = ff.fit_line(array(x, 30), array(x**2, 30), loss="huber").plot().lines[0]
+    np.testing.assert_array_equal(dots.get_xydata(), np.column_stack([x, x**2]))
+
+
 @pytest.mark.parametrize("loss", ["squared_error", HUBER])
-def test_plot_draws_a_sample(loss: Any) -> None:
+def test_plot_draws_a_sample(loss: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "_SHOWN", 12)
     counted = Counted()
     with dask.config.set(scheduler=counted.compute):
         fit = ff.fit_line(*pair(), loss=loss)
@@ -1048,7 +1055,7 @@ def test_plot_draws_a_sample(loss: Any) -> None:
     # One pass more, if the fit has kept no points.
     assert counted.n_computes == fit.n_passes + (loss == "squared_error")
     dots: Any = ax.lines[0].get_xydata()
-    assert 12 <= len(dots) < N / 20
+    assert 12 <= len(dots) < N / 20, len(dots)
     assert {tuple(dot) for dot in dots} <= set(zip(X, Y, strict=True))
     assert f"{N:,} points" in ax.get_title()
 
@@ -1060,7 +1067,7 @@ def test_a_sample_stays_small_and_is_spread_over_all_points(
     n = 6000
     x, chunks = np.arange(n, dtype=float), ((n // 2, *[n // 12] * 6),)
     columns = array(x, chunks), array(x % 7.0, chunks)
-    reading = Reading(backend="numpy", sampled=True)
+    reading = Reading(backend="numpy", sampled=32)
     points = DaskPoints(*columns, sample_weight=array(1.0 + x, chunks)).prepared(reading)
     kept = points.x
     assert 20 <= kept.size <= 40

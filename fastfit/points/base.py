@@ -34,15 +34,15 @@ class Reading:
         The largest number of threads, on which no result depends.
     through_origin : bool
         Whether lines through the origin are to be fitted.
-    sampled : bool
-        Whether some of the points are to be kept from the first pass, for ``thinned``.
+    sampled : int
+        One point of every so many is to be kept from the first pass, for ``thinned``; 0 for none.
     """
 
     nan_policy: str = "raise"
     backend: str = "numba"
     n_threads: int | None = field(default=None, repr=False)
     through_origin: bool = False
-    sampled: bool = False
+    sampled: int = 0
 
 
 class Source(ABC):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 
 from fastfit.points.base import Reading, Source
 from fastfit.points.parts import Part, PartedPoints, Pass
-from fastfit.validation import real_array
+from fastfit.validation import is_masked, real_array
 
 # So many results are joined by one task.
 FAN_IN = 32
@@ -75,11 +76,11 @@ class DaskPoints(PartedPoints, Source):
 
     def _reduce(self, task: Pass) -> Any:
         """Return what a pass over all partitions finds: one graph, one compute."""
-        from dask.base import tokenize
         from dask.delayed import Delayed
         from dask.highlevelgraph import HighLevelGraph
 
-        name = f"fastfit-{type(task).__name__.lower()}-{tokenize(object())}"
+        # Of its own in every process: a scheduler takes tasks of one name to be the same.
+        name = f"fastfit-{type(task).__name__.lower()}-{uuid.uuid4().hex}"
         sources, found, graph = self._leaves(task, name)
         # As one object, in which Dask does not look for keys.
         join = functools.partial(_joined, task)
@@ -179,6 +180,12 @@ def _is_series(column: Any) -> bool:
 
 def _columns(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return numbers, and columns that are cut alike, either all Series or all arrays; or raise if they are not."""
+    for name, each in given.items():
+        if hasattr(each, "dask") and "ndim" not in dir(type(each)):
+            raise TypeError(
+                f"{name} must be an array of numbers; got {type(each).__name__} of Dask, which is neither "
+                "an array nor a column of a data frame"
+            )
     numbers = {
         name: each
         for name, each in given.items()
@@ -221,7 +228,8 @@ def _array(name: str, column: Any) -> Any:
             )
         column = column.to_dask_array()
     elif not hasattr(column, "dask"):
-        column = real_array(column, name)
+        numbers = real_array(column, name)
+        column = column if is_masked(column) else numbers  # whose mask goes along
     if column.ndim == 2 and column.shape[1] == 1:
         column = column[:, 0]
     if column.ndim != 1:

@@ -27,9 +27,10 @@ from fastfit.points.base import Reading, Residuals
 if TYPE_CHECKING:
     from fastfit.points.arrays import ArrayPoints
 
-# One point of so many is kept for the start of a robust fit, and of more points one of twice as many, and so on: never
-# more than this.
-_THINNED_BY, _MOST_KEPT = 32, 1 << 17
+# Of many points, one of more is kept than was asked for: never more than this.
+_MOST_KEPT = 1 << 17
+# As many as a picture shows one by one.
+_SHOWN = 3000
 # So many residuals near the median are brought together: 8 MB, and as much for their weights.
 _ROOM = 1 << 20
 
@@ -93,10 +94,9 @@ class Sample(NamedTuple):
     w: Any = None
 
     @classmethod
-    def of(cls, points: ArrayPoints) -> Sample:
+    def of(cls, points: ArrayPoints, step: int) -> Sample:
         """Return a sample of the points of a part."""
-        x, y, w = points.some(_THINNED_BY)
-        return cls(_THINNED_BY, x, y, w).thinned_to(_THINNED_BY)
+        return cls(step, *points.some(step)).thinned_to(step)
 
     def thinned_to(self, step: int) -> Sample:
         """Return a sample of at least this step, and not too large."""
@@ -154,7 +154,8 @@ class Survey(NamedTuple):
         with part.named():
             points = part.points(self.reading)
             moments = points.moments()
-            sample = Sample.of(points) if self.reading.sampled else None
+            step = self.reading.sampled
+            sample = Sample.of(points, step) if step else None
             repeats = points.repeats
         # Of no points, the unit of their weights may be any.
         unit = points.weight_unit if moments.weight_sum else math.inf
@@ -292,6 +293,7 @@ class PartedPoints(ABC):
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
         self._surveyed: Surveyed | None = None
+        self._drawn: Sample | None = None
         self.n_passes = 0
 
     @abstractmethod
@@ -395,13 +397,16 @@ class PartedPoints(ABC):
         return found.result()
 
     def _sample(self) -> Sample:
-        """Return some of the points; one more pass, if none were kept."""
-        found = self._survey().sample
-        if found is None:
-            self._surveyed = self._pass(Survey(replace(self._reading, sampled=True)))
-            found = self._surveyed.sample
-        assert found is not None
-        return found
+        """Return some of the points; one more pass, if none were kept, or not enough for a picture."""
+        if self._drawn is None:
+            kept, n_points = self._survey().sample, self.n_points
+            if kept is None or kept.x.size < min(n_points, _SHOWN):
+                step = max(1, n_points // (2 * _SHOWN))
+                again: Surveyed = self._pass(Survey(replace(self._reading, sampled=step)))
+                kept = again.sample
+            self._drawn = kept
+        assert self._drawn is not None
+        return self._drawn
 
 
 def _frame_of(moments: Moments, through_origin: bool) -> Frame:
