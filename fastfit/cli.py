@@ -254,7 +254,7 @@ def fit(
     """Fit a line to two columns of files, by least squares or by a robust loss.
 
     Rows with a missing value are left out, and counted. Columns need no names where the file has just two. Files may be
-    larger than memory: then they are read once for least squares, and as a rule 4 to 9 times for a robust loss.
+    larger than memory: then they are read once for least squares, and as a rule 5 to 10 times for a robust loss.
     Options from --init to --passes are those of the descent; --max-iter, --tol and --record-every of newton too.
 
     Example: fastfit fit flights.parquet --x distance --y air_time --plot flights.png

@@ -153,6 +153,8 @@ def fit_line(
         raise ValueError("absolute_sigma must be False unless sigma is given")
     if robust and has_sigma:
         raise ValueError(f"sigma must be None unless loss is 'squared_error'; got loss={loss!r}")
+    if checkpoint is not None and not (isinstance(checkpoint, (str, os.PathLike)) and checkpoint):
+        raise TypeError(f"checkpoint must be the path of a file, or None; got {checkpoint!r}")
     if checkpoint is not None and not isinstance(x, FilePoints):
         raise ValueError(f"checkpoint must be None unless x comes from scan; got {checkpoint!r}")
     if isinstance(x, Moments) and robust:
@@ -179,7 +181,9 @@ def fit_line(
     elif isinstance(x, FilePoints):
         _require_alone("comes from scan", y=y, sample_weight=sample_weight, sigma=sigma)
         n_passes = _announced(chosen_solver, chosen_loss)
-        known = _identity(chosen_solver, chosen_loss, fit_intercept) if checkpoint else None
+        known = (
+            _identity(chosen_solver, chosen_loss, fit_intercept) if checkpoint is not None else None
+        )
         with display(progress) as shown:
             if shown is not None:
                 shown.expect(n_passes)
@@ -300,7 +304,8 @@ def _require_alone(what: str, **others: Any) -> None:
     """Raise ValueError if an argument is given that x leaves no room for."""
     for name, value in others.items():
         if value is not None:
-            raise ValueError(f"{name} must be left out when x {what}; got {value!r}")
+            got = validation.what_came(value)
+            raise ValueError(f"{name} must be left out when x {what}; got {got}")
 
 
 def _require_moments_alone(moments: Moments, **others: Any) -> None:

@@ -24,9 +24,7 @@ def lookup(value: Any, known: Mapping[str, type[T]], name: str) -> T:
             raise ValueError(f"{name} must be {one_of(known)}; got {value!r}")
         return known[value]()
     if not isinstance(value, tuple(known.values())):
-        raise TypeError(
-            f"{name} must be {one_of(known)} or such an object; got {_what_came(value)}"
-        )
+        raise TypeError(f"{name} must be {one_of(known)} or such an object; got {what_came(value)}")
     return cast(T, value)
 
 
@@ -149,8 +147,9 @@ def _inverse_squares(
         return np.square(unit / sigma.astype(np.float64)), unit
 
 
-def _what_came(value: Any) -> str:
-    text = repr(value)
+def what_came(value: Any) -> str:
+    """Return type and value in one line, cut off if it is long."""
+    text = " ".join(repr(value).split())
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
 
 
@@ -239,7 +238,8 @@ def _as_array(values: Any, name: str) -> NDArray[Any]:
     if values is None:
         raise TypeError(f"{name} must be an array of numbers; got None")
     if isinstance(values, (str, bytes, Mapping, set)):
-        raise TypeError(f"{name} must be an array of numbers; got {_what_came(values)}")
+        hint = " (of files, pass what fastfit.scan returns)" if isinstance(values, str) else ""
+        raise TypeError(f"{name} must be an array of numbers; got {what_came(values)}{hint}")
     library = type(values).__module__.partition(".")[0]
     try:
         if library == "pandas":
@@ -253,7 +253,7 @@ def _as_array(values: Any, name: str) -> NDArray[Any]:
             return np.asarray(values.to_numpy())
         return np.asarray(values)
     except (TypeError, ValueError, AttributeError) as error:
-        raise TypeError(f"{name} must be an array of numbers; got {_what_came(values)}") from error
+        raise TypeError(f"{name} must be an array of numbers; got {what_came(values)}") from error
 
 
 def _from_pandas(values: Any) -> NDArray[Any]:
@@ -278,7 +278,7 @@ def _kind(array: NDArray[Any]) -> str:
         return f"text or records ({array.dtype})"
     first = array.flat[0] if array.size else None
     example = next((item for item in array.flat if not isinstance(item, numbers.Real)), first)
-    return f"Python objects such as {_what_came(example)}; convert them to float64, and None to NaN, first"
+    return f"Python objects such as {what_came(example)}; convert them to float64, and None to NaN, first"
 
 
 def true_or_false(value: Any, name: str) -> bool:
@@ -298,7 +298,7 @@ def finite_number(value: Any, name: str, must_be: str, *, above: float = -math.i
         if math.isfinite(number) and number > above:
             return number
         raise ValueError(f"{name} must be {must_be}; got {value!r}")
-    raise TypeError(f"{name} must be {must_be}; got {_what_came(value)}")
+    raise TypeError(f"{name} must be {must_be}; got {what_came(value)}")
 
 
 def positive_integer(value: Any, name: str) -> int:
@@ -307,4 +307,4 @@ def positive_integer(value: Any, name: str) -> int:
         if int(value) >= 1:
             return int(value)
         raise ValueError(f"{name} must be an integer of at least 1; got {value!r}")
-    raise TypeError(f"{name} must be an integer of at least 1; got {_what_came(value)}")
+    raise TypeError(f"{name} must be an integer of at least 1; got {what_came(value)}")

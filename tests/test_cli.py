@@ -371,23 +371,25 @@ def test_bench_with_bad_options(arguments: list[str], message: str) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A data set of three files, the third of another format."""
+    """A data set of three files."""
     root = tmp_path / "data"
     root.mkdir()
     for number in range(2):
         (root / f"{number}.csv").write_text(
             f"x,y\n{number},{2 * number}\n{number + 5},{2 * number + 10.5}\n"
         )
-    np.save(root / "2.npy", np.array([(2.0, 4.0)], dtype=[("x", "f8"), ("y", "f8")]))
+    (root / "2.csv").write_text("y,x,name\n4,2,a\n")
     return root
 
 
 def test_many_files_folders_and_patterns(folder: Path) -> None:
-    whole = json.loads(call("fit", str(folder), "--json").stdout)
+    named = ("--x", "x", "--y", "y")
+    whole = json.loads(call("fit", str(folder), *named, "--json").stdout)
     assert whole["n_points"] == 5
-    each = call("fit", *map(str, sorted(folder.iterdir())), "--json")
+    each = call("fit", *map(str, sorted(folder.iterdir())), *named, "--json")
     assert json.loads(each.stdout) == whole
-    assert json.loads(call("fit", str(folder / "*.csv"), "--json").stdout)["n_points"] == 4
+    some = call("fit", str(folder / "[12].csv"), "--x", "x", "--y", "y", "--json")
+    assert json.loads(some.stdout)["n_points"] == 3
     (folder / "1.csv").write_text("x,y\n1,2\n3,four\n")
     failed = call("fit", str(folder))
     assert failed.exit_code == 2
@@ -405,9 +407,9 @@ def test_checkpoints_on_the_command_line(folder: Path, tmp_path: Path) -> None:
     for wrong, message in (
         (
             ("--loss", "huber"),
-            "belongs to another fit, whose loss is SquaredError(), and not Huber",
+            "belongs to another fit. Its loss: SquaredError(). Those of this fit: Huber",
         ),
-        (("--no-intercept",), "belongs to another fit, whose fit_intercept is True, and not False"),
+        (("--no-intercept",), "Its fit_intercept: True. Those of this fit: False"),
         (("--checkpoint", str(folder / "0.csv")), "checkpoint must be a file that fastfit wrote"),
         (("--checkpoint", str(tmp_path / "none" / "c")), "cannot be written: No such file"),
     ):

@@ -262,6 +262,18 @@ def test_npy_of_either_order_in_batches(
     np.testing.assert_array_equal(y, table[:, 0])
 
 
+def test_wide_npy_is_read_in_parts_and_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastfit.points.readers._READ", 5000)
+    table = np.arange(64_000.0).reshape(1000, 64)
+    np.save(tmp_path / "wide.npy", table)
+    (columns,) = batches_of(scan(tmp_path / "wide.npy", "3", "40"))
+    for column, place in zip(columns, (3, 40), strict=True):
+        np.testing.assert_array_equal(column, table[:, place])
+        assert column.base is None or column.base.size == column.size
+
+
 def test_a_column_of_csv_that_turns_from_integers_to_floats_words_and_text(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     whole = "1700000000000000001,2\n" * 5000

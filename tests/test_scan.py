@@ -202,7 +202,11 @@ def test_folders_are_columns(folder: Path) -> None:
     fit = ff.fit_line(ff.scan(folder, x="year", y="x"))
     expected = ff.fit_line([2012.0] * 4 + [2013.0] * 2, [2012, 2012, 2013, 2014, 2013, 2014])
     assert fit.to_dict() == expected.to_dict()
-    for pattern in (folder / "*" / "*.parquet", folder / "year=*"):
+    for pattern in (
+        folder / "*" / "*.parquet",
+        folder / "year=*",
+        sorted(folder.glob("*/*.parq*")),
+    ):
         assert ff.fit_line(ff.scan(pattern, x="year", y="x")).slope == expected.slope
     (folder / "year=2013").rename(folder / "year=next")
     with pytest.raises(FileError, match="column 'year' holds text: 'next', by its folder"):
@@ -225,11 +229,66 @@ def test_wrong_paths(folder: Path, tmp_path: Path) -> None:
     for path, kind, message in wrong:
         with pytest.raises(kind, match=message):
             ff.scan(path, x="x", y="y")
-    with pytest.raises(TypeError, match="x must be the name of a column; got 3"):
+    with pytest.raises(TypeError, match="x must be the name of a column, as a string .*; got 3"):
         ff.scan(folder, x=3, y="y")  # type: ignore[arg-type]
     (folder / "notes.txt").touch()
     with pytest.raises(FileError, match="notes.txt is of no known format; leave it out with a pat"):
         ff.scan(folder, x="x", y="y")
+    (folder / "notes.txt").rename(folder / "notes.csv")
+    with pytest.raises(FileError, match="holds files of several formats, .csv and .parquet, which"):
+        ff.scan(folder, x="x", y="y")
+
+
+def test_columns_of_folders_do_not_count_where_there_are_just_two(tmp_path: Path) -> None:
+    root = tmp_path / "run=3"
+    root.mkdir()
+    (root / "t.csv").write_text("a,b\n1,2\n3,4\n")
+    assert ff.scan(root).columns == {"x": "a", "y": "b"}
+    assert ff.scan(root / "t.csv", x="b").columns == {"x": "b", "y": "a"}
+    assert ff.scan(root / "t.csv", x="run", y="b").columns == {"x": "run", "y": "b"}
+    with pytest.raises(
+        FileError, match="must be a column of files, and not of folders alone; got 'run'"
+    ):
+        ff.scan(root, x="run", y="run").moments()
+    (tmp_path / "t.csv").write_text("a;b\n1;2\n")
+    with pytest.raises(FileError, match=r"if something else than commas .* separator=';'"):
+        ff.scan(tmp_path / "t.csv")
+
+
+def test_files_are_read_once_whatever_a_pattern_matches(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    pl.DataFrame({"x": [1.0], "y": [2.0]}).write_parquet(tmp_path / "other" / "c.parquet")
+    (folder / "link").symlink_to(tmp_path / "other")
+    (folder / "round").symlink_to(folder)
+    for pattern in (folder, folder / "*", folder / "**" / "*.parquet"):
+        points = ff.scan(pattern, x="x", y="y")
+        assert sorted({os.path.realpath(path) for path in points.paths}) == sorted(
+            map(os.path.realpath, points.paths)
+        )
+        assert len(points.paths) == 5, pattern
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="has no modes of folders")
+def test_a_folder_that_cannot_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if str(path).endswith("year=2013"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return own(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(FileError, match="year=2013 cannot be read: Permission denied"):
+        ff.scan(folder, x="x", y="y")
+
+
+def test_integers_keep_their_digits_beside_floats(tmp_path: Path) -> None:
+    i = np.arange(1000)
+    pl.DataFrame({"x": i + 2**60, "y": 2 * i}).write_parquet(tmp_path / "1.parquet")
+    few = pl.DataFrame({"x": [2.0**60, 2.0**60 + 4096.0], "y": [0, 8192]})
+    few.write_parquet(tmp_path / "2.parquet")
+    fit = ff.fit_line(ff.scan(tmp_path))
+    assert (fit.slope, fit.n_points) == (2.0, 1002)
 
 
 def test_a_url(path: Path) -> None:
@@ -304,7 +363,7 @@ def test_a_column_that_turns_to_text_in_the_third_file(tmp_path: Path) -> None:
     pl.DataFrame({"x": [1.0], "z": [2.0]}).write_parquet(tmp_path / "2.parquet")
     (tmp_path / "2.csv").unlink()
     with pytest.raises(FileError, match="2.parquet has no column 'y'; it has 'x', 'z'"):
-        ff.fit_line(ff.scan(tmp_path, x="x", y="y"))
+        ff.fit_line(ff.scan(tmp_path / "*", x="x", y="y"))
 
 
 @pytest.mark.usefixtures("streamed")

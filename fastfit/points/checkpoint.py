@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import glob
 import json
+import logging
 import os
 import time
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from fastfit.double_double import DoubleDouble
 from fastfit.least_squares import Centred
 from fastfit.moments import Moments
 
+_log = logging.getLogger("fastfit")
 _FORMAT, _VERSION = "fastfit.Checkpoint", 1
 # Written so seldom that it takes a twentieth of the time at most, and not more often than this, in seconds.
 _SHARE, _SHORTEST = 0.05, 0.25
@@ -48,6 +50,8 @@ class Checkpoint:
         self.path = Path(path)
         self._fit = dict(fit)
         self._passes: list[dict[str, Any]] = []
+        # How patiently files have to be read, by their numbers: readers write it, and it is kept.
+        self.stages: dict[int, int] = {}
         self._under_way: dict[str, Any] | None = None
         self._next = 0
         self._last, self._cost = time.monotonic(), 0.0
@@ -57,6 +61,8 @@ class Checkpoint:
             left.unlink(missing_ok=True)  # by a process that was killed while it wrote
         if self.path.exists():
             self._read()
+            if self.has_begun:
+                _log.info("%s goes on after %d passes", self.path, len(self._passes))
         else:
             self.save()
 
@@ -64,6 +70,11 @@ class Checkpoint:
     def has_begun(self) -> bool:
         """Whether there is anything that a pass has found."""
         return bool(self._passes or self._under_way)
+
+    @property
+    def n_passes(self) -> int:
+        """How many passes were made to their end."""
+        return len(self._passes)
 
     def found(self, task: Any) -> Any:
         """Return what the next pass has found, None if it has not ended. It must be this one."""
@@ -105,7 +116,8 @@ class Checkpoint:
         """
         start = time.monotonic()
         head = {"format": _FORMAT, "version": _VERSION, "fit": self._fit}
-        text = json.dumps({**head, "passes": self._passes, "under_way": self._under_way})
+        state = {"stages": self.stages, "passes": self._passes, "under_way": self._under_way}
+        text = json.dumps({**head, **state})
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
             with open(temporary, "w", encoding="utf-8") as file:
@@ -117,8 +129,9 @@ class Checkpoint:
             temporary.unlink(missing_ok=True)
             if isinstance(error, OSError):
                 why = error.strerror or str(error)
+                kept = "; what was there before is kept" if self.path.exists() else ""
                 raise OSError(
-                    f"the checkpoint {self.path} cannot be written: {why}; what was there before is kept"
+                    f"the checkpoint {self.path} cannot be written: {why}{kept}"
                 ) from error
             raise
         self._last = time.monotonic()
@@ -142,6 +155,7 @@ class Checkpoint:
             entries = [*self._passes, *([self._under_way] if self._under_way else [])]
             for entry in entries:
                 _decoded(entry["found"])
+            self.stages.update((int(key), int(stage)) for key, stage in written["stages"].items())
             names = {*fit, *self._fit}
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise ValueError(f"{must_be} is damaged") from error
@@ -149,8 +163,8 @@ class Checkpoint:
             own, its = self._fit.get(name), fit.get(name)
             if own != its:
                 raise ValueError(
-                    f"checkpoint {self.path} belongs to another fit, whose {name} is {its}, and not {own}; "
-                    "give another path, or delete it"
+                    f"checkpoint {self.path} belongs to another fit. Its {name}: {its}. Those of this fit: {own}. "
+                    "Give another path, or delete it"
                 )
 
     def _require_task(self, entry: Mapping[str, Any], task: Any) -> None:

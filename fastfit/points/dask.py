@@ -195,6 +195,7 @@ def _columns(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     for name, number in numbers.items():
         if name in ("x", "y"):
             raise TypeError(f"{name} must be an array of numbers; got {number!r}")
+        real_array(number, name)
     if all(map(_is_series, columns.values())):
         counts = {name: column.npartitions for name, column in columns.items()}
         if len(set(counts.values())) > 1:

@@ -86,7 +86,7 @@ def scan(
     """Return columns of files as points to fit a line to, however many there are.
 
     ``fit_line(scan(...))`` reads the files in batches that are forgotten, so files may be larger than memory. Points
-    that take up to 64 MB are kept, and fitted as arrays are. More are read once for least squares, 4 to 9 times as a
+    that take up to 64 MB are kept, and fitted as arrays are. More are read once for least squares, 5 to 10 times as a
     rule for a robust loss (the log of ``fastfit`` says it in advance at level INFO), and once a step for a descent with
     ``passes="samples"``. Only the named columns are read.
 
@@ -95,7 +95,8 @@ def scan(
     paths : str, path, sequence of these, or polars.LazyFrame
         Files whose names end in ``.parquet``, ``.csv``, ``.csv.gz``, ``.arrow``, ``.feather`` or ``.npy``; a pattern
         such as ``"2013-*.parquet"``; a folder, with all such files in it and below. Folders named as in ``year=2013``
-        are columns. Of Parquet, CSV and Arrow also a URL that Polars reads (``s3://``, ``gs://``, ``https://`` ...).
+        are columns. Of Parquet, CSV and Arrow also a URL that Polars reads (``s3://``, ``gs://``, ``https://`` ...),
+        with credentials from the environment, of a server that sends parts of files.
         Files are read in the order given, those of a pattern or folder by name. A query of Polars is read as it
         is: so a column is derived, or rows are filtered.
     x, y : str, optional
@@ -120,7 +121,7 @@ def scan(
     Notes
     -----
     Missing values are NaN, and left to ``nan_policy``. In CSV, besides nothing at all, so are nan, NaN, NA, N/A, n/a,
-    #N/A, null, NULL and None. CSV files need a line of names.
+    #N/A, null, NULL and None, and a blank line is a row of missing values. CSV files need a line of names.
 
     Examples
     --------
@@ -133,7 +134,10 @@ def scan(
     columns = {"x": x, "y": y, "sample_weight": sample_weight, "sigma": sigma}
     for name, column in columns.items():
         if column is not None and not isinstance(column, str):
-            raise TypeError(f"{name} must be the name of a column; got {column!r}")
+            raise TypeError(
+                f"{name} must be the name of a column, as a string (of a .npy table without names its number, "
+                f"such as '0'); got {column!r}"
+            )
     if _is_query(paths):
         return FilePoints([], paths, columns)
     return FilePoints(_files(paths), None, columns)
@@ -242,7 +246,7 @@ class FilePoints(Source):
         columns = ", ".join(f"{name}={column!r}" for name, column in self.columns.items())
         count = "1 file" if len(self._files) == 1 else f"{len(self._files):,} files"
         return {
-            "data": f"{count} of {total:,} bytes, digest {digest.hexdigest()[:12]}",
+            "data": f"{count} of {total:,} bytes (names, sizes, times of change: {digest.hexdigest()[:12]})",
             "columns": columns,
         }
 
@@ -310,7 +314,10 @@ class FilePoints(Source):
 class _NoCheckpoint:
     """What keeps nothing."""
 
-    has_begun = False
+    has_begun, n_passes = False, 0
+
+    def __init__(self) -> None:
+        self.stages: dict[int, int] = {}
 
     def found(self, task: Any) -> None:
         """Nothing."""
@@ -354,7 +361,7 @@ class StreamedPoints(PartedPoints):
         self._source, self._watch = source, watch
         self._checkpoint: Checkpoint | _NoCheckpoint = checkpoint or _NoCheckpoint()
         # How patiently each file has to be read, and how many rows it has, as far as that is known.
-        self._stages: dict[int, int] = {}
+        self._stages = self._checkpoint.stages
         self._rows: dict[int, int] = {}
         self._counts: dict[int, int] = {}
         self._begun: Walk | None = None
@@ -380,7 +387,10 @@ class StreamedPoints(PartedPoints):
             break
         if not head:
             self._raise_empty()
-        columns = zip(*(part.values for _, part in head), strict=True)
+        columns = list(zip(*(part.values for _, part in head), strict=True))
+        if any(map(_lose_digits, columns)):
+            self._begun = _chained(head, iter(()))
+            return None
         arrays: dict[str, Any] = dict(
             zip(self._source.columns, map(np.concatenate, columns), strict=True)
         )
@@ -414,9 +424,9 @@ class StreamedPoints(PartedPoints):
         if under_way is not None:
             place, found = under_way
             number, row = place["file"], place["row"]
-            self._stages = {int(key): stage for key, stage in place["stages"].items()}
         walk, self._begun = self._begun or self._walk(number, row), None
         at_start, sure = found, ((number, row), found)
+        entered = number if row else None
         self._sure = None
         try:
             while True:
@@ -432,8 +442,13 @@ class StreamedPoints(PartedPoints):
                         self._tell(number, part.first + part.values[0].size)
                     break
                 except Retyped as error:
-                    found = at_start if error.number == number else found
-                    walk, number, at_start = self._walk(error.number, 0), error.number, found
+                    if error.number == entered:  # what was found before this file is not known
+                        walk, number, entered = self._walk(0, 0), 0, None
+                        found = at_start = None
+                    else:
+                        found = at_start if error.number == number else found
+                        walk, number, at_start = self._walk(error.number, 0), error.number, found
+                    sure = (number, 0), found
         except OSError:  # of the checkpoint itself
             raise
         except BaseException:
@@ -446,7 +461,7 @@ class StreamedPoints(PartedPoints):
 
     def _keep(self, task: Pass, place: tuple[int, int], found: Any, *, now: bool = False) -> None:
         if found is not None:
-            where = {"file": place[0], "row": place[1], "stages": self._stages}
+            where = {"file": place[0], "row": place[1]}
             self._checkpoint.keep(task, where, found, now=now)
 
     def _walk(self, number: int, row: int) -> Walk:
@@ -463,7 +478,8 @@ class StreamedPoints(PartedPoints):
             asked = [self._source.columns[name] for name in names]
             columns = readers.chosen(table, asked[0], asked[1], asked[2:])
             keeps = not isinstance(self._checkpoint, _NoCheckpoint)
-            is_sure = keeps and (table.in_order or self.n_passes > 0)
+            was_read = number in self._rows or self._checkpoint.n_passes > 0
+            is_sure = keeps and (table.in_order or was_read)
             most = table.most if keeps and not is_sure else None
             try:
                 is_more = True
@@ -513,6 +529,14 @@ class StreamedPoints(PartedPoints):
         return self._counts[number]
 
 
+def _lose_digits(arrays: Sequence[Any]) -> bool:
+    """Whether integers of arrays would be rounded if these were one."""
+    if len({array.dtype for array in arrays}) == 1:
+        return False
+    whole = (array for array in arrays if array.dtype.kind in "iu" and array.dtype.itemsize == 8)
+    return any(max(-int(array.min()), int(array.max())) > 2**53 for array in whole if array.size)
+
+
 def _chained(head: list[tuple[int, Part]], rest: Walk) -> Walk:
     """Yield what was read, each batch forgotten when it is passed on, and then the rest."""
     head.reverse()
@@ -529,7 +553,10 @@ def _is_query(paths: Any) -> bool:
 def _files(paths: Any) -> list[_File]:
     """Return the files that paths mean, or raise about one that means none."""
     if isinstance(paths, (str, os.PathLike)):
-        return _files_of(os.fspath(paths))
+        path = os.fspath(paths)
+        if not isinstance(path, str):
+            raise TypeError(f"paths must be text; got {path!r}")
+        return _files_of(path)
     if not isinstance(paths, Sequence) or isinstance(paths, bytes):
         kind = type(paths).__name__
         raise TypeError(f"paths must be a path, a list of paths or a query of Polars; got {kind}")
@@ -542,26 +569,34 @@ def _files_of(path: str) -> list[_File]:
     if readers.is_url(path):
         return [_File.at(path)]
     if os.path.isdir(path):
-        return _files_below(path, path)
+        return _files_below(path)
     if os.path.exists(path):
-        return [_File.at(path)]
+        return [_File.at(path, _keys(path))]
     matching = sorted(glob.glob(path, recursive=True))
     if not matching:
         kind = "matches no file" if glob.has_magic(path) else "does not exist"
         raise FileError(f"{path} {kind}")
-    root = path[: path.index(next(filter(glob.has_magic, path)))]
-    root = os.path.dirname(root)
-    found = []
+    found: dict[str, _File] = {}  # a pattern may match a folder, and what is in it
     for each in matching:
-        is_folder = os.path.isdir(each)
-        found += _files_below(each, root) if is_folder else [_File.at(each, _keys(each, root))]
-    return found
+        name = os.path.basename(each)
+        if name[0] == "_" and os.path.basename(path)[0] != "_" and not os.path.isdir(each):
+            continue  # what a job leaves beside its files
+        for file in _files_below(each) if os.path.isdir(each) else [_File.at(each, _keys(each))]:
+            found.setdefault(os.path.realpath(file.path), file)
+    if not found:
+        raise FileError(f"{path} matches no file to read")
+    return list(found.values())
 
 
-def _files_below(folder: str, root: str) -> list[_File]:
+def _files_below(folder: str) -> list[_File]:
     """Return all files in a folder and below, by name, but hidden ones and those of jobs, such as _SUCCESS."""
     found = []
-    for where, folders, names in os.walk(folder):
+    seen = set()
+    for where, folders, names in os.walk(folder, onerror=_raise_unreadable, followlinks=True):
+        if os.path.realpath(where) in seen:  # links may go round in a circle
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(where))
         folders[:] = sorted(name for name in folders if name[0] not in "._" or "=" in name)
         for name in sorted(names):
             if name[0] in "._":
@@ -572,14 +607,24 @@ def _files_below(folder: str, root: str) -> list[_File]:
                     f"{path} is of no known format; leave it out with a pattern such as "
                     f"{os.path.join(folder, '**', '*.parquet')}"
                 )
-            found.append(_File.at(path, _keys(path, root)))
+            found.append(_File.at(path, _keys(path)))
     if not found:
         raise FileError(f"{folder} is a folder without files to read")
+    endings = sorted({readers.ending_of(file.path) for file in found})
+    if len(endings) > 1:
+        raise FileError(
+            f"{folder} holds files of several formats, {' and '.join(endings)}, which may be the same points "
+            f"twice; name those to read with a pattern such as {os.path.join(folder, '**', '*' + endings[0])}"
+        )
     return sorted(found)
 
 
-def _keys(path: str, root: str) -> tuple[tuple[str, str], ...]:
-    """Return the columns that folders below a root stand for, such as year=2013."""
-    folders = os.path.dirname(os.path.relpath(path, root or ".")).split(os.sep)
+def _raise_unreadable(error: OSError) -> NoReturn:
+    raise FileError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+
+def _keys(path: str) -> tuple[tuple[str, str], ...]:
+    """Return the columns that folders of a path stand for, such as year=2013."""
+    folders = os.path.dirname(path).split(os.sep)
     pairs = (folder.partition("=") for folder in folders)
     return tuple((name, unquote(value)) for name, equals, value in pairs if equals and name)

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 # Rows to a batch: 4 MB of x and y, which is decoded, read and forgotten while it is in cache.
 BATCH = 1 << 19
+# Bytes of a table that are read at a time, all of its columns.
+_READ = 1 << 25
 # With a checkpoint, so many rows of a Parquet file are read at a time: then they are known to be right.
 _MOST = 32 * BATCH
 # What stands for a missing value in a CSV file, besides nothing at all.
@@ -53,6 +55,8 @@ class Table:
         Of its columns.
     stage : int
         How a CSV file is to be read: raised with ``Retyped``, each time to something more patient.
+    keys : tuple of str
+        Those of the names that folders stand for.
     in_order : bool
         Whether batches are read one after the other, so that an error comes where it is. Polars may leave out a batch
         that is damaged, and raise the error batches later.
@@ -65,6 +69,7 @@ class Table:
     _batches: Callable[[Table, list[str], int, int | None], Iterable[Arrays]]
     _count: Callable[[], int] = field(default=lambda: 0)
     stage: int = 0
+    keys: tuple[str, ...] = ()
     in_order: bool = False
     most: int | None = None
 
@@ -123,6 +128,11 @@ def open_table(path: str, *, keys: Sequence[tuple[str, str]] = ()) -> Table:
     raise FileError(f"{path} is of no known format; its name must end in {', '.join(FORMATS)}")
 
 
+def ending_of(path: str) -> str:
+    """Return the ending in ``FORMATS`` that a name has; the longest."""
+    return max((each for each in FORMATS if path.lower().endswith(each)), key=len, default="")
+
+
 def is_url(path: str) -> bool:
     """Whether a path is a URL."""
     scheme, _, rest = path.partition("://")
@@ -140,11 +150,19 @@ def chosen(table: Table, x: str | None, y: str | None, others: Sequence[str]) ->
         if name is not None and is_there is None:
             raise FileError(f"{table.path} has no column {name!r}{there}")
     known = [name for name in found if name is not None]
-    left = [name for name in names if name not in known]
+    left = [name for name in names if name not in known and name not in table.keys]
     missing = len(found) - len(known)
     if missing and (len(left) != missing or len(set(known)) != len(known)):
         count = "two columns" if len(found) == 2 else f"{len(found)} columns"
-        raise FileError(f"{table.path} does not have just {count}, so x and y must be named{there}")
+        hint = ""
+        if len(names) == 1 and any(sign in names[0] for sign in ";\t|"):
+            hint = (
+                "; if something else than commas separates them, pass a query such as "
+                "polars.scan_csv(path, separator=';')"
+            )
+        raise FileError(
+            f"{table.path} does not have just {count}, so x and y must be named{there}{hint}"
+        )
     is_csv = table.path.lower().endswith((".csv", ".csv.gz"))
     if missing == 2 and is_csv and all(map(_is_number, names)):
         raise FileError(
@@ -202,7 +220,12 @@ def _with_keys(table: Table, keys: Sequence[tuple[str, str]]) -> Table:
 
     def batches(self: Table, columns: list[str], start: int, most: int | None) -> Iterator[Arrays]:
         table.stage = self.stage
-        own = [name for name in columns if name not in new] or table.names[:1]
+        own = [name for name in columns if name not in new]
+        if not own:
+            raise FileError(
+                f"{self.path}: x, y or a weight must be a column of files, and not of folders alone; "
+                f"got {' and '.join(map(repr, columns))}"
+            )
         for arrays in table._batches(table, own, start, most):
             found = dict(zip(own, arrays, strict=True))
             n = arrays[0].size
@@ -211,7 +234,7 @@ def _with_keys(table: Table, keys: Sequence[tuple[str, str]]) -> Table:
                 for name in columns
             )
 
-    return replace(table, names=[*table.names, *new], _batches=batches)
+    return replace(table, names=[*table.names, *new], keys=tuple(new), _batches=batches)
 
 
 def _key(path: str, name: str, text: str) -> float:
@@ -268,7 +291,8 @@ def _require_numeric(path: str, name: str, dtype: Any) -> None:
 
     if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
         raise FileError(
-            f"{path}: column {name!r} holds no numbers but {dtype}; derive a column of numbers"
+            f"{path}: column {name!r} holds no numbers but {dtype}; derive a column of "
+            "numbers with a query of Polars, such as pl.col('t').dt.epoch('s')"
         )
 
 
@@ -452,7 +476,8 @@ def _npy(path: str) -> Table:
     dtype, shape, offset = table.dtype, table.shape, table.offset
     if dtype.names is None and (len(shape) != 2 or dtype.kind not in "biuf"):
         raise FileError(
-            f"{path} must hold a table of numbers with rows and columns; got shape {shape} of {dtype}"
+            f"{path} must hold a table of numbers with rows and columns; got shape {shape} of {dtype}. "
+            "Single arrays are passed to fit_line as np.load(path, mmap_mode='r')"
         )
     in_columns = dtype.names is None and not table.flags.c_contiguous
     del table  # and the map with it
@@ -463,22 +488,26 @@ def _npy(path: str) -> Table:
             kind = dtype if dtype.names is None else dtype[name]
             if kind.kind not in "biuf":
                 raise FileError(f"{path}: column {name!r} holds no numbers but {kind}")
+        return _in_even_batches(parts(columns, start), 0)
+
+    def parts(columns: list[str], start: int) -> Iterator[Arrays]:
         n_rows, places = shape[0], [names.index(name) for name in columns]
+        width = 1 if in_columns or dtype.names is not None else shape[1]
+        step = max(1, min(BATCH, _READ // (width * dtype.itemsize)))
         with open(path, "rb") as file:
-            for first in range(start, n_rows, BATCH):
-                count = min(BATCH, n_rows - first)
+            for first in range(start, n_rows, step):
+                count = min(step, n_rows - first)
                 if in_columns:
-                    yield tuple(
-                        _items(file, dtype, offset, place * n_rows + first, count)
-                        for place in places
-                    )
-                elif dtype.names is None:
-                    width = shape[1]
-                    rows = _items(file, dtype, offset, first * width, count * width)
-                    yield tuple(rows.reshape(count, width)[:, place] for place in places)
+                    starts = (place * n_rows + first for place in places)
+                    yield tuple(_items(file, dtype, offset, start, count) for start in starts)
+                    continue
+                # Copies, so that the other columns are not kept.
+                rows = _items(file, dtype, offset, first * width, count * width)
+                if dtype.names is None:
+                    table = rows.reshape(count, width)
+                    yield tuple(table[:, place].copy() for place in places)
                 else:
-                    records = _items(file, dtype, offset, first, count)
-                    yield tuple(records[name] for name in columns)
+                    yield tuple(rows[name].copy() for name in columns)
 
     return Table(path, names, batches, lambda: shape[0], in_order=True)
 
