@@ -53,7 +53,7 @@ OPTIONAL = {
     "numba": {"kernels"},
     "llvmlite": {"kernels"},
     "polars": {"points"},
-    "pyarrow": {"validation", "points"},
+    "pyarrow": {"validation"},
     "pandas": {"validation", "points"},
     "dask": {"points"},
     "matplotlib": {"plotting"},

@@ -116,7 +116,7 @@ def scan(
         A ValueError: if a file is missing, empty, damaged or of another format, has no such column, or one that
         does not hold numbers; or, in a fit, changes while it is read. The message names file and place.
     ImportError
-        If Polars is missing, or PyArrow for Arrow and Feather: ``pip install 'fastfit[files]'``.
+        If Polars is missing, which reads all but ``.npy``: ``pip install 'fastfit[files]'``.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""Columns of one file, in batches: Parquet and CSV by Polars, Arrow and Feather by PyArrow, ``.npy`` by NumPy.
+"""Columns of one file, in batches: ``.npy`` by NumPy, all else by Polars.
 
 Bounds of batches depend on the file alone. Polars decodes on its own threads, some batches ahead. Nothing is mapped
 into memory: a file that shrinks while it is mapped ends the process.
@@ -12,6 +12,7 @@ import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -246,26 +247,25 @@ def _key(path: str, name: str, text: str) -> float:
         raise FileError(f"{path}: column {name!r} holds text: {text!r}, by its folder") from None
 
 
-def _needed(library: str, what: str) -> Any:
-    """Return a library that is an extra, or say how to install it."""
+def _needed(what: str) -> Any:
+    """Return Polars, or say how to install it."""
     try:
-        return __import__(library)
+        return __import__("polars")
     except ImportError as error:
-        shown = {"polars": "Polars", "pyarrow": "PyArrow"}[library]
-        raise ImportError(f"reading {what} needs {shown}: pip install 'fastfit[files]'") from error
+        raise ImportError(f"reading {what} needs Polars: pip install 'fastfit[files]'") from error
 
 
 # Parquet and queries
 
 
 def _parquet(path: str) -> Table:
-    pl = _needed("polars", "Parquet")
+    pl = _needed("Parquet")
     lazy = pl.scan_parquet(path, glob=False, hive_partitioning=False)
     return _polars_table(path, lazy, dict(lazy.collect_schema()))
 
 
 def _polars_table(path: str, lazy: Any, schema: dict[str, Any]) -> Table:
-    pl = _needed("polars", "Parquet and CSV")
+    pl = _needed("Parquet and CSV")
 
     def batches(_: Table, columns: list[str], start: int, most: int | None) -> Iterator[Arrays]:
         place = start
@@ -316,7 +316,7 @@ _AS_SEEN, _AS_FLOATS, _WITH_WORDS, _AS_TEXT = range(4)
 
 
 def _csv(path: str) -> Table:
-    pl = _needed("polars", "CSV")
+    pl = _needed("CSV")
     options = {"glob": False, "infer_schema_length": _TYPED_BY}
     seen = dict(pl.scan_csv(path, **options).collect_schema())
     if not is_url(path) and not path.lower().endswith(".gz"):
@@ -397,43 +397,14 @@ def _count_lines(path: str) -> int:
     return int(head.count(b"\n") * os.path.getsize(path) / max(len(head), 1))
 
 
-# Arrow
+# Arrow and Feather
 
 
 def _arrow(path: str) -> Table:
-    if is_url(path):
-        pl = _needed("polars", "URLs")
-        lazy = pl.scan_ipc(path)
-        return _polars_table(path, lazy, dict(lazy.collect_schema()))
-    _needed("pyarrow", "Arrow and Feather")
-    pl = _needed("polars", "Arrow and Feather")
-    import pyarrow as pa
-    import pyarrow.ipc
-
-    def parts(columns: list[str]) -> Iterator[Arrays]:
-        with pa.OSFile(path) as source:
-            names = pa.ipc.open_file(source).schema.names
-            options = pa.ipc.IpcReadOptions(included_fields=[names.index(name) for name in columns])
-            reader = pa.ipc.open_file(source, options=options)
-            place = 0
-            for number in range(reader.num_record_batches):
-                batch = pl.from_arrow(reader.get_batch(number))
-                yield tuple(_parsed(path, batch[name], place) for name in columns)
-                place += batch.height
-
-    def batches(_: Table, columns: list[str], start: int, most: int | None) -> Iterator[Arrays]:
-        return _in_even_batches(parts(columns), start)
-
-    def count() -> int:
-        with pa.OSFile(path) as source:
-            none = pa.ipc.IpcReadOptions(included_fields=[0])
-            reader = pa.ipc.open_file(source, options=none)
-            sizes = (reader.get_batch(i).num_rows for i in range(reader.num_record_batches))
-            return sum(sizes)
-
-    with pa.OSFile(path) as source:
-        names = list(pa.ipc.open_file(source).schema.names)
-    return Table(path, names, batches, count, in_order=True)
+    pl = _needed("Arrow and Feather")
+    # As a URL, it is read; by its path, it would be mapped into memory.
+    lazy = pl.scan_ipc(path if is_url(path) else Path(path).absolute().as_uri(), glob=False)
+    return _polars_table(path, lazy, dict(lazy.collect_schema()))
 
 
 def _in_even_batches(parts: Iterable[Arrays], start: int) -> Iterator[Arrays]:
