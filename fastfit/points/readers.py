@@ -188,7 +188,7 @@ def _readable(path: str) -> Iterator[None]:
         yield
     except (FileError, Retyped, ImportError, MemoryError):
         raise
-    except (OSError, ValueError, EOFError) as error:  # of NumPy and of PyArrow
+    except (OSError, ValueError, EOFError) as error:  # of NumPy
         raise FileError(f"{path} cannot be read: {_one_line(error)}") from error
     except Exception as error:
         if type(error).__module__.partition(".")[0] != "polars":
