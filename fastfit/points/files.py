@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import glob
+import itertools
 import math
 import os
 import sys
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 _SHARE_OF_THREADS = max(1, (os.cpu_count() or 1) // 4)
 # Points of no more bytes than these are kept in memory, and read from there.
 KEPT = 64 << 20
+
+# Of more files than these, rows are not counted before they are read.
+_MOST_COUNTED = 100
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -364,6 +368,8 @@ class StreamedPoints(PartedPoints):
         self._stages = self._checkpoint.stages
         self._rows: dict[int, int] = {}
         self._counts: dict[int, int] = {}
+        self._bytes_before = [0, *itertools.accumulate(source.n_bytes)]
+        self._told = -1, 0
         self._begun: Walk | None = None
         # Up to which row of which file what was found is right, whatever comes.
         self._sure: tuple[int, int] | None = None
@@ -408,6 +414,8 @@ class StreamedPoints(PartedPoints):
         """Whether files say, or show, that there are more points than are kept; reading them in vain takes longer."""
         most = 2 * KEPT // (8 * len(self._source.columns))  # twice, as a count of lines is a guess
         count = 0
+        if len(self._source.paths) > _MOST_COUNTED:
+            return sum(self._source.n_bytes) > 2 * KEPT
         for number in range(len(self._source.paths)):
             count += self._counted(number)
             if count > most:
@@ -514,13 +522,15 @@ class StreamedPoints(PartedPoints):
     def _tell(self, number: int, row: int) -> None:
         if self._watch is None:
             return
-        sizes = self._source.n_bytes
         expected = self._rows.get(number) or self._counted(number)
         part = min(row / expected, 1.0) if expected else math.nan
-        n_bytes = sum(sizes[:number]) + part * sizes[number]
-        share = n_bytes / sum(sizes) if sum(sizes) else part
-        before = sum(self._rows.get(each, 0) for each in range(number))
-        self._watch(ReadSoFar(self.n_passes + 1, before + row, n_bytes, share))
+        sizes, total = self._source.n_bytes, self._bytes_before[-1]
+        n_bytes = self._bytes_before[number] + part * sizes[number]
+        share = n_bytes / total if total else part
+        if self._told[0] != number:
+            before = sum(self._rows.get(each, 0) for each in range(number))
+            self._told = number, before
+        self._watch(ReadSoFar(self.n_passes + 1, self._told[1] + row, n_bytes, share))
 
     def _counted(self, number: int) -> int:
         if number not in self._counts:
