@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from fastfit.points.files import ReadSoFar
+from fastfit.points.streams import ReadSoFar
 from fastfit.result import Iterate
 
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")

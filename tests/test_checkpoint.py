@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import fastfit as ff
-from fastfit.points import files, parts
+from fastfit.points import files, parts, streams
 from fastfit.points.checkpoint import Checkpoint, _decoded, _encoded
 from fastfit.points.readers import FileError, Table
 from tests.conftest import COMPILED, needs_compiler, start_script
@@ -48,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep no points in memory, make batches small, and write the checkpoint after each."""
-    monkeypatch.setattr(files, "KEPT", 0)
+    monkeypatch.setattr(streams, "KEPT", 0)
     monkeypatch.setattr("fastfit.points.readers.BATCH", BATCH)
     monkeypatch.setattr("fastfit.points.readers._MOST", 2 * BATCH)
     monkeypatch.setattr("fastfit.points.checkpoint._SHORTEST", 0.0)
@@ -130,8 +130,8 @@ def test_a_fit_that_was_ended_goes_on_to_the_same_bits(
 
 _FIT = """
 import fastfit as ff
-from fastfit.points import files, parts, readers
-files.KEPT, readers.BATCH, readers._MOST = 0, {batch}, 2 * {batch}
+from fastfit.points import parts, readers, streams
+streams.KEPT, readers.BATCH, readers._MOST = 0, {batch}, 2 * {batch}
 import fastfit.points.checkpoint as checkpoint
 checkpoint._SHORTEST, checkpoint._SHARE = 0.02, 1e9
 own = parts.Survey.of, parts.SumUp.of, parts.Gather.of
@@ -321,7 +321,7 @@ def test_chance_is_refused(folder: Path, tmp_path: Path) -> None:
 def test_few_points_need_none_but_have_one(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "KEPT", 1 << 30)
+    monkeypatch.setattr(streams, "KEPT", 1 << 30)
     path = tmp_path / "c.json"
     fit = ff.fit_line(points_of(folder), nan_policy="omit", checkpoint=path)
     assert json.loads(path.read_text())["passes"] == []

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from fastfit.points.base import Reading
-from fastfit.points.files import FilePoints, StreamedPoints, scan
+from fastfit.points.files import FilePoints, scan
 from fastfit.points.readers import BATCH, MISSING, FileError, Retyped, open_table
+from fastfit.points.streams import StreamedPoints
 from tests.conftest import DATA
 
 pl = pytest.importorskip("polars")

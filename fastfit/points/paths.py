@@ -1,0 +1,123 @@
+"""Which files paths mean, and what these were when they were first seen."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple, NoReturn
+from urllib.parse import unquote
+
+from fastfit.points import readers
+from fastfit.points.readers import FileError
+
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+class File(NamedTuple):
+    """A file, the columns that its folders stand for, and its size and time of change when it was first seen."""
+
+    path: str
+    keys: tuple[tuple[str, str], ...]
+    size: int
+    changed: int
+
+    @classmethod
+    def at(cls, path: str, keys: tuple[tuple[str, str], ...] = ()) -> File:
+        """Return the file as it is now; a URL is not looked at."""
+        if readers.is_url(path):
+            return cls(path, keys, 0, 0)
+        seen = os.stat(path)
+        return cls(path, keys, seen.st_size, seen.st_mtime_ns)
+
+    def require_unchanged(self) -> None:
+        """Raise FileError if the file is not what it was when it was first seen."""
+        try:
+            now = self.at(self.path, self.keys)
+        except OSError as error:
+            raise FileError(f"{self.path} has vanished since it was first read") from error
+        if now != self:
+            raise FileError(
+                f"{self.path} has changed since it was first read: {self.size:,} bytes then, {now.size:,} now, "
+                "or another time of change"
+            )
+
+
+def files_of(paths: Any) -> list[File]:
+    """Return the files that paths mean, or raise about one that means none."""
+    if isinstance(paths, (str, os.PathLike)):
+        path = os.fspath(paths)
+        if not isinstance(path, str):
+            raise TypeError(f"paths must be text; got {path!r}")
+        return _of_path(path)
+    if not isinstance(paths, Sequence) or isinstance(paths, bytes):
+        kind = type(paths).__name__
+        raise TypeError(f"paths must be a path, a list of paths or a query of Polars; got {kind}")
+    if not paths:
+        raise ValueError("paths must hold at least one path; got none")
+    return [file for path in paths for file in files_of(path)]
+
+
+def _of_path(path: str) -> list[File]:
+    if readers.is_url(path):
+        return [File.at(path)]
+    if os.path.isdir(path):
+        return _files_below(path)
+    if os.path.exists(path):
+        return [File.at(path, _keys(path))]
+    matching = sorted(glob.glob(path, recursive=True))
+    if not matching:
+        kind = "matches no file" if glob.has_magic(path) else "does not exist"
+        raise FileError(f"{path} {kind}")
+    found: dict[str, File] = {}  # a pattern may match a folder, and what is in it
+    for each in matching:
+        name = os.path.basename(each)
+        if name[0] == "_" and os.path.basename(path)[0] != "_" and not os.path.isdir(each):
+            continue  # what a job leaves beside its files
+        for file in _files_below(each) if os.path.isdir(each) else [File.at(each, _keys(each))]:
+            found.setdefault(os.path.realpath(file.path), file)
+    if not found:
+        raise FileError(f"{path} matches no file to read")
+    return list(found.values())
+
+
+def _files_below(folder: str) -> list[File]:
+    """Return all files in a folder and below, by name, but hidden ones and those of jobs, such as _SUCCESS."""
+    found = []
+    seen = set()
+    for where, folders, names in os.walk(folder, onerror=_raise_unreadable, followlinks=True):
+        if os.path.realpath(where) in seen:  # links may go round in a circle
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(where))
+        folders[:] = sorted(name for name in folders if name[0] not in "._" or "=" in name)
+        for name in sorted(names):
+            if name[0] in "._":
+                continue
+            path = os.path.join(where, name)
+            if not name.lower().endswith(tuple(readers.FORMATS)):
+                raise FileError(
+                    f"{path} is of no known format; leave it out with a pattern such as "
+                    f"{os.path.join(folder, '**', '*.parquet')}"
+                )
+            found.append(File.at(path, _keys(path)))
+    if not found:
+        raise FileError(f"{folder} is a folder without files to read")
+    endings = sorted({readers.ending_of(file.path) for file in found})
+    if len(endings) > 1:
+        raise FileError(
+            f"{folder} holds files of several formats, {' and '.join(endings)}, which may be the same points "
+            f"twice; name those to read with a pattern such as {os.path.join(folder, '**', '*' + endings[0])}"
+        )
+    return sorted(found)
+
+
+def _raise_unreadable(error: OSError) -> NoReturn:
+    raise FileError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+
+def _keys(path: str) -> tuple[tuple[str, str], ...]:
+    """Return the columns that folders of a path stand for, such as year=2013."""
+    folders = os.path.dirname(path).split(os.sep)
+    pairs = (folder.partition("=") for folder in folders)
+    return tuple((name, unquote(value)) for name, equals, value in pairs if equals and name)
