@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import dask.array as da
-import duckdb
 import numpy as np
 import polars as pl
 
@@ -41,6 +40,8 @@ def of_polars(lazy: pl.LazyFrame) -> float:
 
 
 def of_duckdb(path: Path) -> float:
+    import duckdb  # of the extra "peers"
+
     query = f"select regr_slope(y, x), regr_intercept(y, x) from '{path}'"
     (found,) = duckdb.sql(query).fetchall()
     return float(found[0])
