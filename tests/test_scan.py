@@ -21,7 +21,7 @@ from fastfit.points.files import FilePoints
 from fastfit.points.readers import FileError, Table
 from fastfit.points.streams import ReadSoFar, StreamedPoints
 from fastfit.progress import Display
-from tests.conftest import COMPILED, DATA, Script, loss_of
+from tests.conftest import COMPILED, DATA, Script, loss_of, needs_compiler
 
 pl = pytest.importorskip("polars")
 
@@ -530,6 +530,7 @@ def test_two_threads_may_fit_files_at_once(path: Path, streamed: None) -> None:
     assert found == [expected] * 3
 
 
+@needs_compiler
 def test_flights_as_a_copy_and_in_place(tmp_path: Path) -> None:
     shutil.copy(DATA / "flights.parquet", tmp_path / "f.parquet")
     open_it: Callable[..., FilePoints] = ff.scan
