@@ -21,6 +21,7 @@ from fastfit.losses import Loss, RobustLoss, as_loss
 from fastfit.moments import Moments
 from fastfit.points.base import Points, Reading, Source
 from fastfit.points.files import FilePoints
+from fastfit.points.parts import PartedPoints
 from fastfit.progress import display
 from fastfit.result import ConvergenceWarning, LineFit, Status
 from fastfit.solvers.base import Solution, Solver
@@ -46,8 +47,6 @@ _UNKNOWN = " The residuals are below what moments resolve, so there are no error
 _DASK = ("dask", "dask_expr")
 # As a rule, of points too many to be kept in memory: moments, three steps or four, and two medians.
 _PASSES_OF_ROBUST, _PASSES_OF_MAD = 5, 7
-# The part that a robust fit starts with is a 32nd of the points, at most.
-_SAMPLED = 32
 _log = logging.getLogger("fastfit")
 _TINY, _HUGE = 2.0**-1022, 2.0**1023
 
@@ -164,7 +163,7 @@ def fit_line(
         n_threads=n_threads,
         backend=backend,
         through_origin=not fit_intercept,
-        sampled=_SAMPLED if robust else 0,
+        sampled=Reading.sampled if robust else 0,
     )
     how = chosen_loss, chosen_solver, fit_intercept, has_sigma, absolute_sigma
     if isinstance(x, Moments):
@@ -180,7 +179,7 @@ def fit_line(
         fit = _fitted(x, *how)
     elif isinstance(x, FilePoints):
         _require_alone("comes from scan", y=y, sample_weight=sample_weight, sigma=sigma)
-        n_passes = _announced(chosen_solver, chosen_loss)
+        n_passes = _passes_expected(chosen_solver, chosen_loss)
         known = (
             _identity(chosen_solver, chosen_loss, fit_intercept) if checkpoint is not None else None
         )
@@ -189,11 +188,13 @@ def fit_line(
                 shown.expect(n_passes)
             watch = None if shown is None else shown.watch
             points = x.prepared(reading, checkpoint=checkpoint, fit=known, watch=watch)
+            _announce(points, n_passes, chosen_loss)
             fit = _fitted(points, *how)
     elif isinstance(x, Source):
         _require_alone("is points", y=y, sample_weight=sample_weight, sigma=sigma)
-        _announced(chosen_solver, chosen_loss)
-        fit = _fitted(x.prepared(reading), *how)
+        points = x.prepared(reading)
+        _announce(points, _passes_expected(chosen_solver, chosen_loss), chosen_loss)
+        fit = _fitted(points, *how)
     else:
         fit = _fitted(_arrays(reading, x, y, sample_weight, sigma), *how)
     if fit.status not in (Status.CONVERGED, Status.STOPPED, Status.NOT_FINITE):
@@ -270,19 +271,21 @@ def _with_source(*given: Any) -> tuple[Any, ...]:
     return DaskPoints(*given), None, None, None
 
 
-def _announced(solver: Solver, loss: Loss) -> int | None:
-    """Return about how many passes a fit will make over points that are not in memory, and log it; None if unknown."""
-    if not isinstance(loss, RobustLoss):
-        n_passes = 1
-        if isinstance(solver, GradientDescent) and solver.passes == "samples":
-            return None
-    elif isinstance(solver, GradientDescent):
+def _passes_expected(solver: Solver, loss: Loss) -> int | None:
+    """Return about how many passes a fit makes over points that are not in memory; None if nobody knows."""
+    robust = isinstance(loss, RobustLoss)
+    if isinstance(solver, GradientDescent) and (robust or solver.passes == "samples"):
         return None
-    else:
-        n_passes = _PASSES_OF_MAD if isinstance(loss.f_scale, str) else _PASSES_OF_ROBUST
-    times = "once" if n_passes == 1 else f"about {n_passes} times"
-    _log.info("%r reads all points %s", loss, times)
-    return n_passes
+    if not isinstance(loss, RobustLoss):
+        return 1
+    return _PASSES_OF_MAD if isinstance(loss.f_scale, str) else _PASSES_OF_ROBUST
+
+
+def _announce(points: Points, n_passes: int | None, loss: Loss) -> None:
+    """Log in advance how often points will be read, unless they are in memory."""
+    if n_passes is not None and isinstance(points, PartedPoints):
+        times = "once" if n_passes == 1 else f"about {n_passes} times"
+        _log.info("%r reads all points %s", loss, times)
 
 
 def _identity(solver: Solver, loss: Loss, fit_intercept: bool) -> dict[str, str]:
@@ -375,7 +378,7 @@ def _reading(
     n_threads: int | None = None,
     backend: str = "numba",
     through_origin: bool = False,
-    sampled: int = 0,
+    sampled: int = Reading.sampled,
     nan_policies: Iterable[str] = NAN_POLICIES,
 ) -> Reading:
     """Return how points are to be read, checked."""

@@ -35,14 +35,15 @@ class Reading:
     through_origin : bool
         Whether lines through the origin are to be fitted.
     sampled : int
-        One point of every so many is to be kept from the first pass, for ``thinned``; 0 for none.
+        One point of every so many is kept from the first pass, for ``thinned``, with which robust fits start: without
+        it, they read all points far more often. 0 for none.
     """
 
     nan_policy: str = "raise"
     backend: str = "numba"
     n_threads: int | None = field(default=None, repr=False)
     through_origin: bool = False
-    sampled: int = 0
+    sampled: int = 32
 
 
 class Source(ABC):

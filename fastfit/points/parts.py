@@ -27,7 +27,9 @@ from fastfit.points.base import Reading, Residuals
 if TYPE_CHECKING:
     from fastfit.points.arrays import ArrayPoints
 
-# Of many points, one of more is kept than was asked for: never more than this.
+# Points that take turns are all seen in steps of the golden ratio.
+GOLDEN = 0.5 * math.sqrt(5.0) - 0.5
+# A sample has no more points than this: of very many, one of more than was asked for.
 _MOST_KEPT = 1 << 17
 # As many as a picture shows one by one.
 _SHOWN = 3000
@@ -117,10 +119,6 @@ class Sample(NamedTuple):
         x, y = np.concatenate([one.x, two.x]), np.concatenate([one.y, two.y])
         w = None if one.w is None else np.concatenate([one.w, two.w])
         return Sample(step, x, y, w).thinned_to(step)
-
-
-# Points that take turns are all seen in steps of the golden ratio.
-GOLDEN = 0.5 * math.sqrt(5.0) - 0.5
 
 
 class Surveyed(NamedTuple):

@@ -95,7 +95,7 @@ def _files_below(folder: str) -> list[File]:
             if name[0] in "._":
                 continue
             path = os.path.join(where, name)
-            if not name.lower().endswith(tuple(readers.FORMATS)):
+            if not readers.ending_of(name):
                 raise FileError(
                     f"{path} is of no known format; leave it out with a pattern such as "
                     f"{os.path.join(folder, '**', '*.parquet')}"
