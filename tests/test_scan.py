@@ -540,3 +540,16 @@ def test_flights_as_a_copy_and_in_place(tmp_path: Path) -> None:
     ]
     assert fits[0].to_dict() == fits[1].to_dict()
     assert fits[0].n_points == 327_346
+
+
+@needs_compiler
+def test_an_objective_of_files_finds_its_scale_in_few_passes(
+    table: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "KEPT", 0)
+    points = ff.scan(path, x="x", y="y")
+    fit = ff.fit_line(points, loss="tukey")
+    mean_loss = ff.objective(points, loss="tukey")
+    assert mean_loss._points.n_passes <= fit.n_passes
+    in_memory = ff.objective(table["x"], table["y"], loss="tukey")
+    assert mean_loss((2.0, 1.0))[0] == pytest.approx(in_memory((2.0, 1.0))[0], rel=1e-5)
