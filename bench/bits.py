@@ -1,7 +1,7 @@
 """Record the exact results of some two hundred fits, and compare them with an earlier record.
 
-``python -m bench.bits record FILE`` before a change, ``python -m bench.bits compare FILE`` after it. It uses public names
-alone, so any two revisions can be compared; floats are kept by ``float.hex``.
+``python -m bench.bits record FILE`` before a change, ``python -m bench.bits compare FILE`` after it. It uses
+public names alone, so any two revisions can be compared; floats are kept by ``float.hex``.
 """
 
 from __future__ import annotations
@@ -58,7 +58,11 @@ def fitted(x: Any, y: Any = None, **options: Any) -> Any:
     except (ValueError, TypeError) as error:
         return f"{type(error).__name__}: {error}"
     told = fit.to_dict()
-    told |= {"band": fit.confidence_band(0.3), "predicted": fit.predict([0.1, 7.0]), "pvalue": fit.pvalue}
+    told |= {
+        "band": fit.confidence_band(0.3),
+        "predicted": fit.predict([0.1, 7.0]),
+        "pvalue": fit.pvalue,
+    }
     return exact(told | {"message": fit.message})
 
 
@@ -101,8 +105,9 @@ def in_memory() -> Iterator[tuple[str, Any]]:
                 yield f"{name}/{solver}/{loss}", fitted(u, v, loss=loss, solver=solver)
         yield f"gaps/{loss}", fitted(x, gaps, loss=loss, nan_policy="omit")
         yield f"gaps-weights/{loss}", fitted(x, gaps, loss=loss, nan_policy="omit", sample_weight=w)
-        yield f"weighted-float32/{loss}", fitted(
-            x.astype("f"), y.astype("f"), loss=loss, sample_weight=w.astype("f")
+        yield (
+            f"weighted-float32/{loss}",
+            fitted(x.astype("f"), y.astype("f"), loss=loss, sample_weight=w.astype("f")),
         )
         mean_loss = ff.objective(x, y, loss=loss, sample_weight=w)
         yield f"objective/{loss}", exact(mean_loss((0.4, 0.9)))
@@ -126,8 +131,9 @@ def elsewhere(folder: Path) -> Iterator[tuple[str, Any]]:
                 continue
             scanned = ff.scan(folder / "t.parquet", "x", "y", "w")
             yield f"parquet/{n}/{loss}", fitted(scanned, loss=loss)
-            yield f"dask/{n}/{loss}", fitted(
-                columns[0], columns[1], sample_weight=columns[2], loss=loss
+            yield (
+                f"dask/{n}/{loss}",
+                fitted(columns[0], columns[1], sample_weight=columns[2], loss=loss),
             )
         for solver in ("descent", "samples"):
             if n < MANY:
@@ -135,7 +141,10 @@ def elsewhere(folder: Path) -> Iterator[tuple[str, Any]]:
                 yield f"parquet/{solver}/{n}", fitted(scanned, solver=SOLVERS[solver])
         parts = [ff.Moments.of(x[k::3] + k, y[k::3], w[k::3]) for k in range(3)]
         merged = sum(parts, ff.Moments())
-        yield f"merged/{n}", [merged.to_json(), fitted(merged), fitted(merged, solver=SOLVERS["raw"])]
+        yield (
+            f"merged/{n}",
+            [merged.to_json(), fitted(merged), fitted(merged, solver=SOLVERS["raw"])],
+        )
         yield f"merged-origin/{n}", fitted(merged, fit_intercept=False)
         if n < MANY:
             table.write_csv(folder / "t.csv")

@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 import fastfit as ff
-from fastfit.timing import ratio, times
+from fastfit.speed.timing import ratio, times
 
 N = 10_000_000
 COLUMNS = ("x", "y")

@@ -21,8 +21,8 @@ import numpy as np
 
 import fastfit as ff
 from bench.measure import bare_read, heavy_tailed, loss_of, points, ratio, times
-from fastfit.kernels import parallel
-from fastfit.kernels.passes import LossGradient, LossGradientCurvature
+from fastfit.kernels import compiled
+from fastfit.kernels.gradient import LossGradient, LossGradientCurvature
 from fastfit.losses import LOSSES, SquaredError
 from fastfit.points.arrays import ArrayPoints
 from fastfit.validation import Columns
@@ -33,7 +33,7 @@ LINE = (0.3, 0.1)
 def a_pass(x: Any, y: Any, n_threads: int | None = None) -> Callable[[], object]:
     """Return a fused pass over the points, without the result's wrapping."""
     arguments: Any = (LossGradient(), SquaredError(), x, y, None, (0.5, 0.6), LINE, n_threads)
-    return lambda: parallel.run(*arguments)
+    return lambda: compiled.run(*arguments)
 
 
 def passes() -> None:
@@ -99,7 +99,7 @@ def robust_passes() -> None:
         # The noise is 0.1: a robust loss bends where it usually does.
         loss = loss_of(name, 0.1 * getattr(LOSSES[name], "tuning", 1.0))
         arguments: Any = (LossGradientCurvature(), loss, x, y, None, (0.5, 0.6), LINE)
-        calls[name] = functools.partial(parallel.run, *arguments)
+        calls[name] = functools.partial(compiled.run, *arguments)
     found = times(calls, rounds=41)
     for name in LOSSES:
         target = {"squared_error": None, "cauchy": 2.2}.get(name, 1.4)

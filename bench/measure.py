@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from fastfit.kernels.read import bare_read
+from fastfit.kernels.bare_read import bare_read
 from fastfit.losses import LOSSES
-from fastfit.timing import ratio, times
+from fastfit.speed.timing import ratio, times
 
 __all__ = ["bare_read", "heavy_tailed", "loss_of", "points", "ratio", "times"]
 

@@ -27,18 +27,18 @@ from rich.progress import track
 import fastfit as ff
 from bench.measure import bare_read, heavy_tailed, points, ratio, times
 from fastfit.compat import linregress
-from fastfit.kernels import parallel
-from fastfit.kernels.passes import LossGradient
+from fastfit.kernels import compiled
+from fastfit.kernels.gradient import LossGradient
 from fastfit.losses import SquaredError
-from fastfit.machine import machine
-from fastfit.throughput import reweighted_least_squares, three_expressions
+from fastfit.speed.machine import machine
+from fastfit.speed.throughput import reweighted_least_squares, three_expressions
 
 FOLDER = Path(__file__).resolve().parent.parent / ".benchmarks"
 LINE = (0.3, 0.1)
 REST = 0.3
 READ = "bare read"
 ONE, BLAS = "1 thread", "threads of BLAS"
-OURS = f"{parallel.description()['threads']} threads"
+OURS = f"{compiled.description()['threads']} threads"
 
 Call = Callable[[], Any]
 Answer = Callable[[Any], Any]
@@ -260,7 +260,7 @@ def tasks(n: int) -> Iterator[Task]:
     nothing: Any = (LossGradient(), SquaredError(), x, y, None, (0.0, 0.0), LINE)
     yield Task(
         f"one step of gradient descent, {n:,} points",
-        lambda: parallel.run(*nothing),
+        lambda: compiled.run(*nothing),
         lambda sums: np.array(sums) / n,
         list(of_a_step(x, y)),
         rounds=21,

@@ -24,12 +24,13 @@ import numpy as np
 
 import fastfit as ff
 from bench.measure import bare_read, heavy_tailed, loss_of, points
-from fastfit.kernels import flags, parallel, reference
-from fastfit.kernels.passes import BLOCK, LossGradient, LossGradientCurvature, block_sums
-from fastfit.kernels.products import ProductSums, WeightedProductSums
-from fastfit.kernels.read import read_block
+from fastfit.kernels import compiled, flags, reference
+from fastfit.kernels.bare_read import read_block
+from fastfit.kernels.block import BLOCK, block_sums
+from fastfit.kernels.gradient import LossGradient, LossGradientCurvature
+from fastfit.kernels.moments import ProductSums
 from fastfit.losses import LOSSES
-from fastfit.throughput import three_expressions
+from fastfit.speed.throughput import three_expressions
 
 Call = Callable[[], Any]
 
@@ -114,7 +115,7 @@ def _repeat_read(x: Any, y: Any, rows: Any) -> None:
         rows[r, 0], rows[r, 1] = read_block(x, y)
 
 
-_LOOP, _READ_LOOP = (parallel.jit(function, flags.DRIVER) for function in (_repeat, _repeat_read))
+_LOOP, _READ_LOOP = (compiled.jit(function, flags.DRIVER) for function in (_repeat, _repeat_read))
 
 
 def loops() -> Iterator[Workload]:
@@ -125,8 +126,8 @@ def loops() -> Iterator[Workload]:
         for what in (LossGradient(), LossGradientCurvature())
         for loss in LOSSES
     ]
-    passes.append(("ProductSums", ProductSums(), None, sizes[:2], False))
-    passes.append(("WeightedProductSums", WeightedProductSums(), None, sizes, True))
+    passes.append(("ProductSums", ProductSums(), None, sizes, False))
+    passes.append(("ProductSums", ProductSums(), None, sizes, True))
 
     def prepare(what: Any, loss: Any, given: Any, weighted: bool) -> Prepared:
         x, y = (column.copy() for column in _points(BLOCK))
@@ -168,7 +169,7 @@ def _a_pass(what: Any, loss: str, layout: str, n: int) -> Prepared:
     numpys = None
     if loss == "squared_error" and isinstance(what, LossGradient):
         numpys = functools.partial(three_expressions, x, y, LINE)
-    return Prepared(functools.partial(parallel.run, *arguments), check, read, numpys)
+    return Prepared(functools.partial(compiled.run, *arguments), check, read, numpys)
 
 
 def passes() -> Iterator[Workload]:
@@ -192,8 +193,8 @@ def passes() -> Iterator[Workload]:
 
 def _moments(weighted: bool, n: int) -> Prepared:
     x, y = _points(n)
-    sizes = (float(BLOCK),) * (3 if weighted else 2)
-    what: Any = WeightedProductSums() if weighted else ProductSums()
+    sizes = (float(BLOCK),) * 3
+    what: Any = ProductSums()
     w = x.copy() if weighted else None
 
     def read() -> None:
@@ -206,10 +207,10 @@ def _moments(weighted: bool, n: int) -> Prepared:
         x_mean, y_mean = np.average(x, weights=k), np.average(y, weights=k)
         slope = float((k * (x - x_mean)) @ (y - y_mean)) / float((k * (x - x_mean)) @ (x - x_mean))
         np.testing.assert_allclose(result.line.slope.high, slope, rtol=1e-9)
-        np.testing.assert_allclose(result.moments.y_mean.high, y_mean, rtol=1e-12)
+        np.testing.assert_allclose(result.sums.y_mean.high, y_mean, rtol=1e-12)
 
     arguments: Any = (what, None, x, y, w, CENTER, sizes)
-    return Prepared(functools.partial(parallel.run, *arguments), check, read)
+    return Prepared(functools.partial(compiled.run, *arguments), check, read)
 
 
 def _gather(share: float, n: int) -> Prepared:
@@ -224,7 +225,7 @@ def _gather(share: float, n: int) -> Prepared:
 
     arguments: Any = (x, y, None, CENTER, (*LINE, float(low), float(high)), 1 << 18)
     read = functools.partial(bare_read, x, y)
-    return Prepared(functools.partial(parallel.gather, *arguments), check, read)
+    return Prepared(functools.partial(compiled.gather, *arguments), check, read)
 
 
 def sums() -> Iterator[Workload]:

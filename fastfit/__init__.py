@@ -6,15 +6,40 @@
 (2.0, 1.0)
 """
 
-from fastfit.fit import fit_line
-from fastfit.losses import Cauchy, Huber, SoftL1, SquaredError, Tukey
-from fastfit.moments import Moments
-from fastfit.objectives import Objective, objective
-from fastfit.points.files import scan
-from fastfit.result import ConvergenceWarning, History, Iterate, LineFit, Status
-from fastfit.solvers.exact import Exact
-from fastfit.solvers.gradient_descent import GradientDescent
-from fastfit.solvers.newton import Newton
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from fastfit._version import __version__
+from fastfit.kernels import forks as _forks  # noqa: F401  # notices a fork from now on
+
+if TYPE_CHECKING:
+    from fastfit.fit import fit_line
+    from fastfit.losses import Cauchy, Huber, SoftL1, SquaredError, Tukey
+    from fastfit.moments import Moments
+    from fastfit.objectives import Objective, objective
+    from fastfit.outcome import ConvergenceWarning, History, Iterate, Status
+    from fastfit.points.files.scan import scan
+    from fastfit.result import LineFit
+    from fastfit.solvers.exact import Exact
+    from fastfit.solvers.gradient_descent import GradientDescent
+    from fastfit.solvers.newton import Newton
+
+# Public names, by the module that has them. They are loaded on first use: importing fastfit takes as long as NumPy.
+_PUBLIC = {
+    "fit": ("fit_line",),
+    "losses": ("Cauchy", "Huber", "SoftL1", "SquaredError", "Tukey"),
+    "moments": ("Moments",),
+    "objectives": ("Objective", "objective"),
+    "outcome": ("ConvergenceWarning", "History", "Iterate", "Status"),
+    "points.files.scan": ("scan",),
+    "result": ("LineFit",),
+    "solvers.exact": ("Exact",),
+    "solvers.gradient_descent": ("GradientDescent",),
+    "solvers.newton": ("Newton",),
+}
+_MODULES = {name: module for module, names in _PUBLIC.items() for name in names}
 
 __all__ = [
     "Cauchy",
@@ -32,8 +57,23 @@ __all__ = [
     "SquaredError",
     "Status",
     "Tukey",
+    "__version__",
     "fit_line",
     "objective",
     "scan",
 ]
-__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        value = getattr(importlib.import_module(f"fastfit.{_MODULES[name]}"), name)
+    elif name in ("compat", "estimator"):
+        value = importlib.import_module(f"fastfit.{name}")
+    else:
+        raise AttributeError(f"module 'fastfit' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "compat", "estimator"})

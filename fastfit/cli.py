@@ -16,12 +16,14 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fastfit import __version__, worked_example
+from fastfit import worked_example
+from fastfit._version import __version__
 from fastfit.fit import fit_line
 from fastfit.losses import LOSSES, Loss, RobustLoss, as_loss
-from fastfit.points.files import scan
-from fastfit.progress import display
-from fastfit.result import ConvergenceWarning, LineFit
+from fastfit.outcome import ConvergenceWarning
+from fastfit.points.files.progress import display
+from fastfit.points.files.scan import scan
+from fastfit.result import LineFit
 from fastfit.solvers.base import Solver
 from fastfit.solvers.exact import Exact
 from fastfit.solvers.gradient_descent import GradientDescent
@@ -346,11 +348,12 @@ def bench(
     time of a bare read of what the fit has read, over the time of the fit. NumPy's way is polyfit, three expressions
     for a step, and reweighted least squares. A report of a bug or of a time should carry what --json prints.
     """
-    from fastfit import throughput
+    from fastfit.speed import throughput
 
     with _errors_in_one_line():
         if plot is not None:
-            from fastfit.plotting import check_path, draw_throughput, save
+            from fastfit.plotting import check_path, save
+            from fastfit.speed.picture import draw_throughput
 
             check_path(plot)
         with _share_done() as progress:

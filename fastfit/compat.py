@@ -22,9 +22,9 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import ArrayLike, NDArray
 
+from fastfit.exact.least_squares import Centred
 from fastfit.fit import NAN_POLICIES, array_points_of
 from fastfit.inference import distribution_functions
-from fastfit.least_squares import Centred
 from fastfit.losses import SquaredError
 from fastfit.points.arrays import ArrayPoints
 from fastfit.solvers.exact import Exact

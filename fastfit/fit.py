@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import functools
-import logging
 import math
 import os
 import warnings
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import Any, Literal
 
 from numpy.typing import ArrayLike
 
 from fastfit import validation
-from fastfit.coordinates import times_power_of_two
-from fastfit.double_double import DoubleDouble
+from fastfit._version import __version__
+from fastfit.exact.coordinates import times_power_of_two
+from fastfit.exact.double_double import DoubleDouble
+from fastfit.exact.moment_sums import MomentSums
 from fastfit.inference import Inference, RobustInference
-from fastfit.kernels import forks  # noqa: F401  # notices a fork from the first import on
-from fastfit.losses import Loss, RobustLoss, as_loss
-from fastfit.moments import Moments
-from fastfit.points.base import Points, Reading, Source
-from fastfit.points.files import FilePoints
-from fastfit.points.parts import PartedPoints
-from fastfit.progress import display
-from fastfit.result import ConvergenceWarning, LineFit, Status
+from fastfit.losses import Loss, RobustLoss, SquaredError, as_loss
+from fastfit.outcome import ConvergenceWarning, Status
+from fastfit.points.arrays import ArrayPoints, Arrays
+from fastfit.points.base import Plan, Points, Reading, Source
+from fastfit.points.moments import MomentPoints
+from fastfit.result import LineFit
 from fastfit.solvers.base import Solution, Solver
 from fastfit.solvers.exact import Exact
 from fastfit.solvers.gradient_descent import GradientDescent
 from fastfit.solvers.newton import Newton
-
-if TYPE_CHECKING:
-    from fastfit.points.arrays import ArrayPoints
 
 SOLVERS: dict[str, type[Solver]] = {
     "auto": Exact,
@@ -45,14 +41,14 @@ _NAN = DoubleDouble(math.nan)
 _NOT_FITTED = Solution(_NAN, _NAN, math.nan, 0, Status.NOT_FINITE, Status.NOT_FINITE.value)
 _UNKNOWN = " The residuals are below what moments resolve, so there are no errors: fit the points themselves."
 _DASK = ("dask", "dask_expr")
-# As a rule, of points too many to be kept in memory: moments, three steps or four, and two medians.
+# Typical passes of a robust fit to points outside memory: moments, three or four steps, and for "mad" two medians.
 _PASSES_OF_ROBUST, _PASSES_OF_MAD = 5, 7
-_log = logging.getLogger("fastfit")
+_SQUARED_ERROR = SquaredError()
 _TINY, _HUGE = 2.0**-1022, 2.0**1023
 
 
 def fit_line(
-    x: ArrayLike | Moments | Source,
+    x: ArrayLike | Source,
     y: ArrayLike | None = None,
     *,
     loss: str | Loss = "squared_error",
@@ -146,18 +142,13 @@ def fit_line(
     fit_intercept = validation.true_or_false(fit_intercept, "fit_intercept")
     absolute_sigma = validation.true_or_false(absolute_sigma, "absolute_sigma")
     progress = validation.true_or_false(progress, "progress")
-    x, y, sample_weight, sigma = _with_source(x, y, sample_weight, sigma)
-    has_sigma = x.has_sigma if isinstance(x, Source) else sigma is not None
-    if absolute_sigma and not has_sigma:
+    source = _source(x, y, sample_weight, sigma)
+    if absolute_sigma and not source.has_sigma:
         raise ValueError("absolute_sigma must be False unless sigma is given")
-    if robust and has_sigma:
+    if robust and source.has_sigma:
         raise ValueError(f"sigma must be None unless loss is 'squared_error'; got loss={loss!r}")
     if checkpoint is not None and not (isinstance(checkpoint, (str, os.PathLike)) and checkpoint):
         raise TypeError(f"checkpoint must be the path of a file, or None; got {checkpoint!r}")
-    if checkpoint is not None and not isinstance(x, FilePoints):
-        raise ValueError(f"checkpoint must be None unless x comes from scan; got {checkpoint!r}")
-    if isinstance(x, Moments) and robust:
-        raise ValueError(f"loss must be 'squared_error' when x is Moments; got {loss!r}")
     reading = _reading(
         nan_policy=nan_policy,
         n_threads=n_threads,
@@ -165,52 +156,34 @@ def fit_line(
         through_origin=not fit_intercept,
         sampled=Reading.sampled if robust else 0,
     )
-    how = chosen_loss, chosen_solver, fit_intercept, has_sigma, absolute_sigma
-    if isinstance(x, Moments):
-        _require_moments_alone(
-            x,
-            y=y,
-            sample_weight=sample_weight,
-            sigma=sigma,
-            nan_policy=None if nan_policy == "raise" else nan_policy,
-            n_threads=n_threads,
-            backend=None if backend == "numba" else backend,
+    plan = Plan(chosen_loss, _passes_expected(chosen_solver, chosen_loss), progress)
+    if checkpoint is not None:
+        identity = _identity(chosen_solver, chosen_loss, fit_intercept)
+        plan = replace(plan, checkpoint=checkpoint, identity=identity)
+    with source.opened(reading, plan) as points:
+        fit = fit_points(
+            points,
+            chosen_loss,
+            chosen_solver,
+            fit_intercept=fit_intercept,
+            has_sigma=source.has_sigma,
+            absolute_sigma=absolute_sigma,
         )
-        fit = _fitted(x, *how)
-    elif isinstance(x, FilePoints):
-        _require_alone("comes from scan", y=y, sample_weight=sample_weight, sigma=sigma)
-        n_passes = _passes_expected(chosen_solver, chosen_loss)
-        known = (
-            _identity(chosen_solver, chosen_loss, fit_intercept) if checkpoint is not None else None
-        )
-        with display(progress) as shown:
-            if shown is not None:
-                shown.expect(n_passes)
-            watch = None if shown is None else shown.watch
-            points = x.prepared(reading, checkpoint=checkpoint, fit=known, watch=watch)
-            _announce(points, n_passes, chosen_loss)
-            fit = _fitted(points, *how)
-    elif isinstance(x, Source):
-        _require_alone("is points", y=y, sample_weight=sample_weight, sigma=sigma)
-        points = x.prepared(reading)
-        _announce(points, _passes_expected(chosen_solver, chosen_loss), chosen_loss)
-        fit = _fitted(points, *how)
-    else:
-        fit = _fitted(_arrays(reading, x, y, sample_weight, sigma), *how)
     if fit.status not in (Status.CONVERGED, Status.STOPPED, Status.NOT_FINITE):
         warnings.warn(fit.message, ConvergenceWarning, stacklevel=2)
     return fit
 
 
-def _fitted(
+def fit_points(
     points: Points,
     loss: Loss,
     solver: Solver,
-    fit_intercept: bool,
-    has_sigma: bool,
-    absolute_sigma: bool,
+    *,
+    fit_intercept: bool = True,
+    has_sigma: bool = False,
+    absolute_sigma: bool = False,
 ) -> LineFit:
-    """Return the fit of these points."""
+    """Return the fit of a line to opened points; arguments are taken as checked."""
     moments = points.moments()
     solution = _NOT_FITTED
     inference: Inference | None = None
@@ -219,7 +192,8 @@ def _fitted(
         moments.require_line(fit_intercept=fit_intercept, n_omitted=points.n_omitted)
         solution = solver.solve(points, loss, fit_intercept=fit_intercept)
         slope, intercept, raw_loss = _in_callers_units(solution, moments)
-        known = points is not moments or points.least_squares(fit_intercept=fit_intercept).is_known
+        from_moments = isinstance(points, MomentPoints)
+        known = not from_moments or moments.least_squares(fit_intercept=fit_intercept).is_known
         if not known:
             solution = solution._replace(message=solution.message + _UNKNOWN)
         converged = solution.status is Status.CONVERGED
@@ -257,18 +231,25 @@ def _fitted(
         message=solution.message,
         history=solution.history,
         f_scale=_f_scale_in_callers_units(loss, solution, moments),
-        _points=None if points is moments else points,
+        _points=None if isinstance(points, MomentPoints) else points,
         _inference=inference,
     )
 
 
-def _with_source(*given: Any) -> tuple[Any, ...]:
-    """Return x, y, sample_weight and sigma; as points alone if any is an array or a column of Dask."""
-    if not any(type(each).__module__.partition(".")[0] in _DASK for each in given):
-        return given
-    from fastfit.points.dask import DaskPoints
+def _source(x: Any, y: Any, sample_weight: Any, sigma: Any) -> Source:
+    """Return where the points come from that such arguments mean."""
+    if isinstance(x, Source):
+        for name, value in (("y", y), ("sample_weight", sample_weight), ("sigma", sigma)):
+            if value is not None:
+                got = validation.what_came(value)
+                raise ValueError(f"{name} must be left out when x {x.refusal}; got {got}")
+        return x
+    given = x, y, sample_weight, sigma
+    if any(type(each).__module__.partition(".")[0] in _DASK for each in given):
+        from fastfit.points.dask import DaskPoints
 
-    return DaskPoints(*given), None, None, None
+        return DaskPoints(*given)
+    return Arrays(*given)
 
 
 def _passes_expected(solver: Solver, loss: Loss) -> int | None:
@@ -281,17 +262,8 @@ def _passes_expected(solver: Solver, loss: Loss) -> int | None:
     return _PASSES_OF_MAD if isinstance(loss.f_scale, str) else _PASSES_OF_ROBUST
 
 
-def _announce(points: Points, n_passes: int | None, loss: Loss) -> None:
-    """Log in advance how often points will be read, unless they are in memory."""
-    if n_passes is not None and isinstance(points, PartedPoints):
-        times = "once" if n_passes == 1 else f"about {n_passes} times"
-        _log.info("%r reads all points %s", loss, times)
-
-
 def _identity(solver: Solver, loss: Loss, fit_intercept: bool) -> dict[str, str]:
     """Return what determines a fit besides its points, for a checkpoint; or raise if chance does."""
-    from fastfit import __version__
-
     descent = solver if isinstance(solver, GradientDescent) else GradientDescent()
     if isinstance(descent.init, str) and not isinstance(descent.rng, int):
         raise ValueError(f"rng must be an integer with a checkpoint; got {descent.rng!r}")
@@ -301,21 +273,6 @@ def _identity(solver: Solver, loss: Loss, fit_intercept: bool) -> dict[str, str]
         "fit_intercept": repr(fit_intercept),
         "version of fastfit": __version__,
     }
-
-
-def _require_alone(what: str, **others: Any) -> None:
-    """Raise ValueError if an argument is given that x leaves no room for."""
-    for name, value in others.items():
-        if value is not None:
-            got = validation.what_came(value)
-            raise ValueError(f"{name} must be left out when x {what}; got {got}")
-
-
-def _require_moments_alone(moments: Moments, **others: Any) -> None:
-    """Raise ValueError if an argument is given that moments leave no room for, or if they hold NaN."""
-    _require_alone("is Moments", **others)
-    if not moments.is_finite:
-        raise ValueError(f"x must be finite moments; got {moments!r}")
 
 
 def points_of(
@@ -329,6 +286,7 @@ def points_of(
     n_threads: int | None = None,
     backend: str = "numba",
     through_origin: bool = False,
+    loss: Loss = _SQUARED_ERROR,
 ) -> Points:
     """Return the points that arguments like those of ``fit_line`` mean.
 
@@ -344,11 +302,8 @@ def points_of(
         backend=backend,
         through_origin=through_origin,
     )
-    x, y, sample_weight, sigma = _with_source(x, y, sample_weight, sigma)
-    if isinstance(x, Source):
-        _require_alone("is points", y=y, sample_weight=sample_weight, sigma=sigma)
-        return x.prepared(reading)
-    return _arrays(reading, x, y, sample_weight, sigma)
+    with _source(x, y, sample_weight, sigma).opened(reading, Plan(loss)) as points:
+        return points
 
 
 def array_points_of(x: Any, y: Any, sample_weight: Any = None, **options: Any) -> ArrayPoints:
@@ -359,17 +314,7 @@ def array_points_of(x: Any, y: Any, sample_weight: Any = None, **options: Any) -
     TypeError, ValueError
         If an argument is not what it must be; the message names it.
     """
-    return _arrays(_reading(**options), x, y, sample_weight, None)
-
-
-def _arrays(reading: Reading, x: Any, y: Any, sample_weight: Any, sigma: Any) -> ArrayPoints:
-    return _array_points()(
-        validation.columns(x, y, sample_weight, sigma),
-        nan_policy=reading.nan_policy,
-        n_threads=reading.n_threads,
-        backend=reading.backend,
-        through_origin=reading.through_origin,
-    )
+    return Arrays(x, y, sample_weight).points(_reading(**options))
 
 
 def _reading(
@@ -391,15 +336,7 @@ def _reading(
     return Reading(nan_policy, backend, n_threads, through_origin, sampled)
 
 
-@functools.cache
-def _array_points() -> type[ArrayPoints]:
-    # With the first points: an import of fastfit would take a third longer with the passes.
-    from fastfit.points.arrays import ArrayPoints
-
-    return ArrayPoints
-
-
-def _f_scale_in_callers_units(loss: Loss, solution: Solution, moments: Moments) -> float | None:
+def _f_scale_in_callers_units(loss: Loss, solution: Solution, moments: MomentSums) -> float | None:
     """Return the f_scale that was given or found, None if the loss has none."""
     if not isinstance(loss, RobustLoss):
         return None
@@ -410,7 +347,7 @@ def _f_scale_in_callers_units(loss: Loss, solution: Solution, moments: Moments) 
     return times_power_of_two(solution.f_scale, -moments.exponents[1])
 
 
-def _in_callers_units(solution: Solution, moments: Moments) -> tuple[float, float, float]:
+def _in_callers_units(solution: Solution, moments: MomentSums) -> tuple[float, float, float]:
     """Return slope, intercept and loss in the caller's units, or raise if float64 cannot hold them."""
     x_exponent, y_exponent = moments.exponents
     slope, intercept, loss = solution.slope.high, solution.intercept.high, solution.loss
@@ -421,7 +358,7 @@ def _in_callers_units(solution: Solution, moments: Moments) -> tuple[float, floa
     elif _TINY < abs(slope) < _HUGE and _TINY < abs(intercept) < _HUGE and _TINY < loss < _HUGE:
         return slope, intercept, loss
     # A loss of a few ulp squared is rounding, and may vanish; any other number must keep its digits.
-    rounding = (8.0 * 2.0**-52) ** 2 * moments.mean_square_of_y
+    rounding = (8.0 * 2.0**-52) ** 2 * moments.variance_of_y
     for value, name, before, arguments, floor in (
         (slope, "slope", solution.slope.high, "x or y", 0.0),
         (intercept, "intercept", 0.0, "x or y", 0.0),

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastfit.coordinates import Axes, Evaluation, Frame, Symmetric, times_power_of_two
-from fastfit.double_double import DoubleDouble, add, multiply
-from fastfit.least_squares import Centred, LeastSquares
-from fastfit.losses import SquaredError
-from fastfit.moments import Moments
+from fastfit.exact.coordinates import Axes, Evaluation, Frame, Symmetric, times_power_of_two
+from fastfit.exact.double_double import DoubleDouble, add, multiply
+from fastfit.exact.least_squares import Centred, LeastSquares
+from fastfit.exact.moment_sums import MomentSums
 from fastfit.validation import Shifted
 
 # Points less parameters that are left to tell of errors; a whole point but for one that is bent hard.
@@ -30,7 +29,7 @@ class Inference:
 
     Parameters
     ----------
-    moments : Moments
+    moments : MomentSums
         The moments of the points.
     slope, intercept : DoubleDouble
         The line, on the scale of the moments.
@@ -52,7 +51,7 @@ class Inference:
 
     def __init__(
         self,
-        moments: Moments,
+        moments: MomentSums,
         slope: DoubleDouble,
         intercept: DoubleDouble,
         residual_square: float,
@@ -247,7 +246,7 @@ class RobustInference(Inference):
 
     def __init__(
         self,
-        moments: Moments,
+        moments: MomentSums,
         slope: DoubleDouble,
         intercept: DoubleDouble,
         frame: Frame,
@@ -257,8 +256,8 @@ class RobustInference(Inference):
         repeats: float,
         converged: bool,
     ) -> None:
-        level = moments.frame.level(slope, intercept).high
-        mean_square = moments.evaluate(SquaredError(), slope.high, level).loss
+        offset = moments.frame.offset(slope, intercept).high
+        mean_square = moments.evaluate(slope.high, offset).loss
         super().__init__(
             moments,
             slope,
@@ -272,12 +271,12 @@ class RobustInference(Inference):
             converged=converged,
             known=True,
         )
-        axes = Axes.of_fit(frame, moments.seen_from(frame), fit_intercept=fit_intercept)
+        axes = Axes.of_fit(frame, moments.relative_to(frame), fit_intercept=fit_intercept)
         self._x_unit = axes.u_unit
         self._variance = Symmetric(math.nan, math.nan, math.nan)
         assert at_end.bound is not None
         # How many points count; those that only determine the line tell nothing of its errors.
-        counted = 0.5 * at_end.bound.level_level * repeats
+        counted = 0.5 * at_end.bound.offset_offset * repeats
         if converged and min(self.n_dof, counted - (repeats - self.n_dof)) > _LEAST_LEFT:
             assert at_end.curvature is not None
             assert at_end.scatter is not None
@@ -294,10 +293,10 @@ class RobustInference(Inference):
         """Covariance of slope and intercept, in this order."""
         _, y_exponent = self._scale
         variance, stderr, intercept = self._variance, self.stderr, self.intercept_stderr
-        across = variance.slope_level  # 0 or NaN, but for what follows
+        across = variance.slope_offset  # 0 or NaN, but for what follows
         if self._fit_intercept and variance.slope_slope > 0.0:
             root = math.sqrt(variance.slope_slope)
-            lever = variance.slope_level / root - root * (self._sums.x_mean.high / self._x_unit)
+            lever = variance.slope_offset / root - root * (self._sums.x_mean.high / self._x_unit)
             across = stderr * times_power_of_two(lever, -y_exponent)
         return np.array([[stderr * stderr, across], [across, intercept * intercept]])
 
@@ -312,7 +311,9 @@ class RobustInference(Inference):
         variance = self._variance
         if not self._fit_intercept:
             return np.sqrt(variance.slope_slope) * np.abs(s)
-        square = (variance.slope_slope * s + 2.0 * variance.slope_level) * s + variance.level_level
+        square = (
+            variance.slope_slope * s + 2.0 * variance.slope_offset
+        ) * s + variance.offset_offset
         return np.sqrt(np.maximum(square, 0.0))
 
 
@@ -324,13 +325,13 @@ def _sandwich(
         along = curvature.slope_slope
         square = scatter.slope_slope / (along * along * n_dof) if along > 0.0 else math.nan
         return Symmetric(square, 0.0, 0.0)
-    if not (curvature.determinant > 0.0 and curvature.level_level > 0.0):
+    if not (curvature.determinant > 0.0 and curvature.offset_offset > 0.0):
         return Symmetric(math.nan, math.nan, math.nan)
-    first = curvature.solve(scatter.slope_slope, scatter.slope_level)
-    second = curvature.solve(scatter.slope_level, scatter.level_level)
-    slope_slope, slope_level = curvature.solve(first[0], second[0])
-    _, level_level = curvature.solve(first[1], second[1])
-    return Symmetric(slope_slope / n_dof, slope_level / n_dof, level_level / n_dof)
+    first = curvature.solve(scatter.slope_slope, scatter.slope_offset)
+    second = curvature.solve(scatter.slope_offset, scatter.offset_offset)
+    slope_slope, slope_offset = curvature.solve(first[0], second[0])
+    _, offset_offset = curvature.solve(first[1], second[1])
+    return Symmetric(slope_slope / n_dof, slope_offset / n_dof, offset_offset / n_dof)
 
 
 def distribution_functions() -> Any:

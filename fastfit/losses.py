@@ -15,8 +15,8 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 
-from fastfit.elementary import chosen, log_of_one_plus
 from fastfit.validation import finite_number, lookup
+from fastfit.vector_math import chosen, log_of_one_plus
 
 # The standard deviation of normal numbers over the median of their absolute values, 1 / 0.67449.
 MAD_TO_STD = 1.482602218505602

@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastfit.coordinates import Axes, Evaluation, times_power_of_two
-from fastfit.double_double import DoubleDouble
+from fastfit.exact.coordinates import Axes, Evaluation, times_power_of_two
+from fastfit.exact.double_double import DoubleDouble
 from fastfit.fit import points_of
 from fastfit.losses import Loss, RobustLoss, as_loss
 from fastfit.points.base import Points, Source
@@ -63,7 +63,7 @@ class Objective:
             If these are not two real numbers.
         """
         here = self._evaluate(params)
-        gradient = self._raw.gradient_from_frame(here.grad_slope, here.grad_level)
+        gradient = self._raw.gradient_from_frame(here.grad_slope, here.grad_offset)
         return self._raw.loss_from_frame(here.loss), np.array(gradient)
 
     def value(self, params: ArrayLike) -> float:
@@ -89,7 +89,7 @@ class Objective:
             frame = self._points.frame
             in_frame = times_power_of_two(slope, frame.y_exponent - frame.x_exponent)
             shifted = times_power_of_two(intercept, frame.y_exponent)
-            level = frame.level(DoubleDouble(in_frame), DoubleDouble(shifted)).high
+            level = frame.offset(DoubleDouble(in_frame), DoubleDouble(shifted)).high
             found = self._points.evaluate(self._scaled, in_frame, level)
             self._last = (slope, intercept), found
         return found
@@ -129,6 +129,7 @@ def objective(
     >>> mean_loss([2.0, 0.0])
     (1.0, array([-2., -2.]))
     """
+    chosen = as_loss(loss)
     points = points_of(
         x,
         y,
@@ -137,5 +138,6 @@ def objective(
         nan_policies=("raise", "omit"),
         n_threads=n_threads,
         backend=backend,
+        loss=chosen,
     )
-    return Objective(points, as_loss(loss))
+    return Objective(points, chosen)

@@ -1,4 +1,4 @@
-"""Pictures of a fit, of a descent, and of how fast fits are."""
+"""Pictures of a fit and of a descent."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from fastfit.result import History, LineFit
-    from fastfit.throughput import Report
+    from fastfit.outcome import History
 
 # More points than this overlap to a blot; their density is drawn instead.
 _MOST_DOTS = 3000
@@ -29,8 +28,34 @@ _BAND_POINTS = 200
 _DOTS = "#00798c"
 
 
+class Line(Protocol):
+    """What is drawn of a fit."""
+
+    @property
+    def slope(self) -> float:
+        """Slope of the line."""
+
+    @property
+    def n_points(self) -> int:
+        """Number of points fitted."""
+
+    @property
+    def converged(self) -> bool:
+        """Whether the fit converged."""
+
+    @property
+    def history(self) -> History | None:
+        """The recorded states, if any."""
+
+    def predict(self, x: Any) -> Any:
+        """Return the line at x."""
+
+    def equation(self, digits: int = 6) -> str:
+        """Return the line as text."""
+
+
 def draw_fit(
-    fit: LineFit,
+    fit: Line,
     x: NDArray[Any],
     y: NDArray[Any],
     ax: Axes | None = None,
@@ -66,7 +91,7 @@ def draw_fit(
     return ax
 
 
-def draw_descent(fit: LineFit, x: NDArray[Any], y: NDArray[Any]) -> Figure:
+def draw_descent(fit: Line, x: NDArray[Any], y: NDArray[Any]) -> Figure:
     """Draw a recorded descent: the points and the lines fading in, and beside them the loss.
 
     Raises
@@ -76,20 +101,20 @@ def draw_descent(fit: LineFit, x: NDArray[Any], y: NDArray[Any]) -> Figure:
     """
     if fit.history is None:
         raise ValueError("fit must have a history to draw; fit with record_every")
-    figure = _figure(10.0, 4.2)
-    left, right = figure.subplots(1, 2)
+    drawn = figure(10.0, 4.2)
+    left, right = drawn.subplots(1, 2)
     draw_fit(fit, x, y, left)
     left.set_title("the line, from first to last")
     history = fit.history
     right.semilogy(history.iteration, history.loss, "o-", color=_LINE, markersize=4)
     right.set(xlabel="iteration", ylabel="mean loss", title="the loss")
     right.grid(alpha=0.3)
-    return figure
+    return drawn
 
 
 def check_path(path: Path) -> None:
     """Raise ValueError unless a picture can be written there: before a long fit, not after it."""
-    known = _figure(1.0, 1.0).canvas.get_supported_filetypes()
+    known = figure(1.0, 1.0).canvas.get_supported_filetypes()
     if path.suffix[1:].lower() not in known:
         raise ValueError(f"a picture's name must end in .png, .svg or .pdf; got {path}")
     if not path.parent.is_dir():
@@ -98,7 +123,7 @@ def check_path(path: Path) -> None:
 
 def save(figure_or_axes: Any, path: Path) -> None:
     """Write a picture to a file of the type that its name ends in."""
-    figure_or_axes.get_figure().savefig(path, dpi=130)
+    figure_or_axes.getfigure().savefig(path, dpi=130)
 
 
 def _new_axes() -> Axes:
@@ -112,10 +137,11 @@ def _new_axes() -> Axes:
 
 def axes_to_save() -> Axes:
     """Return axes on a figure of their own, which needs no display and no closing."""
-    return _figure(*_SIZE).add_subplot()
+    return figure(*_SIZE).add_subplot()
 
 
-def _figure(width: float, height: float) -> Figure:
+def figure(width: float, height: float) -> Figure:
+    """Return a figure that pyplot does not know: it needs no display and no closing."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -139,7 +165,7 @@ def _draw_points(ax: Axes, x: NDArray[Any], y: NDArray[Any]) -> None:
     mesh = ax.pcolormesh(x_edges, y_edges, shown, norm="log", cmap=colours, rasterized=True)
     ax.use_sticky_edges = False  # leave a margin, as around dots
     ax.margins(0.03)
-    figure: Any = ax.get_figure()
+    figure: Any = ax.getfigure()
     figure.colorbar(mesh, ax=ax, label="points", pad=0.02)
 
 
@@ -154,55 +180,3 @@ def _draw_path(ax: Axes, history: History, span: NDArray[np.float64]) -> None:
             linewidth=1.0,
             alpha=0.2 + 0.6 * order / len(chosen),
         )
-
-
-def draw_throughput(report: Report) -> Figure:
-    """Draw points per second over the number of points: bare reads as the roof, fits, and NumPy's way below."""
-    figure = _figure(9.0, 4.8)
-    from matplotlib.ticker import EngFormatter
-
-    ax = figure.add_subplot()
-    sizes = sorted(report.read)
-    roof = [n / report.read[n] for n in sizes]
-    ax.plot(sizes, roof, color="black", linewidth=2.5, label="bare read of x and y")
-    ax.fill_between(sizes, roof, 10.0 * max(roof), color="black", alpha=0.08, linewidth=0)
-    kinds = list(dict.fromkeys(fit.kind for fit in report.fits))
-    for number, kind in enumerate(kinds):
-        fits = [fit for fit in report.fits if fit.kind == kind]
-        ax.plot(
-            [fit.n_points for fit in fits],
-            [fit.points_per_second for fit in fits],
-            "o-",
-            color=f"C{number}",
-            markersize=4,
-            label=kind,
-        )
-    theirs = sorted(report.numpy)
-    ax.plot(
-        theirs,
-        [n / report.numpy[n] for n in theirs],
-        "s--",
-        color="gray",
-        markersize=4,
-        label="numpy.polyfit",
-    )
-    speeds = [fit.points_per_second for fit in report.fits] + [n / report.numpy[n] for n in theirs]
-    ax.set(
-        xscale="log",
-        yscale="log",
-        ylim=(0.6 * min(speeds), 2.0 * max(roof)),
-        xlabel="points",
-        ylabel="points per second",
-        title=f"{report.machine['processor']}, {report.machine['threads']} threads",
-    )
-    low, high = sizes[0], sizes[-1]
-    for level, size in report.machine["caches"].items():
-        n = size / 16  # as many points as fit into it, x and y
-        if low < n < high:
-            ax.axvline(n, color="gray", linewidth=0.8, linestyle=":")
-            where = ax.get_xaxis_transform()
-            ax.text(n, 0.01, f" {level}", transform=where, color="gray", va="bottom")
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter(EngFormatter(sep=""))
-    figure.legend(loc="outside right upper")
-    return figure

@@ -4,131 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastfit.inference import Inference
+from fastfit.outcome import History, Iterate, Status
+from fastfit.plotting import draw_fit
 from fastfit.validation import Shifted, finite_number, real_array, shifted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from fastfit.inference import Inference
-
-
-class ConvergenceWarning(UserWarning):
-    """A fit ended before it converged; its ``status`` and ``message`` say why."""
-
-
-class Status(Enum):
-    """How a fit ended. The value is the message: what happened, why, and what to change."""
-
-    CONVERGED = "Converged: the gradient is within tol of zero."
-    MAX_ITER = (
-        "Not converged: max_iter steps were made before the gradient came within tol of zero. Raise max_iter. "
-        "Descents take a few with learning_rate='auto' and standardize=True, the defaults; robust losses take more "
-        "the fewer residuals are below f_scale."
-    )
-    DIVERGED = (
-        "Diverged: the loss grew, because the learning rate is too large for these data. Lower learning_rate, "
-        "or leave it at 'auto'. The best line so far is returned."
-    )
-    STALLED = (
-        "Stalled: the steps became smaller than the rounding of slope and intercept before the gradient came "
-        "within tol of zero. Raise learning_rate if the loss is still high, else tol; or descend with "
-        "standardize=True."
-    )
-    STOPPED = (
-        "Stopped: the callback ended the fit before the gradient came within tol of zero. To go on from here, "
-        "pass this line as init."
-    )
-    NOT_FINITE = (
-        "Not fitted: x or y holds NaN or infinity, and nan_policy='propagate' asks for NaN. Pass "
-        "nan_policy='omit' to leave out points with NaN."
-    )
-
-    @property
-    def label(self) -> str:
-        """The status in a word or two."""
-        return self.name.lower().replace("_", " ")
-
-
-class Iterate(NamedTuple):
-    """One state of a descent, in the caller's coordinates, as a callback gets it.
-
-    ``iteration`` is the number of steps made; the gradient is that of the mean loss.
-    """
-
-    iteration: int
-    slope: float
-    intercept: float
-    grad_slope: float
-    grad_intercept: float
-    loss: float
-
-
-@dataclass(frozen=True, eq=False)
-class History:
-    """The recorded states of a descent: equal-length arrays, in the caller's coordinates.
-
-    Attributes
-    ----------
-    iteration : ndarray of int
-        The number of steps made before each state; the first is 0, the last that of the returned fit
-        (of its last state, if the descent diverged).
-    slope, intercept : ndarray of float
-        The line.
-    grad_slope, grad_intercept : ndarray of float
-        The gradient of the mean loss.
-    loss : ndarray of float
-        The mean loss.
-    """
-
-    iteration: NDArray[np.int64]
-    slope: NDArray[np.float64]
-    intercept: NDArray[np.float64]
-    grad_slope: NDArray[np.float64]
-    grad_intercept: NDArray[np.float64]
-    loss: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, iterates: Iterable[Iterate]) -> History:
-        """Return the history of the given states."""
-        steps, *numbers = zip(*iterates, strict=True)
-        columns = [np.array(steps, dtype=np.int64), *(np.array(c, dtype=float) for c in numbers)]
-        for column in columns:
-            column.flags.writeable = False
-        return cls(*columns)
-
-    def __len__(self) -> int:
-        return self.iteration.size
-
-    def __str__(self) -> str:
-        """Return a table; each column shows three digits of its largest entry, the loss six, and two decimals."""
-        numbers = {name: getattr(self, name) for name in Iterate._fields[1:]}
-        cells = [["iteration", *map(str, self.iteration)]]
-        for name, column in numbers.items():
-            cells.append([name, *_formatted(column, 6 if name == "loss" else 3)])
-        widths = [max(map(len, column)) for column in cells]
-        return "\n".join(
-            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-            for row in zip(*cells, strict=True)
-        )
-
-
-def _formatted(column: NDArray[np.float64], digits: int) -> list[str]:
-    """Return the numbers with so many digits for the largest of them, and no negative zero."""
-    finite = np.abs(column[np.isfinite(column)])
-    largest = float(finite.max(initial=0.0))
-    exponent = int(np.floor(np.log10(largest))) if largest > 0 else 0
-    if not -5 < exponent < 9:
-        return [f"{value:.{digits - 1}e}" for value in column]
-    decimals = max(2, digits - 1 - exponent)
-    return [f"{round(value, decimals) + 0.0:.{decimals}f}" for value in column]
 
 
 def _or_none(value: Any) -> Any:
@@ -442,8 +330,6 @@ class LineFit:
         ValueError
             If the fit is one of moments, or a copy or was unpickled: its points did not come along.
         """
-        from fastfit.plotting import draw_fit
-
         if self._points is None:
             raise ValueError(
                 "this fit has no points to draw: moments have none, and a pickle or copy does not keep them"

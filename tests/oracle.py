@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 class ExactSums(NamedTuple):
     loss: Fraction
     grad_slope: Fraction
-    grad_level: Fraction
+    grad_offset: Fraction
     slope_slope: Fraction
-    slope_level: Fraction
-    level_level: Fraction
+    slope_offset: Fraction
+    offset_offset: Fraction
 
 
 class ExactLine(NamedTuple):

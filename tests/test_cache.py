@@ -13,8 +13,8 @@ import numba
 import numpy as np
 import pytest
 
-from fastfit.kernels import parallel
-from fastfit.kernels.passes import LossGradient
+from fastfit.kernels import compiled
+from fastfit.kernels.gradient import LossGradient
 from fastfit.losses import SquaredError
 from tests.conftest import needs_compiler, start_script
 
@@ -66,8 +66,8 @@ def files(folder: Path) -> list[Path]:
 def test_a_second_process_compiles_nothing(filled: tuple[Path, str], cache: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in files(cache)}
     code = FITS + (
-        "from fastfit.kernels import parallel\n"
-        "print(sum(sum(d.stats.cache_misses.values()) for d in parallel._DRIVERS.values()))"
+        "from fastfit.kernels import compiled\n"
+        "print(sum(sum(d.stats.cache_misses.values()) for d in compiled.DRIVERS.values()))"
     )
     assert run(cache, code) == filled[1] + "0\n"
     assert {path: path.stat().st_mtime_ns for path in files(cache)} == before
@@ -106,7 +106,7 @@ def test_folders_in_place_of_files(filled: tuple[Path, str], cache: Path) -> Non
 
 
 def test_a_change_in_any_source_of_a_kernel_is_seen(tmp_path: Path) -> None:
-    package = Path(parallel.__file__).parent.parent
+    package = Path(compiled.__file__).parent.parent
     shutil.copytree(package, tmp_path / "fastfit", ignore=shutil.ignore_patterns("__pycache__"))
     cache = tmp_path / "cache"
     before = run(cache, PYTHONPATH=str(tmp_path))
@@ -126,11 +126,11 @@ def test_a_change_in_any_source_of_a_kernel_is_seen(tmp_path: Path) -> None:
 
 def test_code_that_changed_on_disk_after_it_was_loaded(tmp_path: Path) -> None:
     """An upgrade under a running process: what it compiles is the old code, and must not pass for the new."""
-    package = Path(parallel.__file__).parent.parent
+    package = Path(compiled.__file__).parent.parent
     shutil.copytree(package, tmp_path / "fastfit", ignore=shutil.ignore_patterns("__pycache__"))
     cache, passes = tmp_path / "cache", tmp_path / "fastfit" / "kernels" / "passes.py"
     load_change_and_fit = (
-        "import pathlib; from fastfit.kernels import parallel\n"
+        "import pathlib; from fastfit.kernels import compiled\n"
         f"p = pathlib.Path({str(passes)!r})\n"
         "p.write_text(p.read_text().replace('BLOCK = 8192', 'BLOCK = 16384'))\n"
     )
@@ -163,7 +163,7 @@ def test_no_writable_place_at_all(filled: tuple[Path, str], tmp_path: Path) -> N
 
 
 def test_read_only_installation_without_a_home(filled: tuple[Path, str], tmp_path: Path) -> None:
-    package = Path(parallel.__file__).parent.parent
+    package = Path(compiled.__file__).parent.parent
     shutil.copytree(package, tmp_path / "fastfit", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "fastfit" / "kernels" / "__pycache__").write_text("not a folder")
     nowhere = {"HOME": "/dev/null/home", "XDG_CACHE_HOME": "/dev/null/cache"}
@@ -177,7 +177,7 @@ def test_a_prefilled_installation_that_became_read_only(
     filled: tuple[Path, str], tmp_path: Path
 ) -> None:
     """As in a container image: compiled while it was built, read-only ever since."""
-    package = Path(parallel.__file__).parent.parent
+    package = Path(compiled.__file__).parent.parent
     shutil.copytree(package, tmp_path / "fastfit", ignore=shutil.ignore_patterns("__pycache__"))
     environment = {
         "PYTHONPATH": str(tmp_path),
@@ -208,15 +208,15 @@ def test_code_that_computes_something_else_is_compiled_anew(
 
     x = np.arange(100.0)
     arguments = (LossGradient(), SquaredError(), x, 2 * x, None, (0.0, 0.0), (1.0, 0.0))
-    expected = parallel.run(*arguments)
-    monkeypatch.setattr(parallel, "_ready", {})
-    monkeypatch.setitem(parallel._DRIVERS, ("sums", False), wrong)
-    assert parallel.run(*arguments) == expected
+    expected = compiled.run(*arguments)
+    monkeypatch.setattr(compiled, "_ready", {})
+    monkeypatch.setitem(compiled.DRIVERS, ("sums", False), wrong)
+    assert compiled.run(*arguments) == expected
     # And where a fresh compilation is no better, an error says so.
-    monkeypatch.setattr(parallel, "_ready", {})
-    monkeypatch.setattr(parallel, "jit", lambda *_, **__: wrong)
+    monkeypatch.setattr(compiled, "_ready", {})
+    monkeypatch.setattr(compiled, "jit", lambda *_, **__: wrong)
     with pytest.raises(RuntimeError, match="disagree with NumPy"):
-        parallel.run(*arguments)
+        compiled.run(*arguments)
 
 
 def test_wrong_code_that_gathers_is_compiled_anew(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,13 +228,13 @@ def test_wrong_code_that_gathers_is_compiled_anew(monkeypatch: pytest.MonkeyPatc
 
     x = np.arange(100.0)
     arguments = (x, 2 * x, None, (0.0, 0.0), (1.0, 0.0, 10.0, 20.0), 100)
-    expected = parallel.gather(*arguments)
-    monkeypatch.setattr(parallel, "_ready", {})
-    monkeypatch.setitem(parallel._DRIVERS, ("gather", False), wrong)
-    got = parallel.gather(*arguments)
+    expected = compiled.gather(*arguments)
+    monkeypatch.setattr(compiled, "_ready", {})
+    monkeypatch.setitem(compiled.DRIVERS, ("gather", False), wrong)
+    got = compiled.gather(*arguments)
     np.testing.assert_array_equal(got.values, expected.values)
     assert (got.below, got.up_to) == (expected.below, expected.up_to) == (10.0, 21.0)
-    monkeypatch.setattr(parallel, "_ready", {})
-    monkeypatch.setattr(parallel, "jit", lambda *_, **__: wrong)
+    monkeypatch.setattr(compiled, "_ready", {})
+    monkeypatch.setattr(compiled, "jit", lambda *_, **__: wrong)
     with pytest.raises(RuntimeError, match="disagree with NumPy"):
-        parallel.gather(*arguments)
+        compiled.gather(*arguments)

@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 
 import fastfit as ff
-from fastfit.points import files, parts, streams
-from fastfit.points.checkpoint import Checkpoint, _decoded, _encoded
-from fastfit.points.readers import FileError, Table
+from fastfit.points import parts
+from fastfit.points.files import scan as files
+from fastfit.points.files import streams
+from fastfit.points.files.checkpoint import Checkpoint, _decoded, _encoded
+from fastfit.points.files.readers import FileError, Table
 from tests.conftest import COMPILED, needs_compiler, start_script
 
 pl = pytest.importorskip("polars")
@@ -50,10 +52,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep no points in memory, make batches small, and write the checkpoint after each."""
     monkeypatch.setattr(streams, "KEPT", 0)
-    monkeypatch.setattr("fastfit.points.readers.BATCH", BATCH)
-    monkeypatch.setattr("fastfit.points.readers._MOST", 2 * BATCH)
-    monkeypatch.setattr("fastfit.points.checkpoint._SHORTEST", 0.0)
-    monkeypatch.setattr("fastfit.points.checkpoint._SHARE", 1e9)
+    monkeypatch.setattr("fastfit.points.files.readers.BATCH", BATCH)
+    monkeypatch.setattr("fastfit.points.files.readers._MOST", 2 * BATCH)
+    monkeypatch.setattr("fastfit.points.files.checkpoint._SHORTEST", 0.0)
+    monkeypatch.setattr("fastfit.points.files.checkpoint._SHARE", 1e9)
 
 
 def points_of(folder: Path, **columns: str) -> files.FilePoints:
@@ -131,9 +133,10 @@ def test_a_fit_that_was_ended_goes_on_to_the_same_bits(
 
 _FIT = """
 import fastfit as ff
-from fastfit.points import parts, readers, streams
+from fastfit.points import parts
+from fastfit.points.files import readers, streams
 streams.KEPT, readers.BATCH, readers._MOST = 0, {batch}, 2 * {batch}
-import fastfit.points.checkpoint as checkpoint
+import fastfit.points.files.checkpoint as checkpoint
 checkpoint._SHORTEST, checkpoint._SHARE = 0.02, 1e9
 own = parts.Survey.of, parts.SumUp.of, parts.Gather.of
 for kind, of in zip((parts.Survey, parts.SumUp, parts.Gather), own):

@@ -13,9 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 import fastfit
-from fastfit import throughput
 from fastfit.cli import app
 from fastfit.losses import LOSSES
+from fastfit.speed import throughput
 from tests.conftest import DATA, Script, needs_compiler, start_script
 
 FLIGHTS = str(DATA / "flights.parquet")
@@ -431,7 +431,7 @@ def test_an_interrupt_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_reading_is_shown_on_a_terminal_unless_it_is_not_to_be(folder: Path) -> None:
-    code = "import sys; from fastfit.points import streams; streams.KEPT = 0; "
+    code = "import sys; from fastfit.points.files import streams; streams.KEPT = 0; "
     code += f"sys.argv = ['fastfit', 'fit', {str(folder)!r}, '--backend', 'numpy', *MORE]; "
     code += "from fastfit.__main__ import main; main()"
     for more, shown in (("[]", True), ("['--no-progress']", False)):

@@ -23,12 +23,12 @@ ROOT = Path(compare.__file__).resolve().parent.parent
 # out as useless, since 0 times a sum may be NaN.
 LOOP_ENDS = """            total += value
             grad_slope -= first * u
-            grad_level -= first
-        return total, grad_slope, grad_level
+            grad_offset -= first
+        return total, grad_slope, grad_offset
 """
 A_TENTH_MORE = """            total += value
             grad_slope -= first * u
-            grad_level -= first
+            grad_offset -= first
         more = more_slope = more_level = 0.0
         for i in range(x.size // 10):
             u = difference(np.float64(x[i]), x_center)
@@ -38,7 +38,7 @@ A_TENTH_MORE = """            total += value
             more += value
             more_slope -= first * u
             more_level -= first
-        return total + 0.0 * more, grad_slope + 0.0 * more_slope, grad_level + 0.0 * more_level
+        return total + 0.0 * more, grad_slope + 0.0 * more_slope, grad_offset + 0.0 * more_level
 """
 
 
@@ -226,7 +226,7 @@ def test_a_loop_that_is_no_longer_vectorised_fails(gate: Tree, repository: Path)
 
 @needs_compiler
 def test_wrong_results_fail(gate: Tree, repository: Path) -> None:
-    old = "        return total, grad_slope, grad_level\n"
+    old = "        return total, grad_slope, grad_offset\n"
     plant(repository, "fastfit/kernels/passes.py", old, old.replace("total,", "1.01 * total,"))
     result = gate(
         "-k", "loop/LossGradient/squared_error", "-k", "loop/ProductSums", "--minutes", "0"
@@ -251,8 +251,8 @@ def test_what_runs_nowhere_says_nothing_of_head(gate: Tree, repository: Path) ->
 @needs_compiler
 def test_what_base_does_not_have_is_new(gate: Tree, repository: Path) -> None:
     """Benchmarks of head that do not run in base: there, base's own are taken."""
-    old = "from fastfit.timing import ratio, times\n"
-    plant(repository, "bench/measure.py", old, old + "from fastfit.timing import another\n")
+    old = "from fastfit.speed.timing import ratio, times\n"
+    plant(repository, "bench/measure.py", old, old + "from fastfit.speed.timing import another\n")
     plant(repository, "fastfit/timing.py", "def repeats_for", "another = 1\n\n\ndef repeats_for")
     plant(
         repository,

@@ -85,7 +85,7 @@ def test_gradient_is_zero_at_the_answer(backend: Any, rng: np.random.Generator) 
     fit = ff.fit_line(x, y, backend=backend)
     exact = oracle.squared_error_sums(x, y, (0.0, 0.0), (fit.slope, fit.intercept))
     assert abs(float(exact.grad_slope)) < 1e-10
-    assert abs(float(exact.grad_level)) < 1e-10
+    assert abs(float(exact.grad_offset)) < 1e-10
 
 
 def test_a_perfect_line_is_found(backend: Any) -> None:

@@ -11,21 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastfit.kernels import parallel, reference
-from fastfit.kernels.passes import (
-    BLOCK,
-    LossGradient,
-    LossGradientCurvature,
-    ResidualSums,
-    center_for,
-)
-from fastfit.kernels.products import (
-    OmittingProductSums,
-    OmittingWeightedProductSums,
-    ProductSums,
-    WeightedProductSums,
-)
-from fastfit.least_squares import Centred
+from fastfit.exact.least_squares import Centred
+from fastfit.kernels import compiled, reference, threads
+from fastfit.kernels.block import BLOCK
+from fastfit.kernels.center import center_for
+from fastfit.kernels.gradient import LossGradient, LossGradientCurvature
+from fastfit.kernels.moments import OmittingProductSums, ProductSums
+from fastfit.kernels.residuals import ResidualSums
 from fastfit.losses import LOSSES, SquaredError
 from tests import oracle
 from tests.conftest import COMPILED, Script, loss_of, needs_compiler
@@ -84,7 +76,7 @@ def test_compiled_equals_reference(
     w = weights_of(n, weights, dtype)
     given = PRECISE_LINE if isinstance(what, ResidualSums) else LINE
     arguments = (what, loss_of(loss), x, y, w, (offset, offset), given)
-    got, expected = parallel.run(*arguments), reference.run(*arguments)
+    got, expected = compiled.run(*arguments), reference.run(*arguments)
     assert type(got) is type(what)
     # Each of n terms of order 1 (up to 100) is rounded a few times: far below 1e-12 of their summed sizes.
     np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-12 * max(n, 1))
@@ -107,41 +99,38 @@ def test_compiled_moments_equal_those_of_the_reference(
 ) -> None:
     x, y = arrays(n, dtype, layout, offset)
     w = weights_of(n, weights, dtype)
-    what = ProductSums() if w is None else WeightedProductSums()
-    arguments = (what, None, x, y, w, (offset, offset), SIZES_OF_BLOCKS[: 2 if w is None else 3])
-    got, expected = parallel.run(*arguments), reference.run(*arguments)
+    arguments = (ProductSums(), None, x, y, w, (offset, offset), SIZES_OF_BLOCKS)
+    got, expected = compiled.run(*arguments), reference.run(*arguments)
     # Means near the offset have an ulp of their low part of 1e-26; products are of order 10.
-    assert_equal_to_20_digits(got.moments, expected.moments, n, 10.0)
+    assert_equal_to_20_digits(got.sums, expected.sums, n, 10.0)
     assert got.negative == 0.0
     if n > 2:
         np.testing.assert_allclose(got.line, expected.line, rtol=1e-13, atol=1e-13)
 
 
-@pytest.mark.parametrize("run", [parallel.run, reference.run], ids=["compiled", "reference"])
+@pytest.mark.parametrize("run", [compiled.run, reference.run], ids=["compiled", "reference"])
 @pytest.mark.parametrize("expected", [0.0, 1e-300, 1e-6, 1.0, 1e6, 1e20, 1e300])
 def test_moments_do_not_depend_on_what_was_expected(run: Any, expected: float) -> None:
     x, y = arrays(2 * BLOCK + 5 if COMPILED else 400, np.float64, "contiguous", 0.0)
     w = weights_of(x.size, "weights")
-    for what, weights, sizes in (
-        (ProductSums(), None, (expected, expected)),
-        (WeightedProductSums(), w, (expected, expected, expected)),
-    ):
-        got = run(what, None, x, y, weights, (0.0, 0.0), sizes).moments
-        best = reference.run(what, None, x, y, weights, (0.0, 0.0), sizes).moments
+    what, sizes = ProductSums(), (expected, expected, expected)
+    for weights in (None, w):
+        got = run(what, None, x, y, weights, (0.0, 0.0), sizes).sums
+        best = reference.run(what, None, x, y, weights, (0.0, 0.0), sizes).sums
         # A grid that is too coarse by a factor f leaves 80 bits less those of f: some 1e-4 at 1e20 times.
         scale = max(1.0, min(expected, 1e20) / 1e6)
         assert_equal_to_20_digits(got, best, x.size, 10.0 * scale)
 
 
-@pytest.mark.parametrize("run", [parallel.run, reference.run], ids=["compiled", "reference"])
+@pytest.mark.parametrize("run", [compiled.run, reference.run], ids=["compiled", "reference"])
 def test_moments_against_exact_arithmetic(run: Any) -> None:
     rng = np.random.default_rng(6)
     x = rng.lognormal(0.0, 3.0, size=600)
     y = rng.normal(size=600)
     w = rng.random(600)
-    for weights, what in ((None, ProductSums()), (w, WeightedProductSums())):
-        sizes = (600 * float(x @ x), 600.0, 600.0)[: 2 if weights is None else 3]
-        got = run(what, None, x, y, weights, (0.0, 0.0), sizes).moments
+    for weights in (None, w):
+        sizes = (600 * float(x @ x), 600.0, 600.0)
+        got = run(ProductSums(), None, x, y, weights, (0.0, 0.0), sizes).sums
         exact = oracle.moments(x, y, weights)
         for name in Centred._fields:
             a, b = getattr(got, name), exact[name]
@@ -150,7 +139,7 @@ def test_moments_against_exact_arithmetic(run: Any) -> None:
 
 
 @pytest.mark.parametrize("n", [5, BLOCK + 1, *([5 * BLOCK + 3] if COMPILED else [])])
-@pytest.mark.parametrize("run", [parallel.run, reference.run], ids=["compiled", "reference"])
+@pytest.mark.parametrize("run", [compiled.run, reference.run], ids=["compiled", "reference"])
 def test_points_with_nan_are_left_out_in_the_same_pass(run: Any, n: int) -> None:
     x, y = arrays(n, np.float64, "contiguous", 0.0)
     w = weights_of(n, "weights")
@@ -158,48 +147,48 @@ def test_points_with_nan_are_left_out_in_the_same_pass(run: Any, n: int) -> None
     for column, where in ((x, 0), (y, n // 2), (w, n - 1), (x, n - 1)):
         column[where] = np.nan
         clean[where] = False
-    got = run(OmittingWeightedProductSums(), None, x, y, w, (0.0, 0.0), SIZES_OF_BLOCKS)
+    got = run(OmittingProductSums(), None, x, y, w, (0.0, 0.0), SIZES_OF_BLOCKS)
     points = x[clean], y[clean], w[clean]
-    best = run(WeightedProductSums(), None, *points, (0.0, 0.0), SIZES_OF_BLOCKS)
-    assert_equal_to_20_digits(got.moments, best.moments, n, 10.0)
+    best = run(ProductSums(), None, *points, (0.0, 0.0), SIZES_OF_BLOCKS)
+    assert_equal_to_20_digits(got.sums, best.sums, n, 10.0)
     assert (got.dropped, best.dropped) == (n - clean.sum(), 0.0)
     w[-1] = 1.0
-    got = run(OmittingProductSums(), None, x, y, None, (0.0, 0.0), SIZES_OF_BLOCKS[:2])
-    best = run(ProductSums(), None, *points[:2], None, (0.0, 0.0), SIZES_OF_BLOCKS[:2])
-    assert_equal_to_20_digits(got.moments, best.moments, n, 10.0)
+    got = run(OmittingProductSums(), None, x, y, None, (0.0, 0.0), SIZES_OF_BLOCKS)
+    best = run(ProductSums(), None, *points[:2], None, (0.0, 0.0), SIZES_OF_BLOCKS)
+    assert_equal_to_20_digits(got.sums, best.sums, n, 10.0)
     assert got.dropped == n - clean.sum()
     y[1] = np.inf
-    found = run(OmittingProductSums(), None, x, y, None, (0.0, 0.0), SIZES_OF_BLOCKS[:2])
-    assert not np.isfinite(found.v_mean + found.moments.yy.high)
+    found = run(OmittingProductSums(), None, x, y, None, (0.0, 0.0), SIZES_OF_BLOCKS)
+    assert not np.isfinite(found.v_mean + found.sums.yy.high)
 
 
 def test_negative_weights_show() -> None:
     x, y = arrays(1000, np.float64, "contiguous", 0.0)
     w = np.ones(1000)
     w[[3, 700]] = (-0.5, -0.25)
-    for run in (parallel.run, reference.run):
-        found = run(WeightedProductSums(), None, x, y, w, (0.0, 0.0), (1e4, 1e4, 1e4))
+    for run in (compiled.run, reference.run):
+        found = run(ProductSums(), None, x, y, w, (0.0, 0.0), (1e4, 1e4, 1e4))
         assert found.negative == -0.75
 
 
-@pytest.mark.parametrize("what", [*LOSS_PASSES, ResidualSums(), WeightedProductSums()], ids=by_name)
-@pytest.mark.parametrize("run", [parallel.run, reference.run], ids=["compiled", "reference"])
+@pytest.mark.parametrize("what", [*LOSS_PASSES, ResidualSums(), ProductSums()], ids=by_name)
+@pytest.mark.parametrize("run", [compiled.run, reference.run], ids=["compiled", "reference"])
 def test_a_weight_of_two_is_the_point_twice(run: Any, what: Any) -> None:
     x, y = arrays(500, np.float64, "contiguous", 0.0)
     w = np.random.default_rng(2).integers(0, 4, size=500)
-    given = {ResidualSums: PRECISE_LINE, WeightedProductSums: SIZES_OF_BLOCKS}.get(type(what), LINE)
+    given = {ResidualSums: PRECISE_LINE, ProductSums: SIZES_OF_BLOCKS}.get(type(what), LINE)
     rest = ((0.25, 0.5), given)
     one = run(what, SquaredError(), x, y, w.astype(float), *rest)
     repeated = np.repeat(x, w), np.repeat(y, w)
-    if isinstance(what, WeightedProductSums):
-        other = run(ProductSums(), None, *repeated, None, rest[0], given[:2])
-        assert_equal_to_20_digits(one.moments, other.moments, 500, 10.0)
+    if isinstance(what, ProductSums):
+        other = run(ProductSums(), None, *repeated, None, rest[0], given)
+        assert_equal_to_20_digits(one.sums, other.sums, 500, 10.0)
         return
     other = run(what, SquaredError(), *repeated, None, *rest)
     np.testing.assert_allclose(one, other, rtol=1e-12)
 
 
-@pytest.mark.parametrize("run", [parallel.run, reference.run], ids=["compiled", "reference"])
+@pytest.mark.parametrize("run", [compiled.run, reference.run], ids=["compiled", "reference"])
 def test_residuals_of_a_line_that_all_but_meets_the_points(run: Any) -> None:
     """Residuals of 1e-16 of numbers that themselves are rounded to 1e-16."""
     x = np.linspace(1.0, 2.0, 300)
@@ -220,10 +209,10 @@ def test_types_of_x_and_y_may_differ(mixed: tuple[Any, Any]) -> None:
     x, y = arrays(1000, np.float64, "contiguous", 0.0)
     x, y = x.astype(mixed[0]), y[::-1].astype(mixed[1])[::-1]
     arguments = (LossGradient(), SquaredError(), x, y, None, (0.0, 0.0), LINE)
-    np.testing.assert_allclose(parallel.run(*arguments), reference.run(*arguments), rtol=1e-12)
+    np.testing.assert_allclose(compiled.run(*arguments), reference.run(*arguments), rtol=1e-12)
 
 
-@pytest.mark.parametrize("kernels", [parallel, reference], ids=["compiled", "reference"])
+@pytest.mark.parametrize("kernels", [compiled, reference], ids=["compiled", "reference"])
 @pytest.mark.parametrize(
     ("mean", "spread", "center"),
     [
@@ -259,7 +248,7 @@ def test_shifts_by_the_center_are_exact(mean: float, spread: float, off: float) 
     assert Fraction(value) - Fraction(float(center)) == Fraction(float(value - center))
 
 
-@pytest.mark.parametrize("run", [parallel.run, reference.run], ids=["compiled", "reference"])
+@pytest.mark.parametrize("run", [compiled.run, reference.run], ids=["compiled", "reference"])
 @pytest.mark.parametrize("offset", [0.0, 1e10, 1.7e18])
 def test_sums_against_exact_arithmetic(run: Any, offset: float) -> None:
     rng = np.random.default_rng(5)
@@ -275,7 +264,7 @@ def test_sums_against_exact_arithmetic(run: Any, offset: float) -> None:
         assert error <= abs(getattr(sizes, name)) * Fraction(1e-14), name
 
 
-@pytest.mark.parametrize("run", [parallel.run, reference.run], ids=["compiled", "reference"])
+@pytest.mark.parametrize("run", [compiled.run, reference.run], ids=["compiled", "reference"])
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("weights", [None, "weights"])
 def test_derivatives_are_those_of_the_loss(run: Any, loss: str, weights: str | None) -> None:
@@ -296,10 +285,10 @@ def test_derivatives_are_those_of_the_loss(run: Any, loss: str, weights: str | N
     down, up = sums(slope, level - step), sums(slope, level + step)
     numerical = {
         "grad_slope": right.loss - left.loss,
-        "grad_level": up.loss - down.loss,
+        "grad_offset": up.loss - down.loss,
         "slope_slope": right.grad_slope - left.grad_slope,
-        "slope_level": up.grad_slope - down.grad_slope,
-        "level_level": up.grad_level - down.grad_level,
+        "slope_offset": up.grad_slope - down.grad_slope,
+        "offset_offset": up.grad_offset - down.grad_offset,
     }
     for name, change in numerical.items():
         # Central differences are exact for a parabola, up to the rounding of the loss over the step. The fourth
@@ -311,7 +300,7 @@ def test_derivatives_are_those_of_the_loss(run: Any, loss: str, weights: str | N
 def test_both_passes_have_the_same_loss_and_gradient(loss: str) -> None:
     x, y = arrays(BLOCK + 7, np.float64, "contiguous", 3.0)
     rest = (loss_of(loss), x, y, None, (3.0, 3.0), LINE)
-    short, long = parallel.run(LossGradient(), *rest), parallel.run(LossGradientCurvature(), *rest)
+    short, long = compiled.run(LossGradient(), *rest), compiled.run(LossGradientCurvature(), *rest)
     np.testing.assert_allclose(
         short, long[:3], rtol=1e-13
     )  # the same sums, unrolled in another way
@@ -319,7 +308,7 @@ def test_both_passes_have_the_same_loss_and_gradient(loss: str) -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("where", [0, BLOCK // 2, BLOCK, 4 * BLOCK + 16])
-@pytest.mark.parametrize("run", [parallel.run, reference.run], ids=["compiled", "reference"])
+@pytest.mark.parametrize("run", [compiled.run, reference.run], ids=["compiled", "reference"])
 def test_nan_and_infinity_show_in_every_pass(run: Any, where: int, bad: float) -> None:
     clean_x, clean_y = arrays(4 * BLOCK + 17, np.float64, "contiguous", 0.0)
     for name in ("x", "y"):
@@ -329,13 +318,11 @@ def test_nan_and_infinity_show_in_every_pass(run: Any, where: int, bad: float) -
             given = PRECISE_LINE if isinstance(what, ResidualSums) else LINE
             got = run(what, SquaredError(), x, y, None, (0.0, 0.0), given)
             assert not np.isfinite(sum(got)), (by_name(what), name)
-        for products, w in ((ProductSums(), None), (WeightedProductSums(), np.ones(x.size))):
-            found = run(
-                products, None, x, y, w, (0.0, 0.0), SIZES_OF_BLOCKS[: 2 if w is None else 3]
-            )
-            m = found.moments
+        for w in (None, np.ones(x.size)):
+            found = run(ProductSums(), None, x, y, w, (0.0, 0.0), SIZES_OF_BLOCKS)
+            m = found.sums
             shows = found.u_mean + m.xx.high if name == "x" else found.v_mean + m.yy.high
-            assert not np.isfinite(shows), (by_name(products), name)
+            assert not np.isfinite(shows), (w is None, name)
 
 
 @needs_compiler
@@ -343,31 +330,33 @@ def test_nan_and_infinity_show_in_every_pass(run: Any, where: int, bad: float) -
 @given(n=st.integers(1, 40 * BLOCK), n_threads=st.integers(1, 2))
 def test_threads_do_not_change_a_bit(n: int, n_threads: int) -> None:
     x, y = arrays(n, np.float64, "contiguous", 1.0)
-    for what, given_ in ((LossGradientCurvature(), LINE), (ProductSums(), SIZES_OF_BLOCKS[:2])):
+    for what, given_ in ((LossGradientCurvature(), LINE), (ProductSums(), SIZES_OF_BLOCKS)):
         arguments = (what, SquaredError(), x, y, None, (1.0, 1.0), given_)
-        one = parallel.run(*arguments, n_threads=n_threads)
-        assert repr(one) == repr(parallel.run(*arguments))  # NaN, of one point, included
+        one = compiled.run(*arguments, n_threads=n_threads)
+        assert repr(one) == repr(compiled.run(*arguments))  # NaN, of one point, included
 
 
 def test_block_sums_are_added_up_with_compensation() -> None:
     rows = np.array([[1e16, 1.0], [1.0, 1e16], [1.0, 1.0], [-1e16, -1e16]])
-    total, lost = parallel._add_up(rows)
+    total, lost = compiled._add_up(rows)
     np.testing.assert_array_equal(total + lost, [2.0, 2.0])
 
 
 @needs_compiler
 def test_number_of_threads_is_limited_for_a_while() -> None:
     before = numba.get_num_threads()
-    with parallel._at_most(1):
+    with threads._at_most(1):
         assert numba.get_num_threads() == 1
     assert numba.get_num_threads() == before
 
 
 BITS = """
 import numba, numpy as np
-from fastfit.kernels import parallel
-from fastfit.kernels.passes import *
-from fastfit.kernels.products import *
+from fastfit.exact.least_squares import Centred
+from fastfit.kernels import compiled
+from fastfit.kernels.gradient import LossGradient, LossGradientCurvature
+from fastfit.kernels.moments import ProductSums
+from fastfit.kernels.residuals import ResidualSums
 from fastfit.losses import LOSSES
 from tests.conftest import loss_of
 rng = np.random.default_rng(1)
@@ -391,15 +380,15 @@ for n in (8191, 8192, 8193, 32768, 32769, 300_000, 1_000_003):
                 (LossGradientCurvature(), loss_of(loss), x, y, weights, (1e5, 1e5), line)
                 for loss in LOSSES
             ]
-        runs.append((ProductSums(), None, x, y, None, (1e5, 1e5), sizes[:2]))
-        runs.append((WeightedProductSums(), None, x, y, weights, (1e5, 1e5), sizes))
+        runs.append((ProductSums(), None, x, y, None, (1e5, 1e5), sizes))
+        runs.append((ProductSums(), None, x, y, weights, (1e5, 1e5), sizes))
         runs.append((ResidualSums(), None, x, y, None, (1e5, 1e5), (1.5, 1e-17, 2.0, 1e-17)))
         for arguments in runs:
-            results = {parallel.run(*arguments, n_threads) for n_threads in (1, 2, 3, 8)}
+            results = {compiled.run(*arguments, n_threads) for n_threads in (1, 2, 3, 8)}
             assert len(results) == 1, (n, x.dtype, x.strides, arguments[:2], results)
         for w in (None, weights):
             given = (*line, 0.5, 0.75)
-            found = [parallel.gather(x, y, w, (1e5, 1e5), given, 5000, k) for k in (1, 2, 3, 8)]
+            found = [compiled.gather(x, y, w, (1e5, 1e5), given, 5000, k) for k in (1, 2, 3, 8)]
             assert len({repr([np.asarray(part).tobytes() for part in one]) for one in found}) == 1
 print(numba.threading_layer(), numba.config.NUMBA_NUM_THREADS)
 """

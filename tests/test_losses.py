@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 import fastfit as ff
-from fastfit.elementary import log_of_one_plus
 from fastfit.losses import LOSSES, MAD_TO_STD, RobustLoss
+from fastfit.vector_math import log_of_one_plus
 from tests.conftest import loss_of
 
 ROBUST: dict[str, Any] = {

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastfit.kernels import parallel, reference
-from fastfit.kernels.passes import BLOCK, Gathered
+from fastfit.kernels import compiled, reference
+from fastfit.kernels.block import BLOCK
+from fastfit.kernels.median import ResidualWindow
 from fastfit.points import arrays
 from fastfit.points.arrays import ArrayPoints
 from fastfit.points.median import weighted_median
@@ -107,7 +108,7 @@ def test_weights_that_are_all_the_same_change_nothing(n: int, weight: float) -> 
     assert weighted.median_absolute_residual(*LINE) == plain.median_absolute_residual(*LINE)
 
 
-@pytest.mark.parametrize("gather", [parallel.gather, reference.gather], ids=["compiled", "numpy"])
+@pytest.mark.parametrize("gather", [compiled.gather, reference.gather], ids=["compiled", "numpy"])
 @pytest.mark.parametrize("n", [0, 1, BLOCK, BLOCK + 1, *([70 * BLOCK + 3] if COMPILED else [])])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("weighted", [False, True])
@@ -141,14 +142,14 @@ def test_sums_that_are_rounded_end_the_search(weight: float, error: float) -> No
     values = np.repeat([1.0, 2.0], 500)
     seen: list[tuple[float, float]] = []
 
-    def gather(low: float, high: float) -> Gathered:
+    def gather(low: float, high: float) -> ResidualWindow:
         assert len(seen) < 100
         seen.append((low, high))
         inside = (low <= values) & (values <= high)
         weights = np.full(np.count_nonzero(inside), weight)
         below = weight * (1.0 + error) * np.count_nonzero(values < low)
         up_to = weight * (1.0 + error) * np.count_nonzero(values <= high)
-        return Gathered(below, up_to, values[inside], weights, True)
+        return ResidualWindow(below, up_to, values[inside], weights, True)
 
     for near in (None, (1.4, 1.6), (0.5, 1.5), (1.5, 2.5)):
         seen.clear()

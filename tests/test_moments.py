@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import fastfit as ff
 from fastfit import Moments
-from fastfit.double_double import (
+from fastfit.exact.double_double import (
     DoubleDouble,
     add,
     divide,
@@ -212,7 +212,7 @@ def test_moments_are_points_for_squared_error() -> None:
     exact = oracle.squared_error_sums(u, v, (0.0, 0.0), (slope, level))
     got = moments.evaluate(SquaredError(), slope, level, curvature=True)
     assert got.curvature is not None
-    flat = [got.loss, got.grad_slope, got.grad_level, *got.curvature]
+    flat = [got.loss, got.grad_slope, got.grad_offset, *got.curvature]
     expected = [float(total / x.size) for total in exact]
     # u has mean 0 but for the rounding of its points to floats.
     assert flat == pytest.approx(expected, rel=1e-13, abs=1e-12)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastfit.coordinates import Axes, Symmetric
+from fastfit.exact.coordinates import Axes, Symmetric
 from fastfit.losses import SquaredError
 from fastfit.points import arrays
 from fastfit.points.arrays import ArrayPoints
@@ -58,7 +58,7 @@ def test_evaluation_is_the_mean(backend: str, rng: np.random.Generator) -> None:
     got = points.evaluate(SquaredError(), 0.5, 0.25, curvature=True)
     exact = oracle.squared_error_sums(x, y, center, (0.5, 0.25))
     assert got.curvature is not None
-    flat = [got.loss, got.grad_slope, got.grad_level, *got.curvature]
+    flat = [got.loss, got.grad_slope, got.grad_offset, *got.curvature]
     assert flat == pytest.approx([float(total / 1000) for total in exact], rel=1e-12)
     assert points.evaluate(SquaredError(), 0.5, 0.25).curvature is None
 
@@ -117,7 +117,7 @@ def test_derivatives_on_axes_are_those_of_the_loss_on_axes() -> None:
         return axes.loss_from_frame(points.evaluate(SquaredError(), *axes.line_to_frame(p, q)).loss)
 
     here = points.evaluate(SquaredError(), *axes.line_to_frame(0.5, 0.75), curvature=True)
-    along, across = axes.gradient_from_frame(here.grad_slope, here.grad_level)
+    along, across = axes.gradient_from_frame(here.grad_slope, here.grad_offset)
     assert along == pytest.approx((loss(0.5 + step, 0.75) - loss(0.5 - step, 0.75)) / (2 * step))
     assert across == pytest.approx((loss(0.5, 0.75 + step) - loss(0.5, 0.75 - step)) / (2 * step))
     assert here.curvature is not None
@@ -126,14 +126,14 @@ def test_derivatives_on_axes_are_those_of_the_loss_on_axes() -> None:
     steep = (loss(0.5 + step, 0.75) - 2 * middle + loss(0.5 - step, 0.75)) / step**2
     assert curvature.slope_slope == pytest.approx(steep, rel=1e-6)
     level = (loss(0.5, 0.75 + step) - 2 * middle + loss(0.5, 0.75 - step)) / step**2
-    assert curvature.level_level == pytest.approx(level, rel=1e-6)
+    assert curvature.offset_offset == pytest.approx(level, rel=1e-6)
     cross = (
         loss(0.5 + step, 0.75 + step)
         - loss(0.5 + step, 0.75 - step)
         - loss(0.5 - step, 0.75 + step)
         + loss(0.5 - step, 0.75 - step)
     ) / (4 * step**2)
-    assert curvature.slope_level == pytest.approx(cross, rel=1e-6)
+    assert curvature.slope_offset == pytest.approx(cross, rel=1e-6)
 
 
 def test_largest_eigenvalue() -> None:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from fastfit.points.base import Reading
-from fastfit.points.files import FilePoints, scan
-from fastfit.points.readers import BATCH, MISSING, FileError, Retyped, open_table
-from fastfit.points.streams import StreamedPoints
+from fastfit.points.files.readers import BATCH, MISSING, FileError, Retyped, open_table
+from fastfit.points.files.scan import FilePoints, scan
+from fastfit.points.files.streams import StreamedPoints
 from tests.conftest import DATA
 
 pl = pytest.importorskip("polars")
@@ -238,7 +238,7 @@ NAMES = ["t.parquet", "t.csv", "t.csv.gz", "t.arrow", "t.feather", "t.npy"]
 def test_batches_are_alike_and_can_be_read_from_a_row_on(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fastfit.points.readers.BATCH", 256)
+    monkeypatch.setattr("fastfit.points.files.readers.BATCH", 256)
     table = open_table(str(write(tmp_path / name)))
     names = ("1", "0") if name == "t.npy" else ("y", "x")
     found = list(table.batches(names))
@@ -255,7 +255,7 @@ def test_batches_are_alike_and_can_be_read_from_a_row_on(
 def test_npy_of_either_order_in_batches(
     tmp_path: Path, order: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fastfit.points.readers.BATCH", 7)
+    monkeypatch.setattr("fastfit.points.files.readers.BATCH", 7)
     table = np.asarray(np.arange(60.0).reshape(20, 3), order=order)
     np.save(tmp_path / "t.npy", table)
     x, y = read_columns(tmp_path / "t.npy", "2", "0")
@@ -266,7 +266,7 @@ def test_npy_of_either_order_in_batches(
 def test_wide_npy_is_read_in_parts_and_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fastfit.points.readers._READ", 5000)
+    monkeypatch.setattr("fastfit.points.files.readers._READ", 5000)
     table = np.arange(64_000.0).reshape(1000, 64)
     np.save(tmp_path / "wide.npy", table)
     (columns,) = batches_of(scan(tmp_path / "wide.npy", "3", "40"))

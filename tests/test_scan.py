@@ -15,12 +15,12 @@ import pytest
 
 import fastfit as ff
 from fastfit.losses import LOSSES
-from fastfit.points import streams
 from fastfit.points.base import Reading
-from fastfit.points.files import FilePoints
-from fastfit.points.readers import FileError, Table
-from fastfit.points.streams import ReadSoFar, StreamedPoints
-from fastfit.progress import Display
+from fastfit.points.files import streams
+from fastfit.points.files.progress import Display
+from fastfit.points.files.readers import FileError, Table
+from fastfit.points.files.scan import FilePoints
+from fastfit.points.files.streams import ReadSoFar, StreamedPoints
 from tests.conftest import COMPILED, DATA, Script, loss_of, needs_compiler
 
 pl = pytest.importorskip("polars")
@@ -54,7 +54,7 @@ def path(table: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep no points in memory, and make batches small."""
     monkeypatch.setattr(streams, "KEPT", 0)
-    monkeypatch.setattr("fastfit.points.readers.BATCH", BATCH)
+    monkeypatch.setattr("fastfit.points.files.readers.BATCH", BATCH)
 
 
 def close(fit: ff.LineFit, expected: ff.LineFit, rel: float) -> None:

@@ -14,7 +14,7 @@ PREPARE = """
 import os, sys, threading
 import numba, numpy as np
 import fastfit as ff
-from fastfit.kernels import parallel
+from fastfit.kernels import compiled
 rng = np.random.default_rng(0)
 x = rng.normal(size=400_000)
 y = 3 * x + rng.normal(size=x.size)
@@ -124,7 +124,7 @@ def test_fork_while_another_thread_compiles(tmp_path: Path, delay: float) -> Non
 import os, signal, threading, time
 import numpy as np
 import fastfit as ff
-from fastfit.kernels import parallel
+from fastfit.kernels import compiled
 x = np.arange(1000.0)
 thread = threading.Thread(target=ff.fit_line, args=(x, 2 * x + 1))
 thread.start()

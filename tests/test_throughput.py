@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 import fastfit
-from fastfit import throughput, timing
-from fastfit.kernels import parallel
-from fastfit.kernels.passes import BLOCK
-from fastfit.kernels.read import bare_read
+from fastfit.kernels import compiled
+from fastfit.kernels.bare_read import bare_read
+from fastfit.kernels.block import BLOCK
 from fastfit.losses import LOSSES, RobustLoss
-from fastfit.machine import machine
 from fastfit.plotting import draw_throughput
-from fastfit.throughput import Report, Throughput
+from fastfit.speed import throughput, timing
+from fastfit.speed.machine import machine
+from fastfit.speed.throughput import Report, Throughput
 from tests.conftest import needs_compiler
 
 
@@ -73,7 +73,7 @@ def test_machine_says_what_a_report_needs() -> None:
     found = machine()
     assert {"fastfit", "numba", "numpy", "llvmlite", "python", "platform"} <= set(found)
     assert found["fastfit"] == fastfit.__version__
-    assert found["threads"] == parallel.description()["threads"] >= 1
+    assert found["threads"] == compiled.description()["threads"] >= 1
     assert found["processors"] >= 1
     assert found["processor_type"]
     sizes = list(found["caches"].values())

@@ -15,14 +15,11 @@ import numba
 import numpy as np
 import pytest
 
-from fastfit.kernels import flags, passes, read
-from fastfit.kernels.passes import LossGradient, LossGradientCurvature, ResidualSums
-from fastfit.kernels.products import (
-    OmittingProductSums,
-    OmittingWeightedProductSums,
-    ProductSums,
-    WeightedProductSums,
-)
+from fastfit.kernels import bare_read, flags, median
+from fastfit.kernels.block import block_sums
+from fastfit.kernels.gradient import LossGradient, LossGradientCurvature
+from fastfit.kernels.moments import OmittingProductSums, ProductSums
+from fastfit.kernels.residuals import ResidualSums
 from fastfit.losses import LOSSES
 from tests.conftest import loss_of, needs_compiler
 
@@ -120,11 +117,11 @@ def body(latch: str, start: str, follow: dict[str, list[str]]) -> set[str]:
 
 
 def one_block(what: Any, loss: Any, x: Any, y: Any, w: Any, center: Any, given: Any) -> Any:
-    return passes.block_sums(what, loss, x, y, w, center, given)
+    return block_sums(what, loss, x, y, w, center, given)
 
 
 def marks(x: Any, y: Any, w: Any, center: Any, given: Any, found: Any) -> Any:
-    return passes.mark(x, y, w, center, given, found)
+    return median.mark(x, y, w, center, given, found)
 
 
 def compiled(function: Any, options: dict[str, Any], *arguments: Any) -> str:
@@ -148,7 +145,7 @@ def assert_vectors(code: str, what: str) -> None:
         scalar.append("none of them has a vector in it")
     assert not scalar, (
         f"{what}: not vectorised: {'; '.join(scalar)}. Look at what changed in its formula in losses.py, in its loop "
-        "in passes.py or products.py, and in flags.py. LLVM says what it minds with llvmlite.binding.set_option('', "
+        "in kernels/, and in flags.py. LLVM says what it minds with llvmlite.binding.set_option('', "
         "'--pass-remarks-analysis=loop-vectorize') before the loop is compiled."
     )
 
@@ -165,9 +162,9 @@ KINDS = [
         for what, weighted in (
             (ResidualSums(), False),
             (ProductSums(), False),
-            (WeightedProductSums(), True),
+            (ProductSums(), True),
             (OmittingProductSums(), False),
-            (OmittingWeightedProductSums(), True),
+            (OmittingProductSums(), True),
         )
     ),
     (LossGradient(), "squared_error", np.float32, False),
@@ -185,8 +182,7 @@ def test_fused_loops_are_vectorised(
 ) -> None:
     x = column(dtype)
     w = column() if weighted else None
-    given = {ResidualSums: (*LINE, *LINE), ProductSums: SIZES[:2], OmittingProductSums: SIZES[:2]}
-    given |= {WeightedProductSums: SIZES, OmittingWeightedProductSums: SIZES}
+    given = {ResidualSums: (*LINE, *LINE), ProductSums: SIZES, OmittingProductSums: SIZES}
     arguments = (
         what,
         loss_of(loss) if loss else None,
@@ -209,7 +205,7 @@ def test_the_loop_that_looks_for_the_median_is_vectorised(weighted: bool) -> Non
 
 def test_the_bare_read_is_vectorised() -> None:
     x = column()
-    assert_vectors(compiled(read.read_block.py_func, flags.BLOCK_SUMS, x, x), "read_block")
+    assert_vectors(compiled(bare_read.read_block.py_func, flags.BLOCK_SUMS, x, x), "read_block")
 
 
 def no_order(x: Any) -> Any:

@@ -1,5 +1,6 @@
 """How one pass over a block of points is computed.
 
-``passes`` states what is summed, in plain Python; ``reference`` runs it on NumPy and ``parallel`` compiles
-it with Numba. The two have one entry, ``run``, with the same arguments and results.
+``gradient`` has the fused loop; ``moments``, ``residuals`` and ``median`` the others, all in plain Python. ``compiled``
+runs them with Numba, ``reference`` computes the same sums with NumPy: both have the functions ``run``, ``gather`` and
+``glance``, with the same arguments and results.
 """

@@ -1,20 +1,27 @@
-"""Compiled code on disk, trusted only where it can be proved to be what was asked for.
+"""Compiled code on disk, read only where it can be proved to be what was asked for.
 
 Numba's own cache keeps one index for all signatures of a function, written without a lock, stamped with the
 function's own source file alone, and an unreadable file is an exception in the caller. Here every compiled
-signature has one file, named after a hash of all it depends on (the code as it was loaded, not the files it came
-from); the file repeats that description, and a digest of its bytes. A stale file is never looked up; a truncated,
-swapped or damaged one is compiled anew; processes that race write the same code to the same name, each by an
-atomic rename; and where nothing can be written, nothing is.
+signature has one file. Its name is a hash of all that the code depends on: the sources and options of every function
+it may contain (as they were loaded, not as their files are now), versions, processor and compiler settings. The file
+repeats that description, and a digest of its bytes. So stale code is never looked up; a truncated, swapped or damaged
+file is compiled anew; processes that race write the same code to the same name, each by an atomic rename.
+
+Files are unpickled, which runs code. So on POSIX they are read only if they and their folder belong to the user or to
+root, and nobody else can write them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
+import os
 import pickle
+import stat
 import sys
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
@@ -22,20 +29,16 @@ from typing import Any
 import llvmlite
 import numba
 from numba import types
-from numba.core.caching import _Cache
-from numba.core.compiler import CompileResult
-from numba.core.runtime import rtsys
-from numba.core.serialize import dumps
-from numba.misc.appdirs import AppDirs
 
-from fastfit import double_double, elementary, least_squares, losses
-from fastfit.kernels import flags, passes, products
+from fastfit import losses
+from fastfit._version import __version__
+from fastfit.kernels import flags
 
 _PACKAGE = Path(__file__).parent.parent
 _DIGEST_SIZE = hashlib.sha256().digest_size
+_VERSIONS = (__version__, numba.__version__, llvmlite.__version__, sys.version)
 
-
-# Compiler settings of Numba's that change machine code and are not part of its own description of the target.
+# Compiler settings of Numba that change machine code and are not part of its own description of the target.
 _SETTINGS = (
     "OPT",
     "LOOP_VECTORIZE",
@@ -46,17 +49,26 @@ _SETTINGS = (
 )
 
 
-def _stamp(function: Any) -> str:
-    """Return a digest of all that goes into a kernel, as it was loaded: files may have changed since."""
-    digest = hashlib.sha256()
-    modules = (losses, elementary, double_double, least_squares, passes, products, flags)
-    for namespace in (*map(vars, modules), function.__globals__):
-        for name, value in sorted(namespace.items()):
-            # Registries, here and in the module of the function, are no part of compiled code.
-            registry = isinstance(value, dict) and namespace is not vars(flags)
-            if not (name.startswith("__") or registry):
-                digest.update(f"{name} {_content(value)}\n".encode())
-    return digest.hexdigest()
+@functools.cache
+def _stamp() -> str:
+    """Return a digest of versions and of all that kernels are made from, as it was loaded: files may have changed."""
+    digest = hashlib.sha256(repr(_VERSIONS).encode())
+    for function, options in flags.MARKED:
+        name = f"{function.__module__}.{function.__qualname__}"
+        digest.update(f"{name} {_content(function)} {_content(options)}".encode())
+    modules = {function.__module__ for function, _ in flags.MARKED} | {losses.__name__}
+    for name in sorted(modules):
+        digest.update(f"{name} {_globals(name)}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _globals(module: str) -> list[str]:
+    """Return what the globals of a module contribute to compiled code; registries contribute nothing."""
+    return [
+        f"{name} {_content(value)}"
+        for name, value in sorted(vars(sys.modules[module]).items())
+        if not (name.startswith("__") or isinstance(value, (dict, list)))
+    ]
 
 
 def _content(value: Any) -> str:
@@ -79,107 +91,162 @@ def _content(value: Any) -> str:
 
 
 def _folders() -> list[Path]:
-    """Return the folders that may hold compiled code, the preferred first."""
+    """Return the folders that may hold the compiled code of this installation, the preferred first."""
+    installation = hashlib.sha256(repr((str(_PACKAGE), sys.prefix)).encode()).hexdigest()[:12]
     if numba.config.CACHE_DIR:
-        return [Path(numba.config.CACHE_DIR) / "fastfit"]
-    user_wide = AppDirs(appname="fastfit", appauthor=False).user_cache_dir
-    return [_PACKAGE / "kernels" / "__pycache__", Path(user_wide)]
+        return [Path(numba.config.CACHE_DIR) / f"fastfit-{installation}"]
+    folders = [_PACKAGE / "kernels" / "__pycache__"]
+    with contextlib.suppress(ImportError):
+        from numba.misc.appdirs import AppDirs
+
+        folders.append(Path(AppDirs(appname="fastfit", appauthor=False).user_cache_dir))
+    return [folder / f"fastfit-{installation}" for folder in folders]
 
 
-def _is_ours(numba_type: Any) -> bool:
-    """Whether the source stamp covers the formula that an argument type carries."""
+def _is_known(numba_type: Any) -> bool:
+    """Whether the digest of sources covers the formula that an argument type carries."""
     if isinstance(numba_type, types.BaseNamedTuple):
-        return str(numba_type.instance_class.__module__).startswith("fastfit.")
+        cls = numba_type.instance_class
+        module = sys.modules.get(cls.__module__)
+        # By identity: a class of the caller may bear the name of one of fastfit.
+        return cls.__module__.startswith("fastfit.") and vars(module).get(cls.__name__) is cls
     return True
 
 
-# Before it looks up compiled code, Numba loads all it can compile: 0.4 s, half of it to import SciPy where that is
-# installed. Machine code needs no more than the runtime library. That is known of these versions, by test.
-_NEED_RUNTIME_ONLY = {(0, 68)}
+def _is_trusted(seen: os.stat_result) -> bool:
+    """Whether a file or folder belongs to the user or to root, and nobody else can write it."""
+    if os.name != "posix":
+        return True
+    return seen.st_uid in (os.geteuid(), 0) and not seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
-def _prepare(target_context: Any) -> None:
-    """Make the symbols known that compiled code refers to."""
-    if numba.version_info.short in _NEED_RUNTIME_ONLY:
-        rtsys.initialize(target_context)
-    else:
-        target_context.refresh()
-
-
-class DiskCache(_Cache):  # type: ignore[misc]  # Numba is untyped
-    """The cache of one compiled function; takes the place of the one Numba would attach to it."""
-
-    def __init__(self, function: Any) -> None:
-        self._function = function
-        self._name = function.__name__.strip("_")
-
-    @property
-    def cache_path(self) -> str:
-        """The preferred folder."""
-        return str(_folders()[0])
-
-    def enable(self) -> None:
-        """Do nothing: the cache is always on."""
-
-    def disable(self) -> None:
-        """Do nothing: the cache is always on."""
-
-    def flush(self) -> None:
-        """Do nothing: a file that is out of date is never looked up."""
-
-    def _key(self, signature: Any, codegen: Any) -> str:
-        return repr(
-            (
-                self._name,
-                str(signature),
-                _stamp(self._function),
-                [getattr(numba.config, name, None) for name in _SETTINGS],
-                codegen.magic_tuple(),
-                numba.__version__,
-                llvmlite.__version__,
-                sys.version,
-                sys.abiflags if hasattr(sys, "abiflags") else "",
-            )
-        )
-
-    def _file_name(self, key: str) -> str:
-        return f"{self._name}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.nbc"
-
-    def load_overload(self, signature: Any, target_context: Any) -> Any:
-        """Return the compiled code for a signature, or None if there is none to be trusted."""
-        _prepare(target_context)
-        key = self._key(signature, target_context.codegen())
-        for folder in _folders():
-            # Whatever is wrong with a file, the answer is the same: compile.
-            with contextlib.suppress(Exception):
-                content = (folder / self._file_name(key)).read_bytes()
-                digest, payload = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
-                if hashlib.sha256(payload).digest() != digest:
-                    continue
-                stored_key, reduced = pickle.loads(payload)
-                if stored_key == key:
-                    return CompileResult._rebuild(target_context, *reduced)
-        return None
-
-    def save_overload(self, signature: Any, compiled: Any) -> None:
-        """Keep compiled code in the first folder that takes it."""
-        if compiled.library.has_dynamic_globals or not all(map(_is_ours, compiled.signature.args)):
-            return
-        with contextlib.suppress(Exception):  # a cache that can't be written costs time, no more
-            key = self._key(signature, compiled.codegen)
-            payload = dumps((key, compiled._reduce()))
-            content = hashlib.sha256(payload).digest() + payload
-            for folder in _folders():
-                with contextlib.suppress(OSError):
-                    _write_atomically(folder / self._file_name(key), content)
-                    return
+def _read(path: Path) -> bytes:
+    """Return the bytes of a file that can be trusted, else raise OSError."""
+    with open(path, "rb") as file:
+        if not (_is_trusted(os.stat(path.parent)) and _is_trusted(os.fstat(file.fileno()))):
+            raise PermissionError(f"{path} can be written by other users")
+        return file.read()
 
 
 def _write_atomically(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    if not _is_trusted(os.stat(path.parent)):
+        path.parent.chmod(
+            0o755
+        )  # as a permissive umask has made it; an error if it belongs to somebody else
     temporary = path.with_suffix(f".{uuid.uuid4().hex}")
     try:
         temporary.write_bytes(content)
+        temporary.chmod(0o644)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the files that other versions of the code have left in the folder of this installation."""
+    for path in folder.glob("*.nbc"):
+        if not path.name.startswith(f"{_stamp()}-"):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _disk_cache() -> Any:
+    """Return the cache, None where this version of Numba has other private parts than it is made of."""
+    try:
+        from numba.core.caching import _Cache
+        from numba.core.compiler import CompileResult
+        from numba.core.runtime import rtsys
+        from numba.core.serialize import dumps
+
+        rebuild = CompileResult._rebuild
+        CompileResult._reduce  # noqa: B018  # used by save_overload
+    except (ImportError, AttributeError):
+        return None
+
+    # Before it looks up compiled code, Numba loads all it can compile: 0.4 s, half of it to import SciPy where that
+    # is installed. Machine code needs no more than the runtime library. That is known of these versions, by test.
+    needs_runtime_only = numba.version_info.short in {(0, 68)}
+
+    class DiskCache(_Cache):  # type: ignore[misc]  # Numba is untyped
+        """The cache of one compiled function; takes the place of the one Numba would attach to it."""
+
+        def __init__(
+            self,
+            function: Callable[..., Any],
+            options: dict[str, Any],
+        ) -> None:
+            self._function, self._options = function, options
+            self._name = function.__name__.strip("_")
+
+        @property
+        def cache_path(self) -> str:
+            """The preferred folder."""
+            return str(_folders()[0])
+
+        def enable(self) -> None:
+            """Do nothing: the cache is always on."""
+
+        def disable(self) -> None:
+            """Do nothing: the cache is always on."""
+
+        def flush(self) -> None:
+            """Do nothing: a file that is out of date is never looked up."""
+
+        def _key(self, signature: Any, codegen: Any) -> tuple[str, str]:
+            """Return the name of the file for a signature, and all that it stands for."""
+            key = repr(
+                (
+                    *(_stamp(), self._name, str(signature), _content(self._options)),
+                    _globals(self._function.__module__),
+                    [getattr(numba.config, name, None) for name in _SETTINGS],
+                    codegen.magic_tuple(),
+                )
+            )
+            digest = hashlib.sha256(key.encode()).hexdigest()[:32]
+            return f"{_stamp()}-{self._name}-{digest}.nbc", key
+
+        def load_overload(self, signature: Any, target_context: Any) -> Any:
+            """Return the compiled code for a signature, or None if there is none to be trusted."""
+            if needs_runtime_only:
+                rtsys.initialize(target_context)
+            else:
+                target_context.refresh()
+            if not all(map(_is_known, signature.args if hasattr(signature, "args") else signature)):
+                return None
+            # Whatever is wrong with a file, the answer is the same: compile.
+            with contextlib.suppress(Exception):
+                name, key = self._key(signature, target_context.codegen())
+                for folder in _folders():
+                    with contextlib.suppress(OSError):
+                        content = _read(folder / name)
+                        digest, payload = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
+                        if hashlib.sha256(payload).digest() != digest:
+                            continue
+                        stored_key, reduced = pickle.loads(payload)
+                        if stored_key == key:
+                            return rebuild(target_context, *reduced)
+            return None
+
+        def save_overload(self, signature: Any, compiled: Any) -> None:
+            """Keep compiled code in the first folder that takes it."""
+            if compiled.library.has_dynamic_globals:
+                return
+            if not all(map(_is_known, compiled.signature.args)):
+                return
+            with contextlib.suppress(
+                Exception
+            ):  # a cache that can't be written costs time, no more
+                name, key = self._key(signature, compiled.codegen)
+                payload = dumps((key, compiled._reduce()))
+                content = hashlib.sha256(payload).digest() + payload
+                for folder in _folders():
+                    with contextlib.suppress(OSError):
+                        _write_atomically(folder / name, content)
+                        _sweep(folder)
+                        return
+
+    return DiskCache
+
+
+DiskCache = _disk_cache()

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 
-forked = False
+_forked = False
+
+
+def forked() -> bool:
+    """Whether this process is a forked child."""
+    return _forked
 
 
 def _after_fork() -> None:
-    global forked  # noqa: PLW0603
-    forked = True
+    global _forked  # noqa: PLW0603
+    _forked = True
 
 
 if hasattr(os, "register_at_fork"):

@@ -9,26 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from fastfit.kernels.passes import (
-    BLOCK,
-    GROUPS,
-    Gathered,
-    LossGradient,
-    LossGradientCurvature,
-    ResidualSums,
-    center_for,
-)
-from fastfit.kernels.products import (
-    OmittingProductSums,
-    OmittingWeightedProductSums,
-    ProductSums,
-    WeightedProductSums,
-)
+from fastfit.kernels.block import BLOCK
+from fastfit.kernels.center import center_for
+from fastfit.kernels.gradient import LossGradient, LossGradientCurvature
+from fastfit.kernels.median import GROUPS, ResidualWindow
+from fastfit.kernels.moments import OmittingProductSums, ProductSums
+from fastfit.kernels.residuals import ResidualSums
 
 
 def _points(loss: Any, u: Any, v: Any, given: Any) -> tuple[Any, ...]:
-    slope, level = given
-    found = loss.point(loss, v - (slope * u + level))
+    slope, offset = given
+    found = loss.point(loss, v - (slope * u + offset))
     return tuple(np.broadcast_to(number, u.shape) for number in found)
 
 
@@ -46,23 +37,22 @@ def _loss_gradient_curvature(loss: Any, u: Any, v: Any, w: Any, given: Any) -> l
 
 
 def _residual_sums(loss: Any, u: Any, v: Any, w: Any, given: Any) -> list[float]:
-    slope, slope_low, level, level_low, u_lost, v_lost = given
+    slope, slope_low, offset, offset_low, u_lost, v_lost = given
     product, lost = _exact_product(slope, u)
-    above, lost_above = _exact_sum(v, -level)
+    above, lost_above = _exact_sum(v, -offset)
     # First the difference of large numbers, then what is small beside them.
     r, lost_below = _exact_sum(above, -product)
     lost = lost_above + lost_below - lost + v_lost - slope * u_lost
-    r = r + (lost - (slope_low * u + level_low))
+    r = r + (lost - (slope_low * u + offset_low))
     return [(w * r).sum(), (w * r * u).sum(), (w * r * r).sum()]
 
 
 def _product_sums(loss: Any, u: Any, v: Any, w: Any, given: Any) -> list[float]:
-    return [*_precise_sums((u,), (v,), (u, u), (u, v), (v, v)), 0.0]
-
-
-def _weighted_product_sums(loss: Any, u: Any, v: Any, w: Any, given: Any) -> list[float]:
-    sums = _precise_sums((w,), (w, u), (w, v), (w, u, u), (w, u, v), (w, v, v))
-    return [*sums, float(w[w < 0.0].sum()), 0.0]
+    if np.ndim(w):
+        sums = _precise_sums((w,), (w, u), (w, v), (w, u, u), (w, u, v), (w, v, v))
+        return [*sums, float(w[w < 0.0].sum()), 0.0]
+    high_and_low = _precise_sums((u,), (v,), (u, u), (u, v), (v, v))
+    return [float(u.size), *high_and_low[:5], 0.0, *high_and_low[5:], 0.0, 0.0]
 
 
 def _omitting(sums: Callable[..., list[float]]) -> Callable[..., list[float]]:
@@ -110,34 +100,31 @@ def _exact_sum(a: Any, b: Any) -> tuple[Any, Any]:
     return total, (a - (total - back)) + (b - back)
 
 
-PRODUCTS = (ProductSums, WeightedProductSums)
 _SUMS: dict[type, Callable[..., list[float]]] = {
     LossGradient: _loss_gradient,
     LossGradientCurvature: _loss_gradient_curvature,
     ResidualSums: _residual_sums,
     ProductSums: _product_sums,
-    WeightedProductSums: _weighted_product_sums,
     OmittingProductSums: _omitting(_product_sums),
-    OmittingWeightedProductSums: _omitting(_weighted_product_sums),
 }
 
 
 def run(
-    what: Any,
+    kernel: Any,
     loss: Any,
     x: Any,
     y: Any,
     w: Any,
     center: tuple[float, float],
-    given: tuple[float, ...],
+    params: tuple[float, ...],
     n_threads: int | None = None,
 ) -> Any:
-    """Return the sums of one pass over all points, as ``parallel.run`` does. Of threads NumPy uses one.
+    """Return the sums of one pass over all points, as ``compiled.run`` does. Of threads NumPy uses one.
 
     Parameters
     ----------
-    what : a pass
-        What to sum: any instance of a class of ``passes``.
+    kernel : a pass
+        What to sum, such as ``LossGradient()``.
     loss : Loss or None
         The loss, for a pass that has one.
     x, y : ndarray, shape (n,)
@@ -146,27 +133,28 @@ def run(
         Their weights.
     center : (float, float)
         Subtracted from ``x`` and ``y``.
-    given : tuple of float
-        What else the pass needs.
+    params : tuple of float
+        The other numbers the pass needs.
     n_threads : int or None
-        As in ``parallel.run``, and of no effect.
+        As in ``compiled.run``, and of no effect.
 
     Returns
     -------
-    What the pass makes of its sums, by ``finish``.
+    The ``result`` of the pass.
     """
-    rows = [[0.0] * len(what)]
+    rows = [[0.0] * len(kernel)]
     with np.errstate(all="ignore"):  # overflow and NaN show in the sums, where they are looked for
         for start in range(0, x.size, BLOCK):
             block = slice(start, start + BLOCK)
             u, u_lost = _exact_sum(x[block].astype(np.float64), -center[0])
             v, v_lost = _exact_sum(y[block].astype(np.float64), -center[1])
-            also = (u_lost, v_lost) if isinstance(what, ResidualSums) else ()
+            also = (u_lost, v_lost) if isinstance(kernel, ResidualSums) else ()
             weights = 1.0 if w is None else w[block].astype(np.float64)
-            totals = _SUMS[type(what)](loss, u, v, weights, (*given, *also))
+            totals = _SUMS[type(kernel)](loss, u, v, weights, (*params, *also))
             rows.append([float(total) for total in totals])
-    sums, lost = zip(*map(_sum_of_blocks, zip(*rows, strict=True)), strict=True)
-    return what.result(what.finish(what, x.size, center, sums, lost))
+        totals, lost = np.array(list(map(_sum_of_blocks, zip(*rows, strict=True)))).T
+        numbers = kernel.finish(kernel, x.size, center, totals, lost)
+    return kernel.result(tuple(map(float, numbers)) if isinstance(numbers, tuple) else numbers)
 
 
 def gather(
@@ -174,12 +162,12 @@ def gather(
     y: Any,
     w: Any,
     center: tuple[float, float],
-    given: tuple[float, float, float, float],
+    params: tuple[float, float, float, float],
     room: int,
     n_threads: int | None = None,
-) -> Gathered:
-    """Return the absolute residuals within bounds, as ``parallel.gather`` does."""
-    slope, level, low, high = given
+) -> ResidualWindow:
+    """Return the absolute residuals within bounds, as ``compiled.gather`` does."""
+    slope, offset, low, high = params
     n_blocks = -(-x.size // BLOCK)
     n_groups = min(n_blocks, GROUPS)
     values = np.empty((n_groups, room // max(n_groups, 1) + 1))
@@ -192,7 +180,7 @@ def gather(
             u, v = (
                 part[block].astype(np.float64) - c for part, c in zip((x, y), center, strict=True)
             )
-            size = np.abs(v - (slope * u + level))
+            size = np.abs(v - (slope * u + offset))
             k = np.ones(u.shape) if w is None else w[block].astype(np.float64)
             inside = (low <= size) & (size <= high)
             found[g] += (k[size < low].sum(), k[size <= high].sum(), inside.sum())
@@ -201,10 +189,10 @@ def gather(
             if weights is not None:
                 weights[g, part] = k[inside][: part.stop - part.start]
             count = part.stop
-    return gathered(values, weights, found)
+    return window(values, weights, found)
 
 
-def gathered(values: Any, weights: Any, found: Any) -> Gathered:
+def window(values: Any, weights: Any, found: Any) -> ResidualWindow:
     """Return what groups have gathered, as one.
 
     Found are, for each, the weights below and up to the upper bound, and the number of values.
@@ -215,7 +203,7 @@ def gathered(values: Any, weights: Any, found: Any) -> Gathered:
     kept = np.minimum(counts, room)
     their_weights = None if weights is None else _joined(weights, kept)
     is_complete = bool((counts <= room).all())
-    return Gathered(below, up_to, _joined(values, kept), their_weights, is_complete)
+    return ResidualWindow(below, up_to, _joined(values, kept), their_weights, is_complete)
 
 
 def _joined(table: Any, counts: Any) -> Any:

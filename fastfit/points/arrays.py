@@ -5,47 +5,26 @@ from __future__ import annotations
 import copy
 import functools
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastfit.coordinates import Evaluation, Frame
-from fastfit.double_double import DoubleDouble, add, subtract, two_sum
-from fastfit.kernels.passes import (
-    BLOCK,
-    Gathered,
-    LossGradient,
-    LossGradientCurvature,
-    ResidualSums,
-)
-from fastfit.kernels.products import (
-    OmittingProductSums,
-    OmittingWeightedProductSums,
-    Products,
-    ProductSums,
-    WeightedProductSums,
-)
+from fastfit.exact.coordinates import Evaluation, Frame
+from fastfit.exact.double_double import DoubleDouble, add, subtract, two_sum
+from fastfit.exact.moment_sums import MomentSums
+from fastfit.kernels.block import BLOCK
+from fastfit.kernels.gradient import LossGradient, LossGradientCurvature
+from fastfit.kernels.median import ResidualWindow
+from fastfit.kernels.moments import OmittingProductSums, Products, ProductSums
+from fastfit.kernels.residuals import ResidualSums
 from fastfit.losses import Loss
-from fastfit.moments import Moments
-from fastfit.points.base import Residuals
+from fastfit.points.base import Plan, Points, Reading, Residuals, Source
 from fastfit.points.median import weighted_median
-from fastfit.points.parts import GOLDEN
-from fastfit.validation import Column, Columns
-
-_LOSS_GRADIENT = LossGradient()
-_LOSS_GRADIENT_CURVATURE = LossGradientCurvature()
-# By whether there are weights, and whether NaN is left out.
-_PRODUCT_SUMS = {
-    (False, False): ProductSums(),
-    (False, True): OmittingProductSums(),
-    (True, False): WeightedProductSums(),
-    (True, True): OmittingWeightedProductSums(),
-}
-_RESIDUAL_SUMS = ResidualSums()
-_SUMS_OF_PARTS: dict[str, Any] = {
-    type(what).__name__: what for what in (_LOSS_GRADIENT, _LOSS_GRADIENT_CURVATURE, _RESIDUAL_SUMS)
-}
+from fastfit.points.sample import GOLDEN
+from fastfit.validation import Column, Columns, columns
 
 # A look at so many points, evenly spread, tells where the points lie, to some 6 % of their spread.
 _SAMPLE = 256
@@ -75,9 +54,9 @@ def _backend(name: str) -> Any:
         from fastfit.kernels import reference
 
         return reference
-    from fastfit.kernels import parallel
+    from fastfit.kernels import compiled
 
-    return parallel
+    return compiled
 
 
 class ArrayPoints:
@@ -125,7 +104,7 @@ class ArrayPoints:
         self._expected = (0.0, 0.0)
         self._mean_weight: float | None = None
         self._glance()
-        self._moments: Moments | None = None
+        self._moments: MomentSums | None = None
         self._n_dropped = 0
         self.n_passes = 0
         self.n_omitted = columns.n_masked
@@ -180,33 +159,35 @@ class ArrayPoints:
         return _as_passed(self._y, self._exponent[1], self._offset[1])
 
     def evaluate(
-        self, loss: Loss, slope: float, level: float, *, curvature: bool = False
+        self, loss: Loss, slope: float, offset: float, *, curvature: bool = False
     ) -> Evaluation:
         """Return the mean loss of a line and its derivatives, as ``Points.evaluate`` says."""
         self._leave_out()
-        what = _LOSS_GRADIENT_CURVATURE if curvature else _LOSS_GRADIENT
-        sums = self._run(what, loss, (float(slope), float(level)))
+        kernel = LossGradientCurvature() if curvature else LossGradient()
+        sums = self._run(kernel, loss, (float(slope), float(offset)))
         return Evaluation.of_sums(sums, self._weight_sum)
 
     def median_absolute_residual(
-        self, slope: float, level: float, near: tuple[float, float] | None = None
+        self, slope: float, offset: float, near: tuple[float, float] | None = None
     ) -> float:
         """Return the median of the absolute residuals of a line, as ``Points.median_absolute_residual`` says."""
         self._leave_out()
-        line = float(slope), float(level)
+        line = float(slope), float(offset)
 
-        def gather(low: float, high: float) -> Gathered:
+        def gather(low: float, high: float) -> ResidualWindow:
             return self._gather(line, low, high, _ROOM)
 
         return weighted_median(gather, self._weight_sum, near)
 
-    def _gather(self, line: tuple[float, float], low: float, high: float, most: int) -> Gathered:
+    def _gather(
+        self, line: tuple[float, float], low: float, high: float, most: int
+    ) -> ResidualWindow:
         self.n_passes += 1
         points = self._x, self._y, self._w, self._center
         # Room for all of the points, in whole blocks, or for a part.
         n = self._x.size
         room = n if n <= BLOCK else min(-(-n // BLOCK) * BLOCK, most)
-        found: Gathered
+        found: ResidualWindow
         found = self._kernels.gather(*points, (*line, low, high), room, self._n_threads)
         return found
 
@@ -260,28 +241,32 @@ class ArrayPoints:
         part._moments, part._mean_weight = None, None
         return part
 
-    def like(self, moments: Moments) -> ArrayPoints:
+    def like(self, moments: MomentSums) -> ArrayPoints:
         """Return these points, whose own moments are expected to be like those of the points that they stand for."""
-        spread = moments.seen_from(self.frame)
+        spread = moments.relative_to(self.frame)
         self._squares = (
             spread.uu + spread.u_mean * spread.u_mean,
             spread.vv + spread.v_mean * spread.v_mean,
         )
         return self
 
-    def sums(self, what: str, loss: Loss | None, given: tuple[float, ...]) -> tuple[float, ...]:
+    def sums(self, kernel: Any, loss: Loss | None, params: tuple[float, ...]) -> tuple[float, ...]:
         """Return the sums of a pass; points with NaN are left out if the policy says so."""
         if not self._x.size:
-            return tuple(_SUMS_OF_PARTS[what])
-        found = tuple(self._run(_SUMS_OF_PARTS[what], loss, given))
+            return tuple(kernel)
+        found = tuple(self._run(kernel, loss, params))
         if self._nan_policy == "omit" and not all(map(math.isfinite, found)) and self._drop_nan():
-            return self.sums(what, loss, given)
+            return self.sums(kernel, loss, params)
         return found
 
-    def gather(self, line: tuple[float, float], low: float, high: float, room: int) -> Gathered:
+    def gather(
+        self, line: tuple[float, float], low: float, high: float, room: int
+    ) -> ResidualWindow:
         """Return absolute residuals within bounds; points with NaN are left out if the policy says so."""
         if not self._x.size:
-            return Gathered(0.0, 0.0, np.empty(0), None if self._w is None else np.empty(0), True)
+            return ResidualWindow(
+                0.0, 0.0, np.empty(0), None if self._w is None else np.empty(0), True
+            )
         found = self._gather(line, low, high, room)
         # A residual that is NaN is within no bounds; a weight that is NaN spoils the sums.
         if math.isnan(found.below + found.up_to) and self._drop_nan():
@@ -295,12 +280,12 @@ class ArrayPoints:
         self._leave_out()
         return self._x.size < before
 
-    def residuals(self, slope: DoubleDouble, level: DoubleDouble) -> Residuals:
+    def residuals(self, slope: DoubleDouble, offset: DoubleDouble) -> Residuals:
         """Return sums of the residuals of a precise line, as ``Points.residuals`` says."""
         self._leave_out()
-        return Residuals(*self._run(_RESIDUAL_SUMS, None, (*slope, *level)))
+        return Residuals(*self._run(ResidualSums(), None, (*slope, *offset)))
 
-    def moments(self) -> Moments:
+    def moments(self) -> MomentSums:
         """Return the moments of the points, as ``Points.moments`` says.
 
         One pass, unless a look at some of the points misjudged where they lie, or their squares leave the range
@@ -323,10 +308,10 @@ class ArrayPoints:
             self._moments = self._moments_of(found)
         return self._moments
 
-    def _run(self, what: Any, loss: Loss | None, given: tuple[float, ...]) -> Any:
+    def _run(self, kernel: Any, loss: Loss | None, params: tuple[float, ...]) -> Any:
         self.n_passes += 1
         return self._kernels.run(
-            what, loss, self._x, self._y, self._w, self._center, given, self._n_threads
+            kernel, loss, self._x, self._y, self._w, self._center, params, self._n_threads
         )
 
     def _glance(self) -> None:
@@ -343,7 +328,7 @@ class ArrayPoints:
         """Return what sums of squares, and of weights, a block is expected to have."""
         uu, vv = self._squares
         if self._w is None:
-            return uu, vv
+            return uu, vv, 1.0
         if self._mean_weight is None:
             sample = self._w[:: max(1, self._x.size // _SAMPLE)]
             with np.errstate(over="ignore"):
@@ -357,10 +342,10 @@ class ArrayPoints:
         if n == 0:
             return None
         block = _MARGIN * min(n, BLOCK)
-        what = _PRODUCT_SUMS[self._w is not None, self._nan_policy == "omit"]
+        kernel = OmittingProductSums() if self._nan_policy == "omit" else ProductSums()
         expected = self._expect()
         self._expected = n * expected[0], n * expected[1]
-        found: Products = self._run(what, None, tuple([block * mean for mean in expected]))
+        found: Products = self._run(kernel, None, tuple([block * mean for mean in expected]))
         if found.negative < 0.0:
             self._raise_negative()
         if found.dropped:
@@ -368,17 +353,17 @@ class ArrayPoints:
             self.n_omitted += self._n_dropped
         return found
 
-    def _moments_of(self, found: Products | None) -> Moments:
+    def _moments_of(self, found: Products | None) -> MomentSums:
         if found is None:
-            return Moments()
-        sums, line = found.moments, found.line
+            return MomentSums()
+        sums, line = found.sums, found.line
         if self._offset == (0.0, 0.0):
-            return Moments(self.n_points, sums, *self._exponent, line)
+            return MomentSums(self.n_points, sums, *self._exponent, line)
         frame = self.frame
         x_off = subtract(frame.x_center, DoubleDouble(self._center[0]))
         y_off = subtract(frame.y_center, DoubleDouble(self._center[1]))
         sums = sums._replace(x_mean=add(sums.x_mean, x_off), y_mean=add(sums.y_mean, y_off))
-        return Moments(self.n_points, sums, *self._exponent)
+        return MomentSums(self.n_points, sums, *self._exponent)
 
     def _is_sound(self, found: Products) -> bool:
         """Whether all is well with sums of products."""
@@ -386,7 +371,7 @@ class ArrayPoints:
 
     def _resolved(self, found: Products) -> tuple[bool, bool]:
         """Whether all is well with the sums of x, and with those of y."""
-        w, _, _, xx, _, yy = found.moments
+        w, _, _, xx, _, yy = found.sums
         return (
             self._resolves(found.u_mean, xx.high, w.high, self._expected[0]),
             self._resolves(found.v_mean, yy.high, w.high, self._expected[1]),
@@ -405,7 +390,7 @@ class ArrayPoints:
 
     def _look_closely(self, found: Products) -> bool:
         """Find out what is wrong with sums, and return whether reading the points again will help."""
-        w, _, _, xx, _, yy = found.moments
+        w, _, _, xx, _, yy = found.sums
         if not math.isfinite(found.u_mean + found.v_mean + xx.high + yy.high):
             named = {"x": self._x, "y": self._y, self._w_name: self._w}
             counts = [self._count_not_finite(name, values) for name, values in named.items()]
@@ -559,3 +544,39 @@ def _one_of_each(step: int, count: int) -> NDArray[np.int64]:
     """Return the places of one of each ``step`` points: points that take turns are all seen, whatever their number."""
     place = np.arange(count)
     return place * step + (place * GOLDEN % 1.0 * step).astype(np.int64)
+
+
+class Arrays(Source):
+    """Whatever a caller passes as arrays: x, y and their weights in memory.
+
+    Parameters
+    ----------
+    x, y : array_like, shape (n,) or (n, 1)
+        The points.
+    sample_weight, sigma : array_like, shape (n,), or float, optional
+        Their weights and standard deviations, as in ``validation.columns``.
+    """
+
+    def __init__(self, x: Any, y: Any, sample_weight: Any = None, sigma: Any = None) -> None:
+        self._given = x, y, sample_weight, sigma
+
+    @property
+    def has_sigma(self) -> bool:
+        """Whether standard deviations were passed."""
+        return self._given[3] is not None
+
+    @contextmanager
+    def opened(self, reading: Reading, plan: Plan) -> Iterator[Points]:
+        """Yield the points, converted and checked."""
+        self.refuse_checkpoint(plan)
+        yield self.points(reading)
+
+    def points(self, reading: Reading) -> ArrayPoints:
+        """Return the points, converted and checked."""
+        return ArrayPoints(
+            columns(*self._given),
+            nan_policy=reading.nan_policy,
+            n_threads=reading.n_threads,
+            backend=reading.backend,
+            through_origin=reading.through_origin,
+        )

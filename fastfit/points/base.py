@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from fastfit.coordinates import Evaluation, Frame
-from fastfit.double_double import DoubleDouble
-from fastfit.losses import Loss
-from fastfit.moments import Moments
+from fastfit.exact.coordinates import Evaluation, Frame
+from fastfit.exact.double_double import DoubleDouble
+from fastfit.exact.moment_sums import MomentSums
+from fastfit.losses import Loss, SquaredError
+
+_log = logging.getLogger("fastfit")
 
 
 class Residuals(NamedTuple):
@@ -46,19 +52,6 @@ class Reading:
     sampled: int = 32
 
 
-class Source(ABC):
-    """Points that are somewhere else than in arrays, and are told how to be read when a fit begins."""
-
-    @property
-    @abstractmethod
-    def has_sigma(self) -> bool:
-        """Whether points have standard deviations of y."""
-
-    @abstractmethod
-    def prepared(self, reading: Reading) -> Points:
-        """Return the points, to be read like this."""
-
-
 class Points(Protocol):
     """Points that a line can be fitted to, wherever they are."""
 
@@ -86,7 +79,7 @@ class Points(Protocol):
     def frame(self) -> Frame:
         """The coordinates in which lines are evaluated. They stay as they are once moments were asked for."""
 
-    def moments(self) -> Moments:
+    def moments(self) -> MomentSums:
         """Return first and second moments; at most one pass, the first time, over clean points.
 
         Solvers ask for moments before they evaluate, so NaN and infinity are found here, whatever the loss
@@ -94,28 +87,28 @@ class Points(Protocol):
         """
 
     def evaluate(
-        self, loss: Loss, slope: float, level: float, *, curvature: bool = False
+        self, loss: Loss, slope: float, offset: float, *, curvature: bool = False
     ) -> Evaluation:
-        """Return the mean loss of the line ``slope * u + level`` and its gradient; one pass.
+        """Return the mean loss of the line ``slope * u + offset`` and its gradient; one pass.
 
         Parameters
         ----------
         loss : Loss
             What a residual costs.
-        slope, level : float
+        slope, offset : float
             The line, in the frame of the points.
         curvature : bool
             Whether to return all else of an ``Evaluation`` too, from the same pass.
         """
 
     def median_absolute_residual(
-        self, slope: float, level: float, near: tuple[float, float] | None = None
+        self, slope: float, offset: float, near: tuple[float, float] | None = None
     ) -> float:
         """Return the median of the absolute residuals of a line, a point of weight 2 counted twice.
 
         Parameters
         ----------
-        slope, level : float
+        slope, offset : float
             The line, in the frame of the points.
         near : (float, float) or None
             Bounds between which it is expected: where it is, one pass finds it. A wrong guess costs passes, no digits.
@@ -127,8 +120,68 @@ class Points(Protocol):
         No pass: they are only a place to start.
         """
 
-    def residuals(self, slope: DoubleDouble, level: DoubleDouble) -> Residuals | None:
+    def residuals(self, slope: DoubleDouble, offset: DoubleDouble) -> Residuals | None:
         """Return sums of the residuals of a precise line, each right to its last digits; one pass.
 
         None if no single residual is to be seen, as with moments.
         """
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a fit will do with its points, for sources that announce, resume or refuse it.
+
+    Attributes
+    ----------
+    loss : Loss
+        What will be minimised.
+    n_passes : int or None
+        About how often points outside memory will be read; None if it cannot be known.
+    progress : bool
+        Whether to show how far reading has come.
+    checkpoint : str, path or None
+        A file that keeps the results of passes.
+    identity : mapping of str to str
+        What determines the fit besides its points, by the names that errors use.
+    """
+
+    loss: Loss = SquaredError()
+    n_passes: int | None = None
+    progress: bool = False
+    checkpoint: str | os.PathLike[str] | None = None
+    identity: Mapping[str, str] = field(default_factory=dict)
+
+    def announce(self) -> None:
+        """Log how often points outside memory will be read."""
+        if self.n_passes is not None:
+            times = "once" if self.n_passes == 1 else f"about {self.n_passes} times"
+            _log.info("%r reads all points %s", self.loss, times)
+
+
+class Source(ABC):
+    """Where points come from: arrays, files, Dask, moments. How they are read is decided when a fit starts."""
+
+    # What errors say of an argument x that is a source and leaves no room for others.
+    refusal = "is points"
+
+    @property
+    @abstractmethod
+    def has_sigma(self) -> bool:
+        """Whether points have standard deviations of y."""
+
+    @abstractmethod
+    def opened(self, reading: Reading, plan: Plan) -> AbstractContextManager[Points]:
+        """Return a context with the points, to be read as ``reading`` says. They stay readable after it.
+
+        Raises
+        ------
+        ValueError
+            If the source has no use for an option of the reading or the plan; the message names it.
+        """
+
+    def refuse_checkpoint(self, plan: Plan) -> None:
+        """Raise ValueError if a checkpoint is asked for."""
+        if plan.checkpoint is not None:
+            raise ValueError(
+                f"checkpoint must be None unless x comes from scan; got {plan.checkpoint!r}"
+            )

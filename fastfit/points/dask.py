@@ -6,16 +6,18 @@ shape depends on the number of partitions alone, so that the bits depend neither
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from fastfit.points.base import Reading, Source
+from fastfit.points.base import Plan, Points, Reading, Source
 from fastfit.points.parts import Part, PartedPoints, Pass
 from fastfit.validation import is_masked, real_array
 
@@ -67,12 +69,14 @@ class DaskPoints(PartedPoints, Source):
         """Whether there are standard deviations of y."""
         return "sigma" in self._columns or "sigma" in self._numbers
 
-    def prepared(self, reading: Reading) -> DaskPoints:
-        """Return the same points, not read yet, to be read as a fit needs it: with one thread of ours to a task."""
-        points = DaskPoints.__new__(DaskPoints)
+    @contextmanager
+    def opened(self, reading: Reading, plan: Plan) -> Iterator[Points]:
+        """Yield the points, to be read by one thread in each task."""
+        self.refuse_checkpoint(plan)
+        plan.announce()
+        points = copy.copy(self)
         PartedPoints.__init__(points, replace(reading, n_threads=1))
-        points._numbers, points._columns = self._numbers, self._columns
-        return points
+        yield points
 
     def _reduce(self, task: Pass) -> Any:
         """Return what a pass over all partitions finds: one graph, one compute."""

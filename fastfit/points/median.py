@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from fastfit.kernels.passes import Gathered
+from fastfit.kernels.median import ResidualWindow
 
 # Sums of weights this close to half of all, relatively, are half of all.
 _ROUNDING = 1e-12
 # So many bounds are guessed from numbers gathered so far; further ones halve what is left, which ends for sure.
 _GUESSES = 4
 
-Gather = Callable[[float, float], Gathered]
+Gather = Callable[[float, float], ResidualWindow]
 
 
 def weighted_median(gather: Gather, total: float, near: tuple[float, float] | None) -> float:
@@ -48,7 +48,7 @@ def weighted_median(gather: Gather, total: float, near: tuple[float, float] | No
 
 def _search(
     gather: Gather, weight: float, sure: tuple[float, float], look: tuple[float, float]
-) -> Gathered:
+) -> ResidualWindow:
     """Return all numbers within some bounds, between which the weight of all up to a number comes to ``weight``.
 
     It does so between the bounds ``sure``; ``look`` is where it is looked for first.
@@ -74,7 +74,7 @@ def _search(
 
 
 def _closer(
-    found: Gathered, look: tuple[float, float], weight: float, guess: bool
+    found: ResidualWindow, look: tuple[float, float], weight: float, guess: bool
 ) -> tuple[float, float]:
     """Return bounds inside of others, from some of the numbers in between; or the lower half of all floats there."""
     values, reached = _in_order(found)
@@ -94,7 +94,7 @@ def _closer(
     return look[0], float(np.int64((low + high) // 2).view(np.float64))
 
 
-def _first(found: Gathered, *weights: float) -> list[float]:
+def _first(found: ResidualWindow, *weights: float) -> list[float]:
     """Return the first numbers at which the weight of all up to them comes to each of ``weights``."""
     if found.weights is None:
         places = [math.ceil(weight - found.below) - 1 for weight in weights]
@@ -105,7 +105,7 @@ def _first(found: Gathered, *weights: float) -> list[float]:
     return [float(values[place]) for place in places]
 
 
-def _in_order(found: Gathered) -> tuple[Any, Any]:
+def _in_order(found: ResidualWindow) -> tuple[Any, Any]:
     """Return the numbers from small to large, and the weight of all up to each."""
     if found.weights is None:
         return np.sort(found.values), found.below + np.arange(1.0, found.values.size + 1.0)

@@ -12,25 +12,25 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from fastfit import validation
-from fastfit.coordinates import Evaluation, Frame
-from fastfit.double_double import DoubleDouble
-from fastfit.least_squares import merged
+from fastfit.exact.coordinates import Evaluation, Frame
+from fastfit.exact.double_double import DoubleDouble
+from fastfit.exact.least_squares import merged
+from fastfit.exact.moment_sums import MomentSums
+from fastfit.kernels.center import center_for
+from fastfit.kernels.gradient import LossGradient, LossGradientCurvature
+from fastfit.kernels.median import ResidualWindow
+from fastfit.kernels.residuals import ResidualSums
 from fastfit.losses import Loss
-from fastfit.moments import Moments
+from fastfit.points.arrays import ArrayPoints
 from fastfit.points.base import Reading, Residuals
+from fastfit.points.median import weighted_median
+from fastfit.points.sample import Sample
 
-if TYPE_CHECKING:
-    from fastfit.points.arrays import ArrayPoints
-
-# Points that take turns are all seen in steps of the golden ratio.
-GOLDEN = 0.5 * math.sqrt(5.0) - 0.5
-# A sample has no more points than this: of very many, one of more than was asked for.
-_MOST_KEPT = 1 << 17
 # As many as a picture shows one by one.
 _SHOWN = 3000
 # So many residuals near the median are brought together: 8 MB, and as much for their weights.
@@ -53,7 +53,7 @@ class Part(NamedTuple):
     def points(self, reading: Reading, w_unit: float | None = None) -> ArrayPoints:
         """Return the points, ready to be read."""
         columns = validation.columns(self.x, self.y, self.sample_weight, self.sigma, w_unit=w_unit)
-        return _array_points()(
+        return ArrayPoints(
             columns,
             nan_policy=reading.nan_policy,
             n_threads=reading.n_threads,
@@ -79,54 +79,12 @@ class Part(NamedTuple):
             raise kind(f"{self.name}: {error}") from error
 
 
-@functools.cache
-def _array_points() -> type[ArrayPoints]:
-    # With the first points: an import of fastfit would take a third longer with the passes.
-    from fastfit.points.arrays import ArrayPoints
-
-    return ArrayPoints
-
-
-class Sample(NamedTuple):
-    """One point of every ``step``, evenly spread over a part or over many."""
-
-    step: int
-    x: Any
-    y: Any
-    w: Any = None
-
-    @classmethod
-    def of(cls, points: ArrayPoints, step: int) -> Sample:
-        """Return a sample of the points of a part."""
-        return cls(step, *points.some(step)).thinned_to(step)
-
-    def thinned_to(self, step: int) -> Sample:
-        """Return a sample of at least this step, and not too large."""
-        found = self
-        while found.step < step or found.x.size > _MOST_KEPT:
-            # One of each pair, this or that.
-            place = np.arange((found.x.size + 1) // 2)
-            place = 2 * place + (place * GOLDEN % 1.0 >= 0.5)
-            place = place[place < found.x.size]
-            w = None if found.w is None else found.w[place]
-            found = Sample(2 * found.step, found.x[place], found.y[place], w)
-        return found
-
-    def joined(self, other: Sample) -> Sample:
-        """Return the sample of both."""
-        step = max(self.step, other.step)
-        one, two = self.thinned_to(step), other.thinned_to(step)
-        x, y = np.concatenate([one.x, two.x]), np.concatenate([one.y, two.y])
-        w = None if one.w is None else np.concatenate([one.w, two.w])
-        return Sample(step, x, y, w).thinned_to(step)
-
-
 class Surveyed(NamedTuple):
     """What the first pass tells of points."""
 
     n_points: int
     n_omitted: int
-    moments: Moments
+    moments: MomentSums
     repeats: float
     w_unit: float
     sample: Sample | None
@@ -137,9 +95,9 @@ def _merging(backend: str) -> Any:
     """Return what merges sums: the same, compiled or not."""
     if backend == "numpy":
         return merged
-    from fastfit.kernels import parallel
+    from fastfit.kernels import compiled
 
-    return parallel.merged
+    return compiled.merged
 
 
 class Survey(NamedTuple):
@@ -153,7 +111,7 @@ class Survey(NamedTuple):
             points = part.points(self.reading)
             moments = points.moments()
             step = self.reading.sampled
-            sample = Sample.of(points, step) if step else None
+            sample = Sample(step, *points.some(step)).thinned_to(step) if step else None
             repeats = points.repeats
         # Of no points, the unit of their weights may be any.
         unit = points.weight_unit if moments.weight_sum else math.inf
@@ -169,7 +127,7 @@ class Survey(NamedTuple):
         return Surveyed(
             a.n_points + b.n_points,
             a.n_omitted + b.n_omitted,
-            own.merged_by(_merging(self.reading.backend), other),
+            own.merge(other, _merging(self.reading.backend)),
             a.repeats + b.repeats,
             unit,
             sample,
@@ -191,20 +149,20 @@ class Sums(NamedTuple):
 
 
 class SumUp(NamedTuple):
-    """A pass that adds numbers up about a line: ``what`` is one of ``kernels.passes``, by name."""
+    """A pass that adds numbers up about a line, by one of the kernels."""
 
     reading: Reading
     frame: Frame
     w_unit: float
-    what: str
+    kernel: Any
     loss: Loss | None
-    given: tuple[float, ...]
+    params: tuple[float, ...]
 
     def of(self, part: Part) -> Sums:
         """Return the sums over a part."""
         with part.named():
             points = part.points(self.reading, self.w_unit)
-            sums = points.seen_in(self.frame).sums(self.what, self.loss, self.given)
+            sums = points.seen_in(self.frame).sums(self.kernel, self.loss, self.params)
         return Sums(tuple(sums), (0.0,) * len(sums))
 
     def joined(self, a: Sums, b: Sums) -> Sums:
@@ -218,27 +176,6 @@ class SumUp(NamedTuple):
         return Sums(tuple(totals), tuple(lost))
 
 
-class Near(NamedTuple):
-    """Absolute residuals within bounds, as ``Gathered``; of ``step`` of them one was kept."""
-
-    below: float
-    up_to: float
-    values: Any
-    weights: Any
-    is_complete: bool
-    step: int = 1
-
-    def thinned_to(self, step: int) -> Near:
-        """Return no more residuals than there is room for, and at most one of so many."""
-        found = self
-        while found.step < step or found.values.size > _ROOM:
-            weights = None if found.weights is None else found.weights[::2]
-            found = found._replace(
-                values=found.values[::2], weights=weights, is_complete=False, step=2 * found.step
-            )
-        return found
-
-
 class Gather(NamedTuple):
     """A pass that brings together the absolute residuals of a line within bounds."""
 
@@ -248,28 +185,28 @@ class Gather(NamedTuple):
     line: tuple[float, float]
     bounds: tuple[float, float]
 
-    def of(self, part: Part) -> Near:
+    def of(self, part: Part) -> ResidualWindow:
         """Return those of a part."""
         with part.named():
             points = part.points(self.reading, self.w_unit).seen_in(self.frame)
             found = points.gather(self.line, *self.bounds, _ROOM)
-        return Near(*found).thinned_to(1)
+        return found.decimated(1, _ROOM)
 
-    def joined(self, a: Near, b: Near) -> Near:
+    def joined(self, a: ResidualWindow, b: ResidualWindow) -> ResidualWindow:
         """Return those of both. Weights are added plainly: then a sum over more of them is never less."""
         step = max(a.step, b.step)
-        one, two = a.thinned_to(step), b.thinned_to(step)
+        one, two = a.decimated(step, _ROOM), b.decimated(step, _ROOM)
         weights = None
         if one.weights is not None:
             weights = np.concatenate([one.weights, two.weights])
-        return Near(
+        return ResidualWindow(
             a.below + b.below,
             a.up_to + b.up_to,
             np.concatenate([one.values, two.values]),
             weights,
             one.is_complete and two.is_complete,
             step,
-        ).thinned_to(step)
+        ).decimated(step, _ROOM)
 
 
 class Pass(Protocol):
@@ -289,7 +226,7 @@ class PartedPoints(ABC):
     """
 
     def __init__(self, reading: Reading) -> None:
-        self._reading = reading
+        self.reading = reading
         self._surveyed: Surveyed | None = None
         self._drawn: Sample | None = None
         self.n_passes = 0
@@ -300,7 +237,7 @@ class PartedPoints(ABC):
 
     def _survey(self) -> Surveyed:
         if self._surveyed is None:
-            self._surveyed = self._pass(Survey(self._reading))
+            self._surveyed = self._pass(Survey(self.reading))
         return self._surveyed
 
     def _pass(self, task: Pass) -> Any:
@@ -332,7 +269,7 @@ class PartedPoints(ABC):
     @property
     def frame(self) -> Frame:
         """The coordinates in which lines are evaluated: about the mean, or a rounded number near it."""
-        return _frame_of(self.moments(), self._reading.through_origin)
+        return _frame_of(self.moments(), self.reading.through_origin)
 
     @property
     def x(self) -> Any:
@@ -344,35 +281,32 @@ class PartedPoints(ABC):
         """Values of y, of the same points."""
         return self._sample().y
 
-    def moments(self) -> Moments:
+    def moments(self) -> MomentSums:
         """Return the moments of the points, as ``Points.moments`` says."""
         return self._survey().moments
 
     def evaluate(
-        self, loss: Loss, slope: float, level: float, *, curvature: bool = False
+        self, loss: Loss, slope: float, offset: float, *, curvature: bool = False
     ) -> Evaluation:
         """Return the mean loss of a line and its derivatives, as ``Points.evaluate`` says."""
-        what = "LossGradientCurvature" if curvature else "LossGradient"
-        sums = self._sums(what, loss, (float(slope), float(level)))
+        kernel = LossGradientCurvature() if curvature else LossGradient()
+        sums = self._sums(kernel, loss, (float(slope), float(offset)))
         return Evaluation.of_sums(sums, self.moments().weight_sum)
 
-    def residuals(self, slope: DoubleDouble, level: DoubleDouble) -> Residuals:
+    def residuals(self, slope: DoubleDouble, offset: DoubleDouble) -> Residuals:
         """Return sums of the residuals of a precise line, as ``Points.residuals`` says."""
-        return Residuals(*self._sums("ResidualSums", None, (*slope, *level)))
+        return Residuals(*self._sums(ResidualSums(), None, (*slope, *offset)))
 
     def median_absolute_residual(
-        self, slope: float, level: float, near: tuple[float, float] | None = None
+        self, slope: float, offset: float, near: tuple[float, float] | None = None
     ) -> float:
         """Return the median of the absolute residuals of a line, as ``Points.median_absolute_residual`` says."""
-        from fastfit.kernels.passes import Gathered
-        from fastfit.points.median import weighted_median
-
-        line = float(slope), float(level)
+        line = float(slope), float(offset)
         frame, unit = self.frame, self.weight_unit
 
-        def gather(low: float, high: float) -> Gathered:
-            found: Near = self._pass(Gather(self._reading, frame, unit, line, (low, high)))
-            return Gathered(*found[:-1])
+        def gather(low: float, high: float) -> ResidualWindow:
+            found: ResidualWindow = self._pass(Gather(self.reading, frame, unit, line, (low, high)))
+            return found
 
         return weighted_median(gather, self.moments().weight_sum, near)
 
@@ -382,17 +316,17 @@ class PartedPoints(ABC):
         if sample is None or sample.x.size < n or sample.step < 2:
             return None
         part = Part(sample.x, sample.y, sample.w)
-        few = part.points(self._reading).seen_in(self.frame).like(self.moments())
+        few = part.points(self.reading).seen_in(self.frame).like(self.moments())
         try:
             few.moments()
         except ValueError:  # too far apart without the others
             return None
         return few if few.frame == self.frame else None
 
-    def _sums(self, what: str, loss: Loss | None, given: tuple[float, ...]) -> list[float]:
-        task = SumUp(self._reading, self.frame, self.weight_unit, what, loss, given)
+    def _sums(self, kernel: Any, loss: Loss | None, params: tuple[float, ...]) -> Any:
+        task = SumUp(self.reading, self.frame, self.weight_unit, kernel, loss, params)
         found: Sums = self._pass(task)
-        return found.result()
+        return type(kernel)(*found.result())
 
     def _sample(self) -> Sample:
         """Return some of the points; one more pass, if none were kept, or not enough for a picture."""
@@ -400,20 +334,18 @@ class PartedPoints(ABC):
             kept, n_points = self._survey().sample, self.n_points
             if kept is None or kept.x.size < min(n_points, _SHOWN):
                 step = max(1, n_points // (2 * _SHOWN))
-                again: Surveyed = self._pass(Survey(replace(self._reading, sampled=step)))
+                again: Surveyed = self._pass(Survey(replace(self.reading, sampled=step)))
                 kept = again.sample
             self._drawn = kept
         assert self._drawn is not None
         return self._drawn
 
 
-def _frame_of(moments: Moments, through_origin: bool) -> Frame:
+def _frame_of(moments: MomentSums, through_origin: bool) -> Frame:
     """Return the frame about points with these moments, in which they are shifted without rounding."""
-    from fastfit.kernels.passes import center_for
-
     if not moments.weight_sum or through_origin:
         return Frame(x_exponent=moments.exponents[0], y_exponent=moments.exponents[1])
-    spread = moments.seen_from(Frame())
+    spread = moments.relative_to(Frame())
     x_center, _ = center_for(spread.u_mean, spread.uu)
     y_center, _ = center_for(spread.v_mean, spread.vv)
     centers = DoubleDouble(float(x_center)), DoubleDouble(float(y_center))

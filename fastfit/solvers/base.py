@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from fastfit.coordinates import Evaluation
-from fastfit.double_double import DoubleDouble
+from fastfit.exact.coordinates import Evaluation
+from fastfit.exact.double_double import DoubleDouble
 from fastfit.losses import Loss
+from fastfit.outcome import History, Status
 from fastfit.points.base import Points
-from fastfit.result import History, Status
 
 
 class Solution(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from fastfit.coordinates import Axes, Evaluation, Spread, Symmetric
+from fastfit.exact.coordinates import Axes, Evaluation, Spread, Symmetric
 from fastfit.points.base import Points
 
 _EPSILON = 2.0**-52
@@ -38,7 +38,7 @@ class Ruler(NamedTuple):
         """Return what measures a fit to these points, in their frame."""
         moments = points.moments()
         frame = points.frame  # which moments may have mended
-        spread = moments.seen_from(frame)
+        spread = moments.relative_to(frame)
         return cls(spread, Axes.of_fit(frame, spread, fit_intercept=fit_intercept), fit_intercept)
 
     def rounding(self, line: tuple[float, float], residual: float = 0.0) -> float:
@@ -62,11 +62,11 @@ class Ruler(NamedTuple):
     def is_singular(self, bound: Symmetric) -> bool:
         """Whether weights, on standardised axes, are those of points that determine no line."""
         if self.fit_intercept:
-            return bound.determinant <= _SINGULAR * bound.slope_slope * bound.level_level
+            return bound.determinant <= _SINGULAR * bound.slope_slope * bound.offset_offset
         return bound.slope_slope <= 0.0
 
     def is_flat(self, here: Evaluation, size: float) -> bool:
         """Whether the gradient is that of residuals of at most this size, in the frame: of twice it, times x."""
-        along, across = self.standard.gradient_from_frame(here.grad_slope, here.grad_level)
+        along, across = self.standard.gradient_from_frame(here.grad_slope, here.grad_offset)
         most = 2.0 * (size / self.standard.v_unit)
         return abs(along) <= most and (not self.fit_intercept or abs(across) <= most)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fastfit.double_double import DoubleDouble, add, multiply, subtract
-from fastfit.least_squares import LeastSquares
+from fastfit.exact.double_double import DoubleDouble, add, multiply, subtract
+from fastfit.exact.least_squares import LeastSquares
 from fastfit.losses import Loss, SquaredError
+from fastfit.outcome import Status
 from fastfit.points.base import Points
-from fastfit.result import Status
 from fastfit.solvers.base import Solution
 
 _MESSAGE = "Exact: the line of least squares, in closed form."
@@ -49,14 +49,14 @@ def _measured(points: Points, line: LeastSquares, fit_intercept: bool) -> LeastS
     frame = points.frame
     off = subtract(line.moments.x_mean, frame.x_center)
     # From the means, not the intercept, which at time stamps has no digits to spare for such residuals.
-    level = subtract(subtract(line.moments.y_mean, frame.y_center), multiply(line.slope, off))
+    offset = subtract(subtract(line.moments.y_mean, frame.y_center), multiply(line.slope, off))
     for _ in range(3):
-        seen = points.residuals(line.slope, level)
+        seen = points.residuals(line.slope, offset)
         if seen is None:
             break
         rx = seen.ru - off.high * seen.r
         line, turn, rise = line.measured(seen.r, rx, seen.rr, fit_intercept=fit_intercept)
         if turn == rise == 0.0:
             break
-        level = add(level, subtract(DoubleDouble(rise), multiply(DoubleDouble(turn), off)))
+        offset = add(offset, subtract(DoubleDouble(rise), multiply(DoubleDouble(turn), off)))
     return line

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastfit.coordinates import Axes, Evaluation, Spread, Symmetric
-from fastfit.double_double import ZERO, DoubleDouble
+from fastfit.exact.coordinates import Axes, Evaluation, Spread, Symmetric
+from fastfit.exact.double_double import ZERO, DoubleDouble
 from fastfit.losses import Loss, RobustLoss, SquaredError
-from fastfit.moments import Moments
+from fastfit.outcome import History, Status
 from fastfit.points.base import Points
-from fastfit.result import History, Status
+from fastfit.points.moments import MomentPoints
 from fastfit.solvers.base import Solution
 from fastfit.solvers.convergence import Ruler
 from fastfit.solvers.newton import Newton, huber_line, require_points, scale_of
@@ -183,9 +183,11 @@ class GradientDescent:
         squared = isinstance(loss, SquaredError)
         if self.passes == "moments" and not squared:
             raise ValueError(f"passes='moments' needs loss='squared_error'; got {loss!r}")
-        if self.passes == "samples" and isinstance(points, Moments):
+        if self.passes == "samples" and isinstance(points, MomentPoints):
             raise ValueError("passes='samples' needs points to read; got their moments alone")
-        return points.moments() if squared and self.passes != "samples" else points
+        if squared and self.passes != "samples":
+            return MomentPoints(points.moments())
+        return points
 
     def _start(self, axes: Axes, raw: Axes, fit_intercept: bool) -> tuple[float, float]:
         """Return the first line, in the frame."""
@@ -250,7 +252,7 @@ def _steepest(axes: Axes, spread: Spread, fit_intercept: bool) -> float:
 
 
 def _require_finite(first: Evaluation) -> None:
-    if not math.isfinite(first.loss + first.grad_slope + first.grad_level):
+    if not math.isfinite(first.loss + first.grad_slope + first.grad_offset):
         raise ValueError(
             "the loss of the first line overflows float64: "
             "start closer to the points (init), or rescale x and y"
@@ -261,17 +263,18 @@ def _mean_square(
     points: Points, read: Points, loss: float, slope: DoubleDouble, intercept: DoubleDouble
 ) -> float:
     """Return the mean loss of a line; measured on the points, if their moments do not resolve it."""
-    if read is points or not isinstance(read, Moments) or read.resolves(loss):
+    moments = points.moments()
+    if read is points or not isinstance(read, MomentPoints) or moments.resolves(loss):
         return loss
-    seen = points.residuals(slope, points.frame.level(slope, intercept))
-    return loss if seen is None else seen.rr / read.weight_sum
+    seen = points.residuals(slope, points.frame.offset(slope, intercept))
+    return loss if seen is None else seen.rr / moments.weight_sum
 
 
 def _moved(
     line: tuple[float, float], here: Evaluation, step: float, axes: Axes
 ) -> tuple[float, float]:
     """Return the line after a step against the gradient on these axes."""
-    along, across = axes.gradient_from_frame(here.grad_slope, here.grad_level)
+    along, across = axes.gradient_from_frame(here.grad_slope, here.grad_offset)
     turn, rise = axes.step_to_frame(-step * along, -step * across)
     return line[0] + turn, line[1] + rise
 

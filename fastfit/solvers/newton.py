@@ -7,11 +7,11 @@ import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fastfit.coordinates import Axes, Evaluation, Symmetric, times_power_of_two
-from fastfit.double_double import ZERO, DoubleDouble
+from fastfit.exact.coordinates import Axes, Evaluation, Symmetric, times_power_of_two
+from fastfit.exact.double_double import ZERO, DoubleDouble
 from fastfit.losses import MAD_TO_STD, Huber, Loss, RobustLoss, SquaredError, Tukey
+from fastfit.outcome import Status
 from fastfit.points.base import Points
-from fastfit.result import Status
 from fastfit.solvers.base import Solution
 from fastfit.solvers.convergence import SMALLEST, Ruler
 from fastfit.solvers.exact import Exact
@@ -127,7 +127,7 @@ class Newton:
         if not isinstance(loss, RobustLoss):
             return start
         frame = points.frame
-        line = start.slope.high, frame.level(start.slope, start.intercept).high
+        line = start.slope.high, frame.offset(start.slope, start.intercept).high
         on_all = _Descent(points, loss, fit_intercept, self.tol, self.max_iter)
         if start.loss <= on_all.ruler.rounding(line) ** 2:
             here = points.evaluate(SquaredError(), *line, curvature=True)
@@ -176,7 +176,7 @@ def huber_line(points: Points, loss: RobustLoss, fit_intercept: bool) -> Line:
     f_scale = loss.f_scale * (Huber.tuning / loss.tuning)
     huber = Huber(times_power_of_two(f_scale, -frame.y_exponent))
     solution = Newton().solve(points, huber, fit_intercept=fit_intercept)
-    return solution.slope.high, frame.level(solution.slope, solution.intercept).high
+    return solution.slope.high, frame.offset(solution.slope, solution.intercept).high
 
 
 def require_points(here: Evaluation, ruler: Ruler, loss: RobustLoss) -> None:
@@ -355,9 +355,9 @@ class _Descent:
     def _without_dust(self, line: Line) -> Line:
         """Return a line without what is left of zero by steps that underflow ended."""
         dust = _NOTHING * self.ruler.standard.v_unit
-        slope, level = line
+        slope, offset = line
         flat = abs(slope) * self.ruler.standard.u_unit < dust
-        return 0.0 if flat else slope, 0.0 if abs(level) < dust else level
+        return 0.0 if flat else slope, 0.0 if abs(offset) < dust else offset
 
     def _with(self, loss: RobustLoss) -> _Descent:
         """Return the same with another loss."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fastfit.coordinates import Axes, Evaluation
-from fastfit.result import History, Iterate
+from fastfit.exact.coordinates import Axes, Evaluation
+from fastfit.outcome import History, Iterate
 from fastfit.validation import positive_integer
 
 Callback = Callable[[Iterate], Any]
@@ -55,7 +55,7 @@ class Observer:
 
     def _state(self, n_iter: int, line: tuple[float, float], here: Evaluation) -> Iterate:
         slope, intercept = self._raw.line_from_frame(*line)
-        gradient = self._raw.gradient_from_frame(here.grad_slope, here.grad_level)
+        gradient = self._raw.gradient_from_frame(here.grad_slope, here.grad_offset)
         loss = self._raw.loss_from_frame(here.loss)
         return Iterate(n_iter, slope, intercept if self._fit_intercept else 0.0, *gradient, loss)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from fastfit.coordinates import Evaluation, Symmetric
+from fastfit.exact.coordinates import Evaluation, Symmetric
 from fastfit.losses import RobustLoss
+from fastfit.outcome import Status
 from fastfit.points.base import Points
-from fastfit.result import Status
 from fastfit.solvers.convergence import Ruler
 from fastfit.solvers.observer import Observer
 
@@ -71,7 +71,7 @@ class Minimiser:
         loss : RobustLoss
             With an ``f_scale`` in the frame of the points.
         line : (float, float)
-            Slope and level, in the frame.
+            Slope and offset, in the frame.
         tol : float
             The gradient may be that of residuals of ``tol`` times ``f_scale``, or times the standard deviation of y, or
             of their rounding; 0 makes ``max_iter`` steps.
@@ -129,7 +129,7 @@ class Minimiser:
     def _share(self, here: Evaluation) -> float:
         """Return the mean weight of the points: how much they count, and their rounding."""
         assert here.bound is not None
-        return 0.5 * here.bound.level_level
+        return 0.5 * here.bound.offset_offset
 
     def _moves(self, line: Line, here: Evaluation, stretch: float) -> list[_Move]:
         """Return where to go from here: best first, safest last, and so many times further in between."""
@@ -138,7 +138,7 @@ class Minimiser:
         if not self.counts_enough(here):
             return []
         axes = self._ruler.standard
-        gradient = axes.gradient_from_frame(here.grad_slope, here.grad_level)
+        gradient = axes.gradient_from_frame(here.grad_slope, here.grad_offset)
         curvature = axes.curvature_from_frame(here.curvature)
         bound = axes.curvature_from_frame(here.bound)
         # By second derivatives or not, how far, and what share of what a step promises it must keep.
@@ -167,6 +167,6 @@ class Minimiser:
         left = Symmetric(*(own - _LEAST_SHARE * most for own, most in pairs))
         if self._ruler.fit_intercept:
             # That of the curvature itself may still underflow, or be rounding.
-            least = min(left.level_level, left.determinant, curvature.determinant)
+            least = min(left.offset_offset, left.determinant, curvature.determinant)
             return least > 0.0
         return left.slope_slope > 0.0

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from fastfit.points.streams import ReadSoFar
-from fastfit.result import Iterate
+from fastfit.outcome import Iterate
+from fastfit.points.files.streams import ReadSoFar
 
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import functools
+import hashlib
 import os
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
-from fastfit.coordinates import Evaluation, Frame
-from fastfit.double_double import DoubleDouble
-from fastfit.losses import Loss
-from fastfit.moments import Moments
-from fastfit.points import readers
-from fastfit.points.base import Points, Reading, Residuals, Source
-from fastfit.points.paths import File, Paths, files_of
-from fastfit.points.readers import Table
-from fastfit.points.streams import StreamedPoints, Watch
-
-if TYPE_CHECKING:
-    from fastfit.points.checkpoint import Checkpoint
+from fastfit.points.base import Plan, Points, Reading, Source
+from fastfit.points.files import readers
+from fastfit.points.files.checkpoint import Checkpoint
+from fastfit.points.files.paths import File, Paths, files_of
+from fastfit.points.files.progress import display
+from fastfit.points.files.readers import Table
+from fastfit.points.files.streams import StreamedPoints
 
 
 def scan(
@@ -101,6 +97,8 @@ class FilePoints(Source):
         The names of the columns that are read, by what they stand for.
     """
 
+    refusal = "comes from scan"
+
     def __init__(self, files: list[File], lazy: Any, columns: Mapping[str, str | None]) -> None:
         self._files, self._lazy = files, lazy
         asked = {name: column for name, column in columns.items() if name in "xy" or column}
@@ -149,42 +147,27 @@ class FilePoints(Source):
         if self._files:
             self._files[number].require_unchanged()
 
-    def prepared(
-        self,
-        reading: Reading,
-        *,
-        checkpoint: str | os.PathLike[str] | None = None,
-        fit: Mapping[str, str] | None = None,
-        watch: Watch | None = None,
-    ) -> Points:
-        """Return the points as a fit needs them: in memory if they are few, and else to be read at every pass.
-
-        Parameters
-        ----------
-        reading : Reading
-            How they are to be read.
-        checkpoint : str or path, optional
-            A file that keeps what passes have found.
-        fit : mapping of str to str, optional
-            What determines the fit, for the checkpoint to tell whether it belongs to it.
-        watch : callable, optional
-            Told how far reading has come, after every batch.
-        """
-        kept: Checkpoint | None = None
-        if checkpoint is not None:
+    @contextmanager
+    def opened(self, reading: Reading, plan: Plan) -> Iterator[Points]:
+        """Yield the points: in memory if they are few, and else to be read at every pass, with progress shown."""
+        checkpoint = None
+        if plan.checkpoint is not None:
             if not self._files:
                 raise ValueError("checkpoint must be None for a query, whose files are not known")
-            from fastfit.points.checkpoint import Checkpoint
-
             own = {"nan_policy": reading.nan_policy, "backend": reading.backend}
-            kept = Checkpoint(checkpoint, {**self._identity(), **own, **(fit or {})})
-        streamed = StreamedPoints(self, reading, kept, watch)
-        return streamed.in_memory() or streamed
+            checkpoint = Checkpoint(plan.checkpoint, {**self._identity(), **own, **plan.identity})
+        with display(plan.progress) as shown:
+            if shown is not None:
+                shown.expect(plan.n_passes)
+            watch = None if shown is None else shown.watch
+            streamed = StreamedPoints(self, reading, checkpoint, watch)
+            points = streamed.in_memory()
+            if points is None:
+                plan.announce()
+            yield points or streamed
 
     def _identity(self) -> dict[str, str]:
         """Return what tells these files and columns from others."""
-        import hashlib
-
         digest = hashlib.sha256()
         for file in self._files:
             where = file.path if readers.is_url(file.path) else os.path.abspath(file.path)
@@ -196,66 +179,6 @@ class FilePoints(Source):
             "data": f"{count} of {total:,} bytes (names, sizes, times of change: {digest.hexdigest()[:12]})",
             "columns": columns,
         }
-
-    # Points that were not told how to be read
-
-    @functools.cached_property
-    def _plain(self) -> Points:
-        return self.prepared(Reading())
-
-    @property
-    def n_points(self) -> int:
-        """Number of points."""
-        return self._plain.n_points
-
-    @property
-    def n_omitted(self) -> int:
-        """Number of points that were left out."""
-        return self._plain.n_omitted
-
-    @property
-    def n_passes(self) -> int:
-        """How often all points have been read so far."""
-        return self._plain.n_passes
-
-    @property
-    def repeats(self) -> float:
-        """How many points there are, one of weight 2 counted twice."""
-        return self._plain.repeats
-
-    @property
-    def weight_unit(self) -> float:
-        """The standard deviation that a weight of 1 stands for."""
-        return self._plain.weight_unit
-
-    @property
-    def frame(self) -> Frame:
-        """The coordinates in which lines are evaluated."""
-        return self._plain.frame
-
-    def moments(self) -> Moments:
-        """Return the moments of the points, as ``Points.moments`` says; NaN is an error."""
-        return self._plain.moments()
-
-    def evaluate(
-        self, loss: Loss, slope: float, level: float, *, curvature: bool = False
-    ) -> Evaluation:
-        """Return the mean loss of a line and its derivatives, as ``Points.evaluate`` says."""
-        return self._plain.evaluate(loss, slope, level, curvature=curvature)
-
-    def median_absolute_residual(
-        self, slope: float, level: float, near: tuple[float, float] | None = None
-    ) -> float:
-        """Return the median of the absolute residuals, as ``Points.median_absolute_residual`` says."""
-        return self._plain.median_absolute_residual(slope, level, near)
-
-    def thinned(self, n: int) -> Points | None:
-        """Return about n of the points, as ``Points.thinned`` says."""
-        return self._plain.thinned(n)
-
-    def residuals(self, slope: DoubleDouble, level: DoubleDouble) -> Residuals | None:
-        """Return sums of the residuals of a precise line, as ``Points.residuals`` says."""
-        return self._plain.residuals(slope, level)
 
 
 def _is_query(paths: Any) -> bool:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import unquote
 
-from fastfit.points import readers
-from fastfit.points.readers import FileError
+from fastfit.points.files import readers
+from fastfit.points.files.readers import FileError
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 

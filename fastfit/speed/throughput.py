@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from fastfit import validation
 from fastfit.fit import fit_line
-from fastfit.kernels import parallel
-from fastfit.kernels.passes import LossGradient
-from fastfit.kernels.read import bare_read
+from fastfit.kernels import compiled
+from fastfit.kernels.bare_read import bare_read
+from fastfit.kernels.gradient import LossGradient
 from fastfit.losses import LOSSES, MAD_TO_STD, RobustLoss, SquaredError
-from fastfit.machine import machine
-from fastfit.timing import Call, repeats_for, timed
+from fastfit.speed.machine import machine
+from fastfit.speed.timing import Call, repeats_for, timed
 
 # Where the curves of the picture have their points, and which of these are in the table.
 SIZES = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000)
@@ -162,7 +162,7 @@ def measure(
         raise ValueError(f"max_points must be {SIZES[0]:,} or more; got {max_points:,}")
     if n_threads is not None:
         n_threads = validation.positive_integer(n_threads, "n_threads")
-    if not parallel.compiles():
+    if not compiled.compiles():
         raise RuntimeError("Numba's compiler is switched off: NUMBA_DISABLE_JIT must be unset")
     say = progress or (lambda share, what: None)
     say(0.0, "making points")
@@ -271,7 +271,7 @@ def _kinds(x: Any, y: Any, n_threads: int | None) -> dict[str, tuple[Call, Call]
     kinds: dict[str, tuple[Call, Call]] = {
         LEAST_SQUARES: (fit, functools.partial(np.polyfit, x, y, 1)),
         STEP: (
-            functools.partial(parallel.run, *step),
+            functools.partial(compiled.run, *step),
             functools.partial(three_expressions, x, y, _LINE),
         ),
     }

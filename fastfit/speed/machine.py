@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from fastfit import __version__
-from fastfit.kernels import parallel
+from fastfit._version import __version__
+from fastfit.kernels import compiled
 
 
 def machine() -> dict[str, Any]:
@@ -22,7 +22,7 @@ def machine() -> dict[str, Any]:
         "fastfit": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
-        **parallel.description(),
+        **compiled.description(),
         "platform": platform.platform(),
         "processor": _processor(),
         "processors": os.cpu_count(),

@@ -1,4 +1,4 @@
-"""The bare read: x and y added up, nothing else. Of points in memory, no pass can be faster."""
+"""The bare read: x and y summed, nothing else. For points in memory, no pass can be faster."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from fastfit.kernels import flags, parallel
-from fastfit.kernels.passes import BLOCK
+from fastfit.kernels import compiled, flags, threads
+from fastfit.kernels.block import BLOCK, bounds
 
 
 @numba.njit(**flags.BLOCK_SUMS)
@@ -22,22 +22,13 @@ def read_block(x: Any, y: Any) -> Any:
     return x_sum, y_sum
 
 
-def _read_serial(x: Any, y: Any, rows: Any) -> None:
-    for b in range(rows.shape[0]):
-        block = slice(b * BLOCK, min((b + 1) * BLOCK, x.size))
-        rows[b, 0], rows[b, 1] = read_block(x[block], y[block])
-
-
-def _read_parallel(x: Any, y: Any, rows: Any) -> None:
+def _read(x: Any, y: Any, rows: Any) -> None:
     for b in numba.prange(rows.shape[0]):
-        block = slice(b * BLOCK, min((b + 1) * BLOCK, x.size))
-        rows[b, 0], rows[b, 1] = read_block(x[block], y[block])
+        part = bounds(b, x.size)
+        rows[b, 0], rows[b, 1] = read_block(x[part], y[part])
 
 
-_READERS = {
-    True: parallel.jit(_read_parallel, flags.PARALLEL_DRIVER),
-    False: parallel.jit(_read_serial, flags.DRIVER),
-}
+_READERS = compiled.on_threads_or_not(_read)
 
 
 def bare_read(x: Any, y: Any, n_threads: int | None = None) -> float:
@@ -52,5 +43,5 @@ def bare_read(x: Any, y: Any, n_threads: int | None = None) -> float:
     """
     n_blocks = -(-x.size // BLOCK)
     rows = np.empty((n_blocks, 2))
-    parallel.on_threads(n_blocks, n_threads, lambda several, *_: _READERS[several], (x, y, rows))
+    threads.on_threads(n_blocks, n_threads, lambda several, *_: _READERS[several], (x, y, rows))
     return float(rows.sum())

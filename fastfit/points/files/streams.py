@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
 import numpy as np
 
-from fastfit.points import readers
 from fastfit.points.base import Points, Reading
+from fastfit.points.files import readers
+from fastfit.points.files.readers import FileError, Retyped, Table
 from fastfit.points.parts import Part, PartedPoints, Pass, Survey
-from fastfit.points.readers import FileError, Retyped, Table
 
 if TYPE_CHECKING:
-    from fastfit.points.checkpoint import Checkpoint
+    from fastfit.points.files.checkpoint import Checkpoint
 
 # The others decode: beside them, threads of ours would wait for each other.
 _SHARE_OF_THREADS = max(1, (os.cpu_count() or 1) // 4)
@@ -151,11 +151,11 @@ class StreamedPoints(PartedPoints):
         )
         whole = Part(**arrays)
         try:
-            points = whole.points(replace(self._reading, n_threads=self._given_threads))
+            points = whole.points(replace(self.reading, n_threads=self._given_threads))
             points.moments()
         except (TypeError, ValueError):
             for _, part in head:  # which names file and place
-                Survey(self._reading).of(part)
+                Survey(self.reading).of(part)
             raise
         return points
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from fastfit.double_double import ZERO, DoubleDouble, add, divide, multiply, subtract
+from fastfit.exact.double_double import ZERO, DoubleDouble, add, divide, multiply, subtract
 
 
 class Centred(NamedTuple):

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from fastfit.double_double import DoubleDouble
-from fastfit.least_squares import Centred
-from fastfit.moments import Moments
+from fastfit.exact.double_double import DoubleDouble
+from fastfit.exact.least_squares import Centred
+from fastfit.exact.moment_sums import MomentSums
 
 _log = logging.getLogger("fastfit")
 _FORMAT, _VERSION = "fastfit.Checkpoint", 1
@@ -182,8 +182,8 @@ def _name(task: Any) -> str:
 
 def _encoded(found: Any) -> Any:
     """Return numbers, arrays and moments in what JSON knows, to the last bit."""
-    if isinstance(found, Moments):
-        sums = [part.hex() for number in found._sums for part in number]
+    if isinstance(found, MomentSums):
+        sums = [part.hex() for number in found.centred for part in number]
         return {"moments": [found.count, sums, *found.exponents]}
     if isinstance(found, np.ndarray):
         data = base64.b64encode(np.ascontiguousarray(found, dtype="<f8").tobytes())
@@ -203,15 +203,18 @@ def _decoded(written: Any) -> Any:
         count, sums, x_exponent, y_exponent = written["moments"]
         parts = list(map(float.fromhex, sums))
         pairs = map(DoubleDouble._make, zip(parts[::2], parts[1::2], strict=True))
-        return Moments(count, Centred(*pairs), x_exponent, y_exponent)
+        return MomentSums(count, Centred(*pairs), x_exponent, y_exponent)
     if "array" in written:
         array = np.frombuffer(base64.b64decode(written["array"]), dtype="<f8")
         return array.astype(np.float64)
     if "float" in written:
         return float.fromhex(written["float"])
+    from fastfit.kernels.median import ResidualWindow
     from fastfit.points import parts as rooms
 
     items = [_decoded(item) for item in written["items"]]
-    kinds = {kind.__name__: kind for kind in (rooms.Surveyed, rooms.Sample, rooms.Sums, rooms.Near)}
+    kinds = {
+        kind.__name__: kind for kind in (rooms.Surveyed, rooms.Sample, rooms.Sums, ResidualWindow)
+    }
     kind = kinds.get(written["tuple"])
     return tuple(items) if kind is None else kind(*items)

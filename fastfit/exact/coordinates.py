@@ -9,10 +9,9 @@ costs a few operations a step and touches no point.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from fastfit.double_double import ZERO, DoubleDouble, add, multiply, subtract
+from fastfit.exact.double_double import ZERO, DoubleDouble, add, multiply, subtract
 
 
 def times_power_of_two(value: float, exponent: int) -> float:
@@ -34,13 +33,13 @@ class Frame(NamedTuple):
     x_exponent: int = 0
     y_exponent: int = 0
 
-    def intercept(self, slope: float, level: float) -> DoubleDouble:
-        """Return the intercept of the line ``slope * u + level``, on the scale of the frame but not shifted."""
+    def intercept(self, slope: float, offset: float) -> DoubleDouble:
+        """Return the intercept of the line ``slope * u + offset``, on the scale of the frame but not shifted."""
         turned = multiply(DoubleDouble(slope), self.x_center)
-        return subtract(add(DoubleDouble(level), self.y_center), turned)
+        return subtract(add(DoubleDouble(offset), self.y_center), turned)
 
-    def level(self, slope: DoubleDouble, intercept: DoubleDouble) -> DoubleDouble:
-        """Return the level of a line given by its intercept."""
+    def offset(self, slope: DoubleDouble, intercept: DoubleDouble) -> DoubleDouble:
+        """Return the offset of a line given by its intercept."""
         turned = multiply(slope, self.x_center)
         return add(subtract(intercept, self.y_center), turned)
 
@@ -59,26 +58,26 @@ class Symmetric(NamedTuple):
     """A symmetric 2 x 2 matrix, slope first, such as the second derivatives of the mean loss."""
 
     slope_slope: float
-    slope_level: float
-    level_level: float
+    slope_offset: float
+    offset_offset: float
 
     @property
     def largest_eigenvalue(self) -> float:
         """The curvature in the steepest direction: a descent is stable below 2 over this."""
-        half_trace = 0.5 * self.slope_slope + 0.5 * self.level_level
-        half_difference = 0.5 * self.slope_slope - 0.5 * self.level_level
-        return half_trace + math.hypot(half_difference, self.slope_level)
+        half_trace = 0.5 * self.slope_slope + 0.5 * self.offset_offset
+        half_difference = 0.5 * self.slope_slope - 0.5 * self.offset_offset
+        return half_trace + math.hypot(half_difference, self.slope_offset)
 
     @property
     def determinant(self) -> float:
         """The determinant."""
-        return self.slope_slope * self.level_level - self.slope_level * self.slope_level
+        return self.slope_slope * self.offset_offset - self.slope_offset * self.slope_offset
 
-    def solve(self, slope: float, level: float) -> tuple[float, float]:
+    def solve(self, slope: float, offset: float) -> tuple[float, float]:
         """Return the vector that the matrix turns into this one."""
         return (
-            (self.level_level * slope - self.slope_level * level) / self.determinant,
-            (self.slope_slope * level - self.slope_level * slope) / self.determinant,
+            (self.offset_offset * slope - self.slope_offset * offset) / self.determinant,
+            (self.slope_slope * offset - self.slope_offset * slope) / self.determinant,
         )
 
 
@@ -92,28 +91,31 @@ class Evaluation(NamedTuple):
 
     loss: float
     grad_slope: float
-    grad_level: float
+    grad_offset: float
     curvature: Symmetric | None = None
     bound: Symmetric | None = None
     scatter: Symmetric | None = None
 
     @classmethod
-    def of_sums(cls, sums: Sequence[float], total: float) -> Evaluation:
-        """Return the means for sums as ``kernels.passes`` lists them, three or twelve, and the sum of the weights."""
-        mean = [value / total for value in sums]
-        loss, along, across, *others = mean
-        if not others:
+    def of_sums(cls, sums: Any, total: float) -> Evaluation:
+        """Return the means for ``LossGradient`` or ``LossGradientCurvature`` of the kernels and the sum of the weights."""
+        loss, along, across = sums.loss / total, sums.grad_slope / total, sums.grad_offset / total
+        if len(sums) == 3:
             return cls(loss, along, across)
-        bound = Symmetric(2.0 * mean[6], 2.0 * mean[7], 2.0 * mean[8])
-        curvature, scatter = Symmetric(*mean[3:6]), Symmetric(*mean[9:])
-        return cls(loss, along, across, curvature, bound, scatter)
+
+        def means(name: str) -> Symmetric:
+            entries = ("slope_slope", "slope_offset", "offset_offset")
+            return Symmetric(*(getattr(sums, name + entry) / total for entry in entries))
+
+        bound = Symmetric(*(2.0 * entry for entry in means("weight_")))
+        return cls(loss, along, across, means(""), bound, means("square_"))
 
 
 class Axes(NamedTuple):
     """Axes laid over a frame: origin and unit of each, measured in the frame.
 
     A line ``p * s + q`` on these axes, where ``s = (u - u_origin) / u_unit``, is the line
-    ``slope * u + level`` of the frame, in units of ``v_unit`` above ``v_origin``.
+    ``slope * u + offset`` of the frame, in units of ``v_unit`` above ``v_origin``.
     """
 
     u_origin: float
@@ -149,28 +151,28 @@ class Axes(NamedTuple):
         return (cls.standard if fit_intercept else cls.through_origin)(frame, spread)
 
     def line_to_frame(self, p: float, q: float) -> tuple[float, float]:
-        """Return slope and level in the frame of the line ``p, q`` on these axes."""
-        slope, level = self.step_to_frame(p, q)
-        return slope, self.v_origin + level
+        """Return slope and offset in the frame of the line ``p, q`` on these axes."""
+        slope, offset = self.step_to_frame(p, q)
+        return slope, self.v_origin + offset
 
     def step_to_frame(self, p: float, q: float) -> tuple[float, float]:
-        """Return the change of slope and level in the frame when the line changes by ``p, q``."""
+        """Return the change of slope and offset in the frame when the line changes by ``p, q``."""
         slope = p * (self.v_unit / self.u_unit)
         return slope, self.v_unit * q - slope * self.u_origin
 
     def through_origin_in_frame(self, slope: float) -> tuple[float, float]:
-        """Return slope and level in the frame of the line of this slope, in the frame, through the origin."""
+        """Return slope and offset in the frame of the line of this slope, in the frame, through the origin."""
         return slope, self.v_origin - slope * self.u_origin
 
-    def line_from_frame(self, slope: float, level: float) -> tuple[float, float]:
-        """Return the line on these axes that is ``slope, level`` in the frame."""
-        q = (level + slope * self.u_origin - self.v_origin) / self.v_unit
+    def line_from_frame(self, slope: float, offset: float) -> tuple[float, float]:
+        """Return the line on these axes that is ``slope, offset`` in the frame."""
+        q = (offset + slope * self.u_origin - self.v_origin) / self.v_unit
         return slope * (self.u_unit / self.v_unit), q
 
-    def gradient_from_frame(self, slope: float, level: float) -> tuple[float, float]:
+    def gradient_from_frame(self, slope: float, offset: float) -> tuple[float, float]:
         """Return the gradient of the mean loss on these axes from that in the frame."""
-        along = (slope - self.u_origin * level) / (self.u_unit * self.v_unit)
-        return along, level / self.v_unit
+        along = (slope - self.u_origin * offset) / (self.u_unit * self.v_unit)
+        return along, offset / self.v_unit
 
     def loss_from_frame(self, loss: float) -> float:
         """Return the mean loss, in squared units of these axes, from that in the frame."""
@@ -178,6 +180,8 @@ class Axes(NamedTuple):
 
     def curvature_from_frame(self, frame: Symmetric) -> Symmetric:
         """Return the second derivatives of the mean loss on these axes from those in the frame."""
-        cross = frame.slope_level - self.u_origin * frame.level_level
-        steep = frame.slope_slope - self.u_origin * (frame.slope_level + cross)
-        return Symmetric(steep / self.u_unit / self.u_unit, cross / self.u_unit, frame.level_level)
+        cross = frame.slope_offset - self.u_origin * frame.offset_offset
+        steep = frame.slope_slope - self.u_origin * (frame.slope_offset + cross)
+        return Symmetric(
+            steep / self.u_unit / self.u_unit, cross / self.u_unit, frame.offset_offset
+        )

@@ -1,0 +1,360 @@
+"""The passes compiled by Numba: how loops are specialised by the types of their arguments, and how they are run.
+
+A pass and a loss travel into compiled code as named tuples, whose classes carry the loop and the formula. Serial and
+parallel drivers are one source, compiled twice: they call the same loop on the same blocks and add the block sums in the
+same order, so the result is the same to the last bit with any number of threads.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.binding
+import numba
+import numpy as np
+from numba import types
+from numba.extending import intrinsic, overload, register_jitable
+
+from fastfit import vector_math
+from fastfit.exact import double_double, least_squares
+from fastfit.exact.double_double import DoubleDouble
+from fastfit.exact.least_squares import Centred
+from fastfit.kernels import block, center, flags, median, moments, threads
+from fastfit.kernels import gradient as _gradient  # noqa: F401  # marks its functions
+from fastfit.kernels import residuals as _residuals  # noqa: F401  # marks its functions
+from fastfit.kernels.block import BLOCK, block_sums, bounds, finish, select
+from fastfit.kernels.cache import DiskCache
+from fastfit.kernels.median import GROUPS, ResidualWindow
+from fastfit.kernels.reference import window
+
+# How functions compile that stand in modules which know nothing of kernels.
+_OPTIONS = {vector_math.log_of_one_plus: flags.POINT} | {
+    function: flags.TOTAL
+    for module in (double_double, least_squares)
+    for _, function in inspect.getmembers(module, inspect.isfunction)
+    if function is not double_double.fused and function.__module__ == module.__name__
+}
+flags.MARKED.extend(_OPTIONS.items())
+for _function, _options in flags.MARKED:
+    register_jitable(**_options)(_function)
+
+
+def _specialised(function: Callable[..., Any], options: dict[str, Any]) -> Any:
+    """Return a decorator for what compiled code has in place of a function, chosen by argument types."""
+
+    def register(chosen_by_type: Callable[..., Any]) -> Callable[..., Any]:
+        flags.MARKED.append((chosen_by_type, options))
+        overload(function, jit_options=options, strict=False)(chosen_by_type)
+        return chosen_by_type
+
+    return register
+
+
+@intrinsic
+def _fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
+    """Return ``a * b + c`` rounded once: an instruction of its own, which vectorises."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fma(*arguments)
+
+    return types.float64(types.float64, types.float64, types.float64), generate
+
+
+@_specialised(double_double.fused, flags.POINT)
+def _fused(a: Any, b: Any, c: Any) -> Any:
+    return lambda a, b, c: _fma(a, b, c)  # noqa: PLW0108  # an intrinsic is no function
+
+
+@_specialised(vector_math.chosen, flags.POINT)
+def _chosen(condition: Any, a: Any, b: Any) -> Any:
+    return lambda condition, a, b: a if condition else b
+
+
+@_specialised(block.weight, flags.POINT)
+def _weight(w: Any, i: Any) -> Any:
+    if isinstance(w, types.NoneType):
+        return lambda w, i: 1.0
+    return lambda w, i: np.float64(w[i])
+
+
+@_specialised(block.select, flags.DRIVER)
+def _select(w: Any, rows: Any) -> Any:
+    return (lambda w, rows: None) if isinstance(w, types.NoneType) else lambda w, rows: w[rows]
+
+
+@_specialised(median.put, flags.POINT)
+def _put(values: Any, i: Any, value: Any) -> Any:
+    if isinstance(values, types.NoneType):
+        return lambda values, i, value: None
+    return median.put
+
+
+@_specialised(block.point, flags.POINT)
+def _point(loss: Any, residual: Any) -> Any:
+    return loss.instance_class.point
+
+
+@_specialised(moments.keeps_point, flags.POINT)
+def _keeps_point(kernel: Any, u: Any, v: Any, k: Any) -> Any:
+    return kernel.instance_class.keeps_point
+
+
+@_specialised(block.block_sums, flags.BLOCK_SUMS)
+def _block_sums(kernel: Any, loss: Any, x: Any, y: Any, w: Any, center: Any, params: Any) -> Any:
+    loop = kernel.instance_class.block
+    if issubclass(kernel.instance_class, moments.ProductSums):
+        return lambda kernel, loss, x, y, w, center, params: loop(kernel, x, y, w, center, params)
+    return lambda kernel, loss, x, y, w, center, params: loop(loss, x, y, w, center, params)
+
+
+@_specialised(block.finish, flags.TOTAL)
+def _finish(kernel: Any, n: Any, center: Any, totals: Any, lost: Any) -> Any:
+    return kernel.instance_class.finish
+
+
+@numba.njit(**flags.TOTAL)
+def _add_up(rows: Any) -> Any:
+    """Return the sums of the columns, in order, and their rounding errors (Neumaier)."""
+    total = np.zeros(rows.shape[1])
+    lost = np.zeros(rows.shape[1])
+    for b in range(rows.shape[0]):
+        for k in range(rows.shape[1]):
+            term = rows[b, k]
+            raised = total[k] + term
+            if abs(total[k]) >= abs(term):
+                lost[k] += (total[k] - raised) + term
+            else:
+                lost[k] += (term - raised) + total[k]
+            total[k] = raised
+    for k in range(rows.shape[1]):
+        # Infinity and NaN stand as they are: their compensation is NaN.
+        if not np.isfinite(total[k]):
+            lost[k] = 0.0
+    return total, lost
+
+
+def _sums(
+    kernel: Any, loss: Any, x: Any, y: Any, w: Any, center: Any, params: Any, rows: Any
+) -> Any:
+    for b in numba.prange(rows.shape[0]):
+        part = bounds(b, x.size)
+        sums = block_sums(kernel, loss, x[part], y[part], select(w, part), center, params)
+        for k in range(len(sums)):
+            rows[b, k] = sums[k]
+    totals, lost = _add_up(rows)
+    return finish(kernel, x.size, center, totals, lost)
+
+
+def _gather(
+    x: Any, y: Any, w: Any, center: Any, params: Any, values: Any, weights: Any, found: Any
+) -> Any:
+    n_blocks, n_groups = (x.size + BLOCK - 1) // BLOCK, found.shape[0]
+    for g in numba.prange(n_groups):
+        start, stop = g * n_blocks // n_groups, (g + 1) * n_blocks // n_groups
+        group = slice(start * BLOCK, min(stop * BLOCK, x.size))
+        into = values[g], select(weights, g)
+        sums = median.gather(x[group], y[group], select(w, group), center, params, *into)
+        found[g, 0], found[g, 1], found[g, 2] = sums
+
+
+def jit(function: Callable[..., Any], options: dict[str, Any]) -> Any:
+    """Return a function compiled by type at its first call of each, and kept on disk."""
+    compiled = numba.njit(**options)(function)
+    if DiskCache is not None and not numba.config.DISABLE_JIT:
+        compiled._cache = DiskCache(function, options)
+    return compiled
+
+
+def on_threads_or_not(function: Callable[..., Any]) -> dict[bool, Any]:
+    """Return a driver compiled with threads (True) and without: outside of them, ``prange`` is ``range``."""
+    return {True: jit(function, flags.PARALLEL_DRIVER), False: jit(function, flags.DRIVER)}
+
+
+DRIVERS = {"sums": on_threads_or_not(_sums), "gather": on_threads_or_not(_gather)}
+_GLANCE = jit(center.glance, flags.BLOCK_SUMS)
+
+
+def _merge(a: Any, b: Any) -> Any:
+    """Return the numbers of merged sums in a row, from those of two."""
+    one = Centred(*_in_pairs(a))
+    m = least_squares.merged(one, Centred(*_in_pairs(b)))
+    return (
+        *(m.w.high, m.w.low, m.x_mean.high, m.x_mean.low, m.y_mean.high, m.y_mean.low),
+        *(m.xx.high, m.xx.low, m.xy.high, m.xy.low, m.yy.high, m.yy.low),
+    )
+
+
+@register_jitable(**flags.TOTAL)
+def _in_pairs(row: Any) -> Any:
+    return (
+        DoubleDouble(row[0], row[1]),
+        DoubleDouble(row[2], row[3]),
+        DoubleDouble(row[4], row[5]),
+        DoubleDouble(row[6], row[7]),
+        DoubleDouble(row[8], row[9]),
+        DoubleDouble(row[10], row[11]),
+    )
+
+
+_MERGE = jit(_merge, flags.TOTAL)
+# Machine code by the types of its arguments: the choice by type that Numba makes would take 2 microseconds a call.
+_ready: dict[tuple[Any, ...], Any] = {}
+
+
+def _protect_forks() -> None:
+    """Hold the compiler's lock while forking: a child forked while a thread compiles would inherit it, locked for ever."""
+    try:
+        from numba.core.compiler_lock import global_compiler_lock as lock
+    except ImportError:
+        return
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
+        )
+
+
+_protect_forks()
+
+
+def run(
+    kernel: Any,
+    loss: Any,
+    x: Any,
+    y: Any,
+    w: Any,
+    center: tuple[float, float],
+    params: tuple[float, ...],
+    n_threads: int | None = None,
+) -> Any:
+    """Return the sums of one pass over all points.
+
+    Parameters
+    ----------
+    kernel : a pass
+        What to sum, such as ``LossGradient()``; see ``block``.
+    loss : Loss or None
+        The loss, for a pass that has one.
+    x, y : ndarray, shape (n,)
+        The points, float64 or float32, contiguous or strided.
+    w : ndarray, shape (n,), or None
+        Their weights.
+    center : (float, float)
+        Subtracted from ``x`` and ``y``.
+    params : tuple of float
+        The other numbers the pass needs.
+    n_threads : int or None
+        At most this many threads; None leaves it to Numba (``NUMBA_NUM_THREADS``, by default all
+        processors). The result does not depend on it.
+
+    Returns
+    -------
+    The ``result`` of the pass.
+    """
+    n_blocks = -(-x.size // BLOCK)
+    arguments = (kernel, loss, x, y, w, center, params, np.empty((n_blocks, len(kernel))))
+    return kernel.result(threads.on_threads(n_blocks, n_threads, _driver, arguments))
+
+
+def gather(
+    x: Any,
+    y: Any,
+    w: Any,
+    center: tuple[float, float],
+    params: tuple[float, float, float, float],
+    room: int,
+    n_threads: int | None = None,
+) -> ResidualWindow:
+    """Return the absolute residuals within a bracket, from one pass over all points, as far as there is room for them.
+
+    Parameters
+    ----------
+    x, y, w, center, n_threads
+        As in ``run``.
+    params : (float, float, float, float)
+        Slope and offset of the line, and the lower and upper bound, both of them within.
+    room : int
+        How many values may be kept, of all groups together.
+    """
+    n_blocks = -(-x.size // BLOCK)
+    n_groups = min(n_blocks, GROUPS)
+    shape = (n_groups, room // max(n_groups, 1) + 1)
+    weights = None if w is None else np.empty(shape)
+    arguments = (x, y, w, center, params, np.empty(shape), weights, np.empty((n_groups, 3)))
+    threads.on_threads(n_blocks, n_threads, _gatherer, arguments)
+    return window(*arguments[-3:])
+
+
+def glance(x: Any, y: Any, step: int) -> tuple[float, float, float, float]:
+    """Return rough centers of x and of y and mean squares about them, from every ``step``-th point."""
+    key = ("glance", x.dtype.char, x.flags.num, y.dtype.char, y.flags.num)
+    code = _ready.get(key) or _compiled(_GLANCE, key, x, y, step)
+    return code(x, y, step)  # type: ignore[no-any-return]
+
+
+def merged(a: Centred, b: Centred) -> Centred:
+    """Return the sums of the points of both, as ``least_squares.merged`` does, twenty times faster."""
+    rows = _row(a), _row(b)
+    code = _ready.get(("merge",)) or _compiled(_MERGE, ("merge",), *rows)
+    numbers = code(*rows)
+    return Centred(*map(DoubleDouble._make, zip(numbers[::2], numbers[1::2], strict=True)))
+
+
+def _row(sums: Centred) -> tuple[float, ...]:
+    return (*sums.w, *sums.x_mean, *sums.y_mean, *sums.xx, *sums.xy, *sums.yy)
+
+
+def _driver(parallel: bool, *arguments: Any) -> Any:
+    """Return the compiled driver of sums for arguments of these types."""
+    kernel, loss, x, y, w, *_ = arguments
+    # All that tells arguments apart for the compiler: arrays are in native byte order, center is a pair of floats, and
+    # params has as many as the kernel says. Written out, as a fit of few points takes little longer than this.
+    key: tuple[Any, ...]
+    key = (parallel, type(kernel), type(loss), x.dtype.char, x.flags.num, y.dtype.char, y.flags.num)
+    if w is not None:
+        key += (w.dtype.char, w.flags.num)
+    if loss:
+        key += tuple(map(type, loss))
+    return _ready.get(key) or _compiled(DRIVERS["sums"][parallel], key, *arguments)
+
+
+def _gatherer(parallel: bool, *arguments: Any) -> Any:
+    """Return the compiled driver that gathers from arrays of these types."""
+    x, y, w, *_ = arguments
+    key = ("gather", parallel, *((v.dtype.char, v.flags.num) for v in (x, y, w) if v is not None))
+    return _ready.get(key) or _compiled(DRIVERS["gather"][parallel], key, *arguments)
+
+
+def _compiled(function: Any, key: tuple[Any, ...], *arguments: Any) -> Any:
+    """Return the machine code of a function for arguments of these types."""
+    if numba.config.DISABLE_JIT:
+        code = functools.partial(_in_floats, function)
+    else:
+        code = function.compile(tuple(map(numba.typeof, arguments)))
+    _ready[key] = code
+    return code
+
+
+def _in_floats(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what a function that is not compiled returns, in the numbers that compiled code returns."""
+    found = function(*arguments)
+    return tuple(map(float, found)) if isinstance(found, tuple) else found
+
+
+def compiles() -> bool:
+    """Whether the compiler is switched on."""
+    return not numba.config.DISABLE_JIT
+
+
+def description() -> dict[str, Any]:
+    """Return what compiles the passes and what runs them, for reports."""
+    return {
+        "numba": numba.__version__,
+        "llvmlite": llvmlite.__version__,
+        "processor_type": llvmlite.binding.get_host_cpu_name(),
+        "threads": numba.get_num_threads(),
+        "thread_layer": threads.thread_layer(),
+    }

@@ -1,0 +1,1 @@
+"""How fast fits are on this machine: what ``fastfit bench`` measures and draws."""
