@@ -123,7 +123,7 @@ def check_path(path: Path) -> None:
 
 def save(figure_or_axes: Any, path: Path) -> None:
     """Write a picture to a file of the type that its name ends in."""
-    figure_or_axes.getfigure().savefig(path, dpi=130)
+    figure_or_axes.get_figure().savefig(path, dpi=130)
 
 
 def _new_axes() -> Axes:
@@ -165,7 +165,7 @@ def _draw_points(ax: Axes, x: NDArray[Any], y: NDArray[Any]) -> None:
     mesh = ax.pcolormesh(x_edges, y_edges, shown, norm="log", cmap=colours, rasterized=True)
     ax.use_sticky_edges = False  # leave a margin, as around dots
     ax.margins(0.03)
-    figure: Any = ax.getfigure()
+    figure: Any = ax.get_figure()
     figure.colorbar(mesh, ax=ax, label="points", pad=0.02)
 
 

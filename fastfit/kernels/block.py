@@ -15,7 +15,7 @@ weights, or is None; ``params`` are the other numbers the pass needs, such as th
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -65,13 +65,25 @@ def finish(kernel: Any, n: Any, center: Any, totals: Any, lost: Any) -> Any:
     return kernel.finish(kernel, n, center, totals, lost)
 
 
+@compiled(DRIVER)
+def bounds(b: Any, n: Any) -> Any:
+    """Return the rows of block ``b`` of ``n`` points."""
+    return slice(b * BLOCK, min((b + 1) * BLOCK, n))
+
+
 @compiled(TOTAL)
 def corrected(kernel: Any, n: Any, center: Any, totals: Any, lost: Any) -> Any:
     """Return totals with their rounding errors added: the ``finish`` of plain sums."""
     return totals + lost
 
 
-@compiled(DRIVER)
-def bounds(b: Any, n: Any) -> Any:
-    """Return the rows of block ``b`` of ``n`` points."""
-    return slice(b * BLOCK, min((b + 1) * BLOCK, n))
+class PlainSums:
+    """The part of a pass that is the same wherever the totals themselves are the result."""
+
+    __slots__ = ()
+    finish = staticmethod(corrected)
+
+    @classmethod
+    def result(cls, numbers: Any) -> Self:
+        """Return the totals by name."""
+        return cls(*numbers.tolist())

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastfit.kernels.block import corrected, difference, point, weight
+from fastfit.kernels.block import PlainSums, difference, point, weight
 from fastfit.kernels.flags import BLOCK_SUMS, compiled
 
 
@@ -71,34 +71,24 @@ def loss_gradient_curvature(loss: Any, x: Any, y: Any, w: Any, center: Any, line
     )
 
 
-class LossGradient(NamedTuple):
+class _LossGradient(NamedTuple):
+    loss: float = 0.0
+    grad_slope: float = 0.0
+    grad_offset: float = 0.0
+
+
+class LossGradient(PlainSums, _LossGradient):
     r"""Weighted sums of the loss :math:`\rho(r)` and of its two first derivatives.
 
     With :math:`r = v - (\mathrm{slope}\, u + \mathrm{offset})` these are
     :math:`\sum w \rho(r)`, :math:`-\sum w \rho'(r)\, u` and :math:`-\sum w \rho'(r)`.
     """
 
-    loss: float = 0.0
-    grad_slope: float = 0.0
-    grad_offset: float = 0.0
-
+    __slots__ = ()
     block = staticmethod(loss_gradient)
-    finish = staticmethod(corrected)
-
-    @classmethod
-    def result(cls, numbers: Any) -> LossGradient:
-        """Return the sums over all blocks by name."""
-        return cls(*numbers.tolist())
 
 
-class LossGradientCurvature(NamedTuple):
-    r"""Weighted sums of the loss and its derivatives, of the weights of the loss, and of squared slopes.
-
-    Those of second derivatives are :math:`\sum w \rho''(r)\, u^2`, :math:`\sum w \rho''(r)\, u` and
-    :math:`\sum w \rho''(r)`. The next three have the weight :math:`\rho'(r) / (2 r)` of the loss in its place, and
-    the last three the squared slope :math:`\rho'(r)^2`.
-    """
-
+class _LossGradientCurvature(NamedTuple):
     loss: float = 0.0
     grad_slope: float = 0.0
     grad_offset: float = 0.0
@@ -112,10 +102,14 @@ class LossGradientCurvature(NamedTuple):
     square_slope_offset: float = 0.0
     square_offset_offset: float = 0.0
 
-    block = staticmethod(loss_gradient_curvature)
-    finish = staticmethod(corrected)
 
-    @classmethod
-    def result(cls, numbers: Any) -> LossGradientCurvature:
-        """Return the sums over all blocks by name."""
-        return cls(*numbers.tolist())
+class LossGradientCurvature(PlainSums, _LossGradientCurvature):
+    r"""Weighted sums of the loss and its derivatives, of the weights of the loss, and of squared slopes.
+
+    Those of second derivatives are :math:`\sum w \rho''(r)\, u^2`, :math:`\sum w \rho''(r)\, u` and
+    :math:`\sum w \rho''(r)`. The next three have the weight :math:`\rho'(r) / (2 r)` of the loss in its place, and
+    the last three the squared slope :math:`\rho'(r)^2`.
+    """
+
+    __slots__ = ()
+    block = staticmethod(loss_gradient_curvature)

@@ -181,17 +181,7 @@ def moments_and_line(kernel: Any, n: Any, center: Any, totals: Any, lost: Any) -
     )
 
 
-class ProductSums(NamedTuple):
-    r"""Weighted sums of 1, ``u``, ``v`` and their products in some 80 bits, and the moments they give. No loss.
-
-    Every term is split into a multiple of the spacing of a grid and a small remainder. Sums of the multiples do not
-    round, and sums of the remainders round by the 38 bits or so less that these are smaller; so both may be
-    reordered, as vectors need it. The idea is that of Rump, Ogita and Oishi, "Accurate floating-point
-    summation" (SIAM J. Sci. Comput. 31, 2008).
-
-    The parameters are the sums of squares of u and of v, and the sum of weights, that are expected of a block.
-    """
-
+class _ProductSums(NamedTuple):
     w: float = 0.0
     u: float = 0.0
     v: float = 0.0
@@ -207,6 +197,19 @@ class ProductSums(NamedTuple):
     negative: float = 0.0
     dropped: float = 0.0
 
+
+class ProductSums(_ProductSums):
+    r"""Weighted sums of 1, ``u``, ``v`` and their products in some 80 bits, and the moments they give. No loss.
+
+    Every term is split into a multiple of the spacing of a grid and a small remainder. Sums of the multiples do not
+    round, and sums of the remainders round by the 38 bits or so less that these are smaller; so both may be
+    reordered, as vectors need it. The idea is that of Rump, Ogita and Oishi, "Accurate floating-point
+    summation" (SIAM J. Sci. Comput. 31, 2008).
+
+    The parameters are the sums of squares of u and of v, and the sum of weights, that are expected of a block.
+    """
+
+    __slots__ = ()
     block = staticmethod(sized_product_sums)
     finish = staticmethod(moments_and_line)
 

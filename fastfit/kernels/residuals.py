@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastfit.exact.double_double import fused
-from fastfit.kernels.block import corrected, difference, exact_difference, weight
+from fastfit.kernels.block import PlainSums, difference, exact_difference, weight
 from fastfit.kernels.flags import BLOCK_SUMS, POINT, compiled
 
 
@@ -37,20 +37,17 @@ def residual_sums(loss: Any, x: Any, y: Any, w: Any, center: Any, line: Any) -> 
     return r_sum, ru, rr
 
 
-class ResidualSums(NamedTuple):
+class _ResidualSums(NamedTuple):
+    r: float = 0.0
+    ru: float = 0.0
+    rr: float = 0.0
+
+
+class ResidualSums(PlainSums, _ResidualSums):
     r"""Sums of the residuals of a precise line, :math:`\sum w r`, :math:`\sum w r u` and :math:`\sum w r^2`.
 
     The parameters are slope and offset as pairs of floats: ``slope, slope_low, offset, offset_low``. No loss.
     """
 
-    r: float = 0.0
-    ru: float = 0.0
-    rr: float = 0.0
-
+    __slots__ = ()
     block = staticmethod(residual_sums)
-    finish = staticmethod(corrected)
-
-    @classmethod
-    def result(cls, numbers: Any) -> ResidualSums:
-        """Return the sums over all blocks by name."""
-        return cls(*numbers.tolist())
