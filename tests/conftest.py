@@ -60,18 +60,12 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(20261122)
 
 
-@pytest.fixture(scope="session")
-def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of compiled kernels for the subprocesses of one run."""
-    return tmp_path_factory.mktemp("numba-cache")
-
-
 @pytest.fixture
-def run_script(shared_cache: Path) -> Script:
-    """Run Python code in a process of its own, and return what it prints."""
+def run_script() -> Script:
+    """Run Python code in a process of its own, and return what it prints. Compiled code is shared with this process."""
 
     def run(code: str, **environment: str) -> str:
-        result = start_script(code, NUMBA_CACHE_DIR=str(shared_cache), **environment)
+        result = start_script(code, **environment)
         out, err = result.communicate(timeout=240)
         assert result.returncode == 0, f"exit code {result.returncode}\n{out}\n{err}"
         return out

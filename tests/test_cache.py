@@ -1,42 +1,49 @@
-"""Compiled code on disk: damage costs time, never a wrong number or an exception."""
+"""Compiled code on disk: damage costs time, never a wrong number or an exception; untrusted files are not read."""
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import time
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import pytest
 
-from fastfit.kernels import compiled
+from fastfit.kernels import cache as disk
+from fastfit.kernels import compiled, reference
 from fastfit.kernels.gradient import LossGradient
 from fastfit.losses import SquaredError
 from tests.conftest import needs_compiler, start_script
 
 pytestmark = needs_compiler
 
-# Kernels of one and several blocks, of float64 and float32, and some that have a loss.
+# Three kernels: a glance, moments, and one that has a loss.
 FITS = """
 import numpy as np
 import fastfit as ff
-x = np.arange(60_000.0) % 1000
+x = np.arange(1000.0)
 y = 2 * x + x % 7
-for n in (1000, 60_000):
-    solver = ff.GradientDescent(passes="samples") if n == 1000 else "exact"
-    fit = ff.fit_line(x[:n], y[:n], solver=solver)
+for solver in ("exact", ff.GradientDescent(passes="samples")):
+    fit = ff.fit_line(x, y, solver=solver)
     print(fit.slope.hex(), fit.intercept.hex(), fit.loss.hex())
-fit = ff.fit_line(x[:1000].astype("f"), y[:1000].astype("f"))
-print(fit.slope.hex())
 """
+# One kernel.
+KERNEL = """
+import numpy as np
+from fastfit.kernels import compiled
+from fastfit.kernels.gradient import LossGradient
+from fastfit.losses import SquaredError
+x = np.arange(10_000.0) % 100
+sums = compiled.run(LossGradient(), SquaredError(), x, 2 * x + x % 7, None, (0.5, 1.0), (1.5, 0.25))
+print(*(number.hex() for number in sums))
+"""
+PACKAGE = Path(disk.__file__).parent.parent
 
 
-def run(cache: Path, code: str = FITS, **environment: str) -> str:
-    return finish(start_script(code, NUMBA_CACHE_DIR=str(cache), **environment))
+def run(folder: Path, code: str = FITS, **environment: str) -> str:
+    return finish(start_script(code, NUMBA_CACHE_DIR=str(folder), **environment))
 
 
 def finish(process: Any) -> str:
@@ -57,184 +64,245 @@ def cache(filled: tuple[Path, str], tmp_path: Path) -> Path:
     return Path(shutil.copytree(filled[0], tmp_path / "cache"))
 
 
-def files(folder: Path) -> list[Path]:
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A copy of the package, to change."""
+    copy = tmp_path / "fastfit"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    return copy
+
+
+@pytest.fixture(scope="module")
+def sums() -> str:
+    return finish(start_script(KERNEL))
+
+
+def files(folder: Path, count: int = 3) -> list[Path]:
     found = sorted(folder.rglob("*.nbc"))
-    assert len(found) >= 4
+    assert len(found) == count
     return found
+
+
+def numbers(out: str) -> list[float]:
+    return [float.fromhex(number) for number in out.split()]
 
 
 def test_a_second_process_compiles_nothing(filled: tuple[Path, str], cache: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in files(cache)}
     code = FITS + (
         "from fastfit.kernels import compiled\n"
-        "print(sum(sum(d.stats.cache_misses.values()) for d in compiled.DRIVERS.values()))"
+        "drivers = [d for pair in compiled.DRIVERS.values() for d in pair.values()]\n"
+        "print(sum(sum(d.stats.cache_misses.values()) for d in drivers))"
     )
     assert run(cache, code) == filled[1] + "0\n"
     assert {path: path.stat().st_mtime_ns for path in files(cache)} == before
 
 
-def test_truncated(filled: tuple[Path, str], cache: Path) -> None:
-    for path, keep in zip(files(cache), itertools.cycle([0, -1, 33, 10, 32, 1000]), strict=False):
-        path.write_bytes(path.read_bytes()[:keep])
+def cut_off_flipped_and_swapped(paths: list[Path]) -> None:
+    first, second, third = paths
+    third.write_bytes(first.read_bytes())
+    first.write_bytes(first.read_bytes()[:-1])
+    flipped = bytearray(second.read_bytes())
+    flipped[len(flipped) // 2] ^= 16
+    second.write_bytes(bytes(flipped))
+
+
+def empty_short_and_a_folder(paths: list[Path]) -> None:
+    first, second, third = paths
+    first.write_bytes(b"")
+    second.write_bytes(second.read_bytes()[:33])
+    third.unlink()
+    third.mkdir()
+
+
+@pytest.mark.parametrize("damage", [cut_off_flipped_and_swapped, empty_short_and_a_folder])
+def test_damaged_files_are_compiled_anew(
+    filled: tuple[Path, str], cache: Path, damage: Any
+) -> None:
+    damage(files(cache))
     assert run(cache) == filled[1]
-    # The damaged files were written anew, but for the run-dependent names in them.
-    sizes = [[path.stat().st_size for path in files(folder)] for folder in (cache, filled[0])]
-    assert sizes[0] == pytest.approx(sizes[1], rel=0.01)
+    # The damaged files were written anew, but for the run-dependent names in them; a folder is left alone.
+    for path, whole in zip(files(cache), files(filled[0]), strict=True):
+        assert path.is_dir() or path.stat().st_size == pytest.approx(whole.stat().st_size, rel=0.01)
 
 
-def test_swapped(filled: tuple[Path, str], cache: Path) -> None:
-    paths = files(cache)
-    contents = [path.read_bytes() for path in paths]
-    for path, content in zip(paths, contents[1:] + contents[:1], strict=True):
-        path.write_bytes(content)
-    assert run(cache) == filled[1]
+@pytest.mark.parametrize(
+    ("file", "old", "new", "factor"),
+    [
+        ("losses.py", "residual * residual, 2.0 * r", "4.0 * residual * residual, 2.0 * r", 4.0),
+        ("kernels/gradient.py", "total += k * value", "total += 4.0 * k * value", 4.0),
+        ("kernels/flags.py", '"fastmath": {"contract"}', '"fastmath": set()', 1.0),
+        ("kernels/block.py", "BLOCK = 8192", "BLOCK = 16384", 1.0),
+        ("_version.py", '__version__ = "', '__version__ = "9', 1.0),
+    ],
+)
+def test_a_change_of_sources_options_or_version_is_seen_and_old_files_are_removed(
+    tmp_path: Path, package: Path, file: str, old: str, new: str, factor: float
+) -> None:
+    folder = tmp_path / "cache"
+    before, old_files = run(folder, KERNEL, PYTHONPATH=str(tmp_path)), files(folder, 1)
+    path = package / file
+    source = path.read_text()
+    assert old in source
+    path.write_text(source.replace(old, new, 1))
+    after = run(folder, KERNEL, PYTHONPATH=str(tmp_path))
+    loss, *gradient = numbers(before)
+    assert numbers(after) == pytest.approx([factor * loss, *gradient], rel=1e-12)
+    assert files(folder, 1) != old_files
 
 
-def test_a_flipped_bit(filled: tuple[Path, str], cache: Path) -> None:
-    for number, path in enumerate(files(cache)):
-        content = bytearray(path.read_bytes())
-        content[number * 4001 % len(content)] ^= 16
-        path.write_bytes(bytes(content))
-    assert run(cache) == filled[1]
-
-
-def test_folders_in_place_of_files(filled: tuple[Path, str], cache: Path) -> None:
-    for path in files(cache):
-        path.unlink()
-        path.mkdir()
-    assert run(cache) == filled[1]
-
-
-def test_a_change_in_any_source_of_a_kernel_is_seen(tmp_path: Path) -> None:
-    package = Path(compiled.__file__).parent.parent
-    shutil.copytree(package, tmp_path / "fastfit", ignore=shutil.ignore_patterns("__pycache__"))
-    cache = tmp_path / "cache"
-    before = run(cache, PYTHONPATH=str(tmp_path))
-    losses = tmp_path / "fastfit" / "losses.py"
-    source = losses.read_text()
-    changed = source.replace(
-        "residual * residual, 2.0 * residual, 2.0",
-        "4.0 * residual * residual, 2.0 * residual, 2.0",
-    )
-    assert changed != source
-    losses.write_text(changed)
-    after = run(cache, PYTHONPATH=str(tmp_path))
-    old, new = (list(map(float.fromhex, out.split())) for out in (before, after))
-    # Four times the value, of the same slope, has the same minimum. The other fits are of moments, and know no loss.
-    assert new == pytest.approx([*old[:2], 4.0 * old[2], *old[3:]], rel=1e-12)
-
-
-def test_code_that_changed_on_disk_after_it_was_loaded(tmp_path: Path) -> None:
+def test_code_that_changed_on_disk_after_it_was_loaded(tmp_path: Path, package: Path) -> None:
     """An upgrade under a running process: what it compiles is the old code, and must not pass for the new."""
-    package = Path(compiled.__file__).parent.parent
-    shutil.copytree(package, tmp_path / "fastfit", ignore=shutil.ignore_patterns("__pycache__"))
-    cache, passes = tmp_path / "cache", tmp_path / "fastfit" / "kernels" / "passes.py"
+    folder, gradient = tmp_path / "cache", package / "kernels" / "gradient.py"
     load_change_and_fit = (
         "import pathlib; from fastfit.kernels import compiled\n"
-        f"p = pathlib.Path({str(passes)!r})\n"
-        "p.write_text(p.read_text().replace('BLOCK = 8192', 'BLOCK = 16384'))\n"
+        f"p = pathlib.Path({str(gradient)!r})\n"
+        "p.write_text(p.read_text().replace('total += k * value', 'total += 4.0 * k * value'))\n"
     )
-    before = run(cache, load_change_and_fit + FITS, PYTHONPATH=str(tmp_path))
-    assert "BLOCK = 16384" in passes.read_text()
-    after = run(cache, PYTHONPATH=str(tmp_path))
-    for old, new in zip(before.splitlines(), after.splitlines(), strict=True):
-        numbers = [[float.fromhex(number) for number in line.split()] for line in (old, new)]
-        assert numbers[0] == pytest.approx(numbers[1], rel=1e-12)
+    loss, *gradients = numbers(run(folder, load_change_and_fit + KERNEL, PYTHONPATH=str(tmp_path)))
+    after = numbers(run(folder, KERNEL, PYTHONPATH=str(tmp_path)))
+    assert after == pytest.approx([4.0 * loss, *gradients], rel=1e-12)
 
 
-def test_compiler_settings_are_told_apart(filled: tuple[Path, str], cache: Path) -> None:
-    before = len(files(cache))
+def test_compiler_settings_are_told_apart(cache: Path) -> None:
     run(cache, "import fastfit as ff; ff.fit_line([1, 2, 3], [1, 2, 4])", NUMBA_LOOP_VECTORIZE="0")
-    assert len(files(cache)) > before
+    assert len(list(cache.rglob("*.nbc"))) > 3
 
 
-def test_many_cold_processes_at_once(filled: tuple[Path, str], tmp_path: Path) -> None:
-    processes = [start_script(FITS, NUMBA_CACHE_DIR=str(tmp_path / "new")) for _ in range(4)]
-    assert {finish(process) for process in processes} == {filled[1]}
-    assert run(tmp_path / "new") == filled[1]
-    leftovers = [path for path in (tmp_path / "new").rglob("*") if path.suffix not in (".nbc", "")]
-    assert leftovers == []
+class NamedAlike:
+    """Holds a class that bears the name of a loss of fastfit."""
+
+    class SquaredError(SquaredError):  # type: ignore[misc]
+        __slots__ = ()
+        __module__ = "fastfit.losses"
+
+        @staticmethod
+        def point(loss: Any, residual: Any) -> Any:
+            return 5.0 * residual * residual, 10.0 * residual, 10.0, 5.0
 
 
-def test_no_writable_place_at_all(filled: tuple[Path, str], tmp_path: Path) -> None:
+def test_a_class_of_the_caller_named_alike_is_not_given_our_code() -> None:
+    x = np.arange(100.0)
+    rest = (x, 2.0 * x, None, (0.0, 0.0), (1.0, 0.0))
+    plain = compiled.run(LossGradient(), SquaredError(), *rest)
+    alike: Any = NamedAlike.SquaredError()
+    assert compiled.run(LossGradient(), alike, *rest).loss == 5.0 * plain.loss
+    assert reference.run(LossGradient(), alike, *rest).loss == 5.0 * plain.loss
+
+
+def test_many_cold_processes_at_once(sums: str, tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    processes = [start_script(KERNEL, NUMBA_CACHE_DIR=str(new)) for _ in range(3)]
+    assert {finish(process) for process in processes} == {sums}
+    assert run(new, KERNEL) == sums
+    assert [path for path in new.rglob("*") if path.suffix not in (".nbc", "")] == []
+
+
+def test_no_writable_place_at_all(sums: str, tmp_path: Path) -> None:
     """A file where the cache folder should be: not even root can write there."""
     (tmp_path / "file").write_text("")
-    assert run(tmp_path / "file") == filled[1]
+    assert run(tmp_path / "file", KERNEL) == sums
 
 
-def test_read_only_installation_without_a_home(filled: tuple[Path, str], tmp_path: Path) -> None:
-    package = Path(compiled.__file__).parent.parent
-    shutil.copytree(package, tmp_path / "fastfit", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "fastfit" / "kernels" / "__pycache__").write_text("not a folder")
+def test_read_only_installation_without_a_home(sums: str, tmp_path: Path, package: Path) -> None:
+    (package / "kernels" / "__pycache__").write_text("not a folder")
     nowhere = {"HOME": "/dev/null/home", "XDG_CACHE_HOME": "/dev/null/cache"}
     process = start_script(
-        FITS, PYTHONPATH=str(tmp_path), PYTHONDONTWRITEBYTECODE="1", NUMBA_CACHE_DIR="", **nowhere
+        KERNEL, PYTHONPATH=str(tmp_path), PYTHONDONTWRITEBYTECODE="1", NUMBA_CACHE_DIR="", **nowhere
     )
-    assert finish(process) == filled[1]
+    assert finish(process) == sums
 
 
 def test_a_prefilled_installation_that_became_read_only(
-    filled: tuple[Path, str], tmp_path: Path
+    sums: str, tmp_path: Path, package: Path
 ) -> None:
     """As in a container image: compiled while it was built, read-only ever since."""
-    package = Path(compiled.__file__).parent.parent
-    shutil.copytree(package, tmp_path / "fastfit", ignore=shutil.ignore_patterns("__pycache__"))
     environment = {
         "PYTHONPATH": str(tmp_path),
         "NUMBA_CACHE_DIR": "",
         "HOME": "/dev/null/home",
         "XDG_CACHE_HOME": "/dev/null/cache",
     }
-    assert finish(start_script(FITS, **environment)) == filled[1]
-    stored = files(tmp_path / "fastfit" / "kernels" / "__pycache__")
+    assert finish(start_script(KERNEL, **environment)) == sums
+    stored = files(package / "kernels" / "__pycache__", 1)
     for path in stored:
         os.utime(path, (0, 0))
         path.chmod(0o444)
     started = time.time()
-    assert finish(start_script(FITS, **environment)) == filled[1]
+    assert finish(start_script(KERNEL, **environment)) == sums
     assert all(path.stat().st_mtime < started - 1 for path in stored)  # loaded, not written again
 
 
-def test_code_that_computes_something_else_is_compiled_anew(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Whatever slips past the digest: a kernel is checked against the reference before it is trusted."""
+@pytest.mark.skipif(os.name != "posix", reason="is about owners and modes of files")
+class TestTrust:
+    """Reading a file runs code from it, so only the user, or root, may have been able to write it."""
 
-    @numba.njit
-    def wrong(
-        what: Any, loss: Any, x: Any, y: Any, w: Any, center: Any, given: Any, rows: Any
-    ) -> Any:
-        return 1.0, 1.0, 1.0
+    def test_what_is_written_can_be_read_under_a_permissive_umask(self, tmp_path: Path) -> None:
+        before = os.umask(0o002)
+        try:
+            disk._write_atomically(tmp_path / "folder" / "a.nbc", b"code")
+        finally:
+            os.umask(before)
+        assert disk._read(tmp_path / "folder" / "a.nbc") == b"code"
 
-    x = np.arange(100.0)
-    arguments = (LossGradient(), SquaredError(), x, 2 * x, None, (0.0, 0.0), (1.0, 0.0))
-    expected = compiled.run(*arguments)
-    monkeypatch.setattr(compiled, "_ready", {})
-    monkeypatch.setitem(compiled.DRIVERS, ("sums", False), wrong)
-    assert compiled.run(*arguments) == expected
-    # And where a fresh compilation is no better, an error says so.
-    monkeypatch.setattr(compiled, "_ready", {})
-    monkeypatch.setattr(compiled, "jit", lambda *_, **__: wrong)
-    with pytest.raises(RuntimeError, match="disagree with NumPy"):
-        compiled.run(*arguments)
+    @pytest.mark.parametrize("mode", [0o666, 0o664, 0o646])
+    @pytest.mark.parametrize("name", ["a.nbc", ""])
+    def test_what_others_can_write_is_not_read(self, tmp_path: Path, name: str, mode: int) -> None:
+        path = tmp_path / "folder" / "a.nbc"
+        disk._write_atomically(path, b"code")
+        (tmp_path / "folder" / name).chmod(mode | 0o111)
+        with pytest.raises(PermissionError, match="can be written by other users"):
+            disk._read(path)
 
+    @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs root")
+    @pytest.mark.parametrize("name", ["a.nbc", ""])
+    def test_what_belongs_to_somebody_else_is_not_read(self, tmp_path: Path, name: str) -> None:
+        path = tmp_path / "folder" / "a.nbc"
+        disk._write_atomically(path, b"code")
+        os.chown(tmp_path / "folder" / name, 12345, -1)
+        with pytest.raises(PermissionError, match="can be written by other users"):
+            disk._read(path)
 
-def test_wrong_code_that_gathers_is_compiled_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    @numba.njit
-    def wrong(
-        x: Any, y: Any, w: Any, center: Any, given: Any, values: Any, weights: Any, found: Any
+    def test_a_file_that_others_can_write_is_written_anew(
+        self, filled: tuple[Path, str], cache: Path
     ) -> None:
-        found[:] = 0.0
+        for path in files(cache):
+            path.chmod(0o666)
+        assert run(cache) == filled[1]
+        assert {path.stat().st_mode & 0o777 for path in files(cache)} == {0o644}
 
-    x = np.arange(100.0)
-    arguments = (x, 2 * x, None, (0.0, 0.0), (1.0, 0.0, 10.0, 20.0), 100)
-    expected = compiled.gather(*arguments)
-    monkeypatch.setattr(compiled, "_ready", {})
-    monkeypatch.setitem(compiled.DRIVERS, ("gather", False), wrong)
-    got = compiled.gather(*arguments)
-    np.testing.assert_array_equal(got.values, expected.values)
-    assert (got.below, got.up_to) == (expected.below, expected.up_to) == (10.0, 21.0)
-    monkeypatch.setattr(compiled, "_ready", {})
-    monkeypatch.setattr(compiled, "jit", lambda *_, **__: wrong)
-    with pytest.raises(RuntimeError, match="disagree with NumPy"):
-        compiled.gather(*arguments)
+
+@pytest.mark.parametrize(
+    "private",
+    [
+        "numba.core.caching._Cache",
+        "numba.core.compiler.CompileResult",
+        "numba.core.compiler.CompileResult._rebuild",
+        "numba.core.compiler.CompileResult._reduce",
+        "numba.core.runtime.rtsys",
+        "numba.core.serialize.dumps",
+    ],
+)
+def test_without_a_private_part_of_numba_there_is_no_cache(
+    private: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(private)
+    assert disk._disk_cache() is None
+
+
+def test_without_all_private_parts_of_numba_results_are_the_same(sums: str, tmp_path: Path) -> None:
+    """As with a release of Numba that renames them: slower, but no error."""
+    hide = """
+import sys, types
+import numba, numba.np.ufunc.parallel
+numba.njit(lambda a: a + 1.0)(1.0)  # so that Numba itself has loaded its parts
+for name in ("core.caching", "core.compiler_lock", "misc.appdirs"):
+    sys.modules["numba." + name] = types.ModuleType(name)
+del numba.np.ufunc.parallel._is_initialized
+from fastfit.kernels import cache, threads
+assert cache.DiskCache is None
+assert not threads._numba_has_started_threads()
+assert len(cache._folders()) == 1
+"""
+    assert run(tmp_path / "cache", hide + KERNEL) == sums
+    assert not list(tmp_path.rglob("*.nbc"))

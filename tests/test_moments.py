@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import fastfit as ff
 from fastfit import Moments
 from fastfit.exact.double_double import (
+    ZERO,
     DoubleDouble,
     add,
     divide,
@@ -27,6 +28,7 @@ from fastfit.exact.double_double import (
     two_product,
 )
 from fastfit.losses import SquaredError
+from fastfit.points.moments import MomentPoints
 from tests import oracle
 from tests.conftest import COMPILED
 
@@ -149,7 +151,7 @@ def test_empty_moments_are_neutral() -> None:
 def test_merging_extreme_sizes() -> None:
     small = Moments.of([1e-200, 2e-200, 4e-200], [1.0, 2.0, 3.0])
     large = Moments.of([1e200, 2e200, 4e200], [1.0, 2.0, 3.0])
-    assert small.frame.x_exponent > 0 > large.frame.x_exponent
+    assert small.sums.x_exponent > 0 > large.sums.x_exponent
     assert (large + large).fit().slope == pytest.approx(large.fit().slope, rel=1e-15)
     assert (small + Moments.of([3e-200], [2.5])).fit().slope == pytest.approx(
         ff.fit_line([1e-200, 2e-200, 4e-200, 3e-200], [1.0, 2.0, 3.0, 2.5]).slope, rel=1e-15
@@ -176,9 +178,9 @@ def test_points_of_extreme_size_merge_one_by_one(x: list[float], y: list[float])
     parts = [Moments.of([a], [b]) for a, b in zip(x, y, strict=True)]
     for order in (parts, parts[::-1]):
         merged, whole = sum(order, Moments()), Moments.of(x, y)
-        got, best = (m.least_squares() for m in (merged, whole))
-        off = merged._x_exponent - whole._x_exponent
-        up = merged._y_exponent - whole._y_exponent
+        got, best = (m.sums.least_squares() for m in (merged, whole))
+        off = merged.sums.x_exponent - whole.sums.x_exponent
+        up = merged.sums.y_exponent - whole.sums.y_exponent
         assert got.slope.high == pytest.approx(best.slope.high * 2.0 ** (up - off), rel=1e-14)
         assert got.intercept.high == pytest.approx(best.intercept.high * 2.0**up, rel=1e-14)
 
@@ -205,20 +207,22 @@ def test_fit_of_moments_is_that_of_the_points() -> None:
 def test_moments_are_points_for_squared_error() -> None:
     x, y = clouds()["1e13"]
     moments = Moments.of(x, y)
-    center = (rational(moments.frame.x_center), rational(moments.frame.y_center))
+    points = MomentPoints(moments.sums)
+    center = (rational(points.frame.x_center), rational(points.frame.y_center))
     slope, level = 0.75, -2.5
     u = [Fraction(v) - center[0] for v in x.tolist()]
     v = [Fraction(b) - center[1] for b in y.tolist()]
     exact = oracle.squared_error_sums(u, v, (0.0, 0.0), (slope, level))
-    got = moments.evaluate(SquaredError(), slope, level, curvature=True)
+    got = points.evaluate(SquaredError(), slope, level, curvature=True)
     assert got.curvature is not None
     flat = [got.loss, got.grad_slope, got.grad_offset, *got.curvature]
     expected = [float(total / x.size) for total in exact]
     # u has mean 0 but for the rounding of its points to floats.
     assert flat == pytest.approx(expected, rel=1e-13, abs=1e-12)
-    assert (moments.n_points, moments.n_passes, moments.moments()) == (x.size, 0, moments)
+    assert (points.n_points, points.n_passes, points.moments()) == (x.size, 0, moments.sums)
+    assert points.thinned(2) is points.residuals(ZERO, ZERO) is None
     with pytest.raises(TypeError, match="moments know the squared error alone"):
-        moments.evaluate(None, 0.0, 0.0)  # type: ignore[arg-type]
+        points.evaluate(None, 0.0, 0.0)  # type: ignore[arg-type]
 
 
 def test_json_is_bit_exact() -> None:
@@ -227,7 +231,7 @@ def test_json_is_bit_exact() -> None:
         text = moments.to_json()
         again = Moments.from_json(text)
         assert again == moments
-        assert repr(again._sums) == repr(moments._sums)
+        assert repr(again.sums.centred) == repr(moments.sums.centred)
         assert again.to_json() == text
         assert Moments.from_json(text.encode()) == moments
         assert pickle.loads(pickle.dumps(moments)) == moments
@@ -317,7 +321,7 @@ def test_moments_leave_no_room_for_points(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"{name} must be left out when x is Moments"):
         ff.fit_line(moments, **{name: value})
     with pytest.raises(ValueError, match="moments of no points have no loss"):
-        Moments().evaluate(SquaredError(), 0.0, 0.0)
+        Moments().sums.evaluate(0.0, 0.0)
 
 
 def test_update_is_the_merge_with_a_further_batch() -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from fastfit.kernels import threads
+from fastfit.kernels.threads import Pace
 from tests.conftest import Script, needs_compiler, start_script
 
 pytestmark = needs_compiler
@@ -23,16 +25,8 @@ def answer(**options):
     return fit.slope.hex(), fit.intercept.hex(), fit.loss.hex()
 """
 
-# A parallel loop of the caller's own.
-THEIRS = """
-import numba
-@numba.njit(parallel=True, nogil=True)
-def theirs(values):
-    total = 0.0
-    for i in numba.prange(values.size):
-        total += values[i]
-    return total
-"""
+# A parallel loop of the caller's own, or of another library.
+THEIRS = "from tests.parallel_loop import theirs\n"
 
 LAYERS = ["omp", "workqueue", "default"]
 
@@ -234,7 +228,7 @@ print("fine")
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn", "forkserver"])
-def test_process_pool(run_script: Script, start: str, shared_cache: object) -> None:
+def test_process_pool(run_script: Script, start: str) -> None:
     out = run_script(
         """
 import multiprocessing, sys
@@ -261,7 +255,8 @@ def test_a_thread_layer_that_cannot_be_loaded(run_script: Script, layer: str) ->
         PREPARE
         + """
 assert answer() == answer(n_threads=1)
-print(parallel._thread_layer())
+from fastfit.kernels import threads
+print(threads.thread_layer())
 """,
         NUMBA_THREADING_LAYER=layer,
     )
@@ -286,3 +281,126 @@ print(numba.get_num_threads())
         NUMBA_NUM_THREADS="4",
     )
     assert out == "3\n"
+
+
+PARALLEL = """
+import logging, os, sys
+logging.basicConfig(level="INFO", format="%(name)s: %(message)s", stream=sys.stdout)
+"""
+
+
+def test_a_fit_on_one_thread_is_logged_once_with_its_reason(run_script: Script) -> None:
+    out = run_script(
+        PARALLEL
+        + PREPARE
+        + """
+from fastfit.kernels import threads
+with threads._region:
+    answer()
+    answer()
+threads.thread_layer = lambda: None
+answer()
+answer(n_threads=1)
+""",
+        NUMBA_NUM_THREADS="2",
+    )
+    assert out.splitlines() == [
+        "fastfit: a fit runs on one thread: another fit is using the threads",
+        "fastfit: a fit runs on one thread: no thread layer of Numba can be used",
+    ]
+
+
+@pytest.mark.parametrize("start", ["spawn", "forkserver", "fork"])
+def test_a_spawned_child_is_no_fork(run_script: Script, tmp_path: Path, start: str) -> None:
+    """Another library may have started Numba's threads there before; a forked child has lost them."""
+    script = tmp_path / "child.py"
+    script.write_text(
+        THEIRS
+        + """
+import multiprocessing, sys
+import numpy as np
+def child():
+    if sys.argv[1] != "fork":
+        theirs(np.ones(100_000))
+    from fastfit.kernels import threads
+    print(threads._obstacle())
+if __name__ == "__main__":
+    if sys.argv[1] == "fork":
+        theirs(np.ones(100_000))
+    process = multiprocessing.get_context(sys.argv[1]).Process(target=child)
+    process.start()
+    process.join()
+"""
+    )
+    out = run_script(
+        f"import runpy, sys; sys.argv = [{str(script)!r}, {start!r}]; "
+        f"runpy.run_path({str(script)!r}, run_name='__main__')",
+        NUMBA_THREADING_LAYER="omp",
+        NUMBA_NUM_THREADS="2",
+    )
+    assert out == ("no thread layer of Numba can be used\n" if start == "fork" else "None\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [({}, "2"), ({"NUMBA_NUM_THREADS": "5"}, "5")], ids=["quota", "user"]
+)
+def test_the_default_number_of_threads_honours_the_quota(
+    run_script: Script, given: dict[str, str], expected: str
+) -> None:
+    out = run_script(
+        "import os, fastfit.cpus\n"
+        "os.sched_getaffinity = lambda pid: range(8)\n"
+        "fastfit.cpus.available_cpus = lambda: 2\n"
+        "from fastfit.kernels import threads\n"
+        "print(threads.default_threads())",
+        **given,
+    )
+    assert out.strip() == expected
+
+
+def test_the_environment_is_left_as_it_was(run_script: Script) -> None:
+    out = run_script(
+        PREPARE
+        + """
+names = ("GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_WAIT_POLICY")
+answer()
+assert not any(name in os.environ for name in names)
+print("fine")
+""",
+        NUMBA_NUM_THREADS="2",
+    )
+    assert out == "fine\n"
+
+
+def test_threads_pause_while_they_are_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread is used for a while after a call on threads that took longer; the next one decides again."""
+    clock = [0.0]
+    monkeypatch.setattr(threads.time, "perf_counter", lambda: clock[0])
+    pace, n_blocks = Pace(), 1000
+
+    def call(times_one_thread: float, *, is_parallel: bool) -> None:
+        def take() -> None:
+            clock[0] += times_one_thread * n_blocks * Pace.ASSUMED
+
+        pace.timed(take, (), n_blocks, is_parallel=is_parallel)
+
+    call(0.5, is_parallel=True)
+    assert not pace.is_paused()
+    pauses = []
+    for _ in range(12):
+        call(3.0, is_parallel=True)
+        start = clock[0]
+        while pace.is_paused():
+            clock[0] += 1e-3
+        pauses.append(clock[0] - start)
+    assert pauses[0] == pytest.approx(3.0 * n_blocks * Pace.ASSUMED, abs=2e-3)  # as long as it took
+    assert pauses[-1] == pytest.approx(Pace.LONGEST, abs=2e-3)
+    call(0.5, is_parallel=True)
+    call(3.0, is_parallel=True)
+    clock[0] += pauses[0] + 1e-3
+    assert not pace.is_paused()  # short again
+    # What one thread takes is measured: if it is as slow, the threads are not to blame.
+    for _ in range(8):
+        call(3.0, is_parallel=False)
+    call(3.0, is_parallel=True)
+    assert not pace.is_paused()

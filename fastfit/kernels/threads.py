@@ -1,27 +1,36 @@
 """Blocks over threads: when a parallel region may be entered, with how many threads, and when not.
 
 A parallel region could abort the process beside another region, in a forked child, or under the ``workqueue`` layer
-while other Python threads exist. Wherever that may be, the serial driver is taken: it gives the same bits.
+while other Python threads exist; and beside other busy processes it may be slower than one thread. In all these cases
+the serial driver is taken: it gives the same bits. The log of ``fastfit`` says so once, at level INFO.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import multiprocessing
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numba
 
+from fastfit.cpus import available_cpus
 from fastfit.kernels.forks import forked
 
-# Below four blocks (32,768 points) handing work to threads costs more than it saves.
-PARALLEL_BLOCKS = 4
+# Below eight blocks (65,536 points) a second thread gains next to nothing.
+PARALLEL_BLOCKS = 8
+# How long the threads of OpenMP spin while they wait, before they sleep: some 0.5 to 1.5 ms for GNU's, in turns of a
+# loop, and 1 ms for LLVM's. That covers the time between two passes of a fit. By default they spin some ten times longer,
+# which beside other busy processes costs whole time slices.
+_SPINNING = {"GOMP_SPINCOUNT": "30000", "KMP_BLOCKTIME": "1"}
 
+_log = logging.getLogger("fastfit")
 _region = threading.Lock()
 
 
@@ -32,21 +41,95 @@ def on_threads(
     arguments: tuple[Any, ...],
 ) -> Any:
     """Return what compiled code makes of its arguments, on threads where that pays and is safe."""
-    if n_blocks >= PARALLEL_BLOCKS and n_threads != 1 and _region.acquire(blocking=False):
-        try:
-            if _threads_are_safe():
-                with _at_most(n_threads):
-                    return compiled(True, *arguments)(*arguments)
-        finally:
-            _region.release()
-    return compiled(False, *arguments)(*arguments)
+    if n_blocks < PARALLEL_BLOCKS or (n_threads or default_threads()) == 1:
+        return compiled(False, *arguments)(*arguments)
+    if not _region.acquire(blocking=False):
+        _log_serial("another fit is using the threads")
+        return compiled(False, *arguments)(*arguments)
+    try:
+        obstacle = _obstacle()
+        if obstacle is not None:
+            _log_serial(obstacle)
+            return compiled(False, *arguments)(*arguments)
+        parallel = compiled(True, *arguments)
+        pace = _paces.setdefault(parallel, Pace())
+        if pace.is_paused():
+            _log_serial("threads were slower than one thread, as they are beside busy processes")
+            return pace.timed(compiled(False, *arguments), arguments, n_blocks)
+        with _at_most(n_threads or default_threads()):
+            return pace.timed(parallel, arguments, n_blocks, is_parallel=True)
+    finally:
+        _region.release()
+
+
+@functools.cache
+def _log_serial(why: str) -> None:
+    """Log, the first time for each reason, that a fit which would use threads takes one."""
+    _log.info("a fit runs on one thread: %s", why)
+
+
+@functools.cache
+def default_threads() -> int:
+    """Return the number of threads to use by default: what Numba was told, or the processors there are for us."""
+    if "NUMBA_NUM_THREADS" in os.environ:
+        return int(numba.config.NUMBA_NUM_THREADS)
+    return min(int(numba.config.NUMBA_NUM_THREADS), available_cpus())
+
+
+class Pace:
+    """Whether threads are faster than one thread for some compiled code, from the times of its last calls.
+
+    Beside other busy processes, threads wait for each other for whole time slices: some milliseconds, in which one
+    thread would long be done. A call on threads that takes longer than one thread would is therefore followed by a
+    pause in which one thread is used; pauses double while threads stay slower.
+    """
+
+    # Seconds per block of one thread until it is measured: 2 ns per point.
+    ASSUMED = 16e-6
+    # A call on threads is late after this many times what one thread would take, and the time to wake threads up.
+    LATE, WAKING = 1.5, 1e-4
+    SHORTEST, LONGEST = 5e-3, 1.0
+
+    def __init__(self) -> None:
+        self._serial = self.ASSUMED
+        self._until, self._pause = 0.0, self.SHORTEST
+
+    def is_paused(self) -> bool:
+        """Whether one thread is to be used for now."""
+        return time.perf_counter() < self._until
+
+    def timed(
+        self,
+        code: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        n_blocks: int,
+        *,
+        is_parallel: bool = False,
+    ) -> Any:
+        """Return what code makes of its arguments, and learn from the time it takes."""
+        start = time.perf_counter()
+        found = code(*arguments)
+        end = time.perf_counter()
+        each = (end - start) / n_blocks
+        if not is_parallel:
+            self._serial = 0.5 * (self._serial + each)
+        elif end - start > self.LATE * n_blocks * self._serial + self.WAKING:
+            self._until = end + max(self._pause, end - start)
+            self._pause = min(2.0 * self._pause, self.LONGEST)
+        else:
+            self._pause = self.SHORTEST
+        return found
+
+
+# By the code that runs on threads.
+_paces: dict[Any, Pace] = {}
 
 
 @contextlib.contextmanager
-def _at_most(n_threads: int | None) -> Iterator[None]:
+def _at_most(n_threads: int) -> Iterator[None]:
     """Limit Numba to so many threads, in this Python thread, for a while."""
     before = numba.get_num_threads()
-    if n_threads is None or n_threads >= before:
+    if n_threads >= before:
         yield
         return
     numba.set_num_threads(n_threads)
@@ -56,15 +139,17 @@ def _at_most(n_threads: int | None) -> Iterator[None]:
         numba.set_num_threads(before)
 
 
-def _threads_are_safe() -> bool:
-    """Whether a parallel region may be entered here and now, the lock on regions being held."""
+def _obstacle() -> str | None:
+    """Return why no parallel region may be entered here and now, the lock on regions being held; None if it may."""
     if forked():
-        return False  # GNU OpenMP ends a forked child that enters a region
+        return "this process was forked"  # GNU OpenMP ends a forked child that enters a region
     layer = thread_layer()
-    if layer == "workqueue":
-        # It aborts the process when two threads enter it, of any library, and whether threading knows them or not.
-        return len(sys._current_frames()) == 1
-    return layer is not None
+    if layer is None:
+        return "no thread layer of Numba can be used"
+    # It aborts the process when two threads enter it, of any library, and whether threading knows them or not.
+    if layer == "workqueue" and len(sys._current_frames()) > 1:
+        return "Numba's thread layer 'workqueue' allows one Python thread; tbb or OpenMP allow more"
+    return None
 
 
 @functools.cache
@@ -73,10 +158,25 @@ def thread_layer() -> str | None:
     if _numba_has_started_threads() and _threads_were_lost_in_a_fork():
         return None
     try:
-        numba.get_num_threads()
-        return str(numba.threading_layer())
+        with _spinning_briefly():
+            numba.get_num_threads()
+            return str(numba.threading_layer())
     except Exception:  # no layer that was asked for can be loaded, or none has that name
         return None
+
+
+@contextlib.contextmanager
+def _spinning_briefly() -> Iterator[None]:
+    """Let a thread layer that is loaded here spin briefly, unless the user has set how it waits."""
+    if not any(name in os.environ for name in ("OMP_WAIT_POLICY", *_SPINNING)):
+        os.environ.update(_SPINNING)
+        try:
+            yield
+        finally:
+            for name in _SPINNING:
+                os.environ.pop(name, None)
+    else:
+        yield
 
 
 def _numba_has_started_threads() -> bool:
@@ -90,10 +190,11 @@ def _numba_has_started_threads() -> bool:
 def _threads_were_lost_in_a_fork() -> bool:
     """Whether a parent of this process may have started Numba's threads, before fastfit was loaded.
 
-    Numba does not tell. A child of multiprocessing knows that it is one; another has fewer threads than Numba
-    started, unless it started as many of its own since.
+    Numba does not tell. A child that multiprocessing forked knows that it is one; one that it spawned has a command line
+    of its own. Another child has fewer threads than Numba started, unless it started as many of its own since.
     """
-    if multiprocessing.parent_process() is not None:
+    spawned = any("from multiprocessing." in argument for argument in sys.orig_argv)
+    if multiprocessing.parent_process() is not None and not spawned:
         return True
     try:
         return len(os.listdir("/proc/self/task")) < int(numba.config.NUMBA_NUM_THREADS)
