@@ -172,7 +172,7 @@ def test_compiler_settings_are_told_apart(cache: Path) -> None:
 class NamedAlike:
     """Holds a class that bears the name of a loss of fastfit."""
 
-    class SquaredError(SquaredError):  # type: ignore[misc]
+    class SquaredError(SquaredError):
         __slots__ = ()
         __module__ = "fastfit.losses"
 

@@ -186,7 +186,8 @@ def test_negative_weights_show() -> None:
 def test_a_weight_of_two_is_the_point_twice(run: Any, what: Any) -> None:
     x, y = arrays(500, np.float64, "contiguous", 0.0)
     w = np.random.default_rng(2).integers(0, 4, size=500)
-    given = {ResidualSums: PRECISE_LINE, ProductSums: SIZES_OF_BLOCKS}.get(type(what), LINE)
+    params: dict[Any, Any] = {ResidualSums: PRECISE_LINE, ProductSums: SIZES_OF_BLOCKS}
+    given = params.get(type(what), LINE)
     rest = ((0.25, 0.5), given)
     one = run(what, SquaredError(), x, y, w.astype(float), *rest)
     repeated = np.repeat(x, w), np.repeat(y, w)

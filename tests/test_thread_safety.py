@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from fastfit.kernels import threads
 from fastfit.kernels.threads import Pace
 from tests.conftest import Script, needs_compiler, start_script
 
@@ -375,7 +374,7 @@ print("fine")
 def test_threads_pause_while_they_are_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """One thread is used for a while after a call on threads that took longer; the next one decides again."""
     clock = [0.0]
-    monkeypatch.setattr(threads.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr("fastfit.kernels.threads.time.perf_counter", lambda: clock[0])
     pace, n_blocks = Pace(), 1000
 
     def call(times_one_thread: float, *, is_parallel: bool) -> None:

@@ -182,7 +182,8 @@ def test_fused_loops_are_vectorised(
 ) -> None:
     x = column(dtype)
     w = column() if weighted else None
-    given = {ResidualSums: (*LINE, *LINE), ProductSums: SIZES, OmittingProductSums: SIZES}
+    given: dict[Any, Any] = {ResidualSums: (*LINE, *LINE)}
+    given |= {ProductSums: SIZES, OmittingProductSums: SIZES}
     arguments = (
         what,
         loss_of(loss) if loss else None,

@@ -1,8 +1,8 @@
 """The passes compiled by Numba: how loops are specialised by the types of their arguments, and how they are run.
 
 A pass and a loss travel into compiled code as named tuples, whose classes carry the loop and the formula. Serial and
-parallel drivers are one source, compiled twice: they call the same loop on the same blocks and add the block sums in the
-same order, so the result is the same to the last bit with any number of threads.
+parallel drivers are one source, compiled twice: they call the same loop on the same blocks and add the block sums in
+the same order, so the result is the same to the last bit with any number of threads.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ from fastfit.kernels import gradient as _gradient  # noqa: F401  # marks its fun
 from fastfit.kernels import residuals as _residuals  # noqa: F401  # marks its functions
 from fastfit.kernels.block import BLOCK, block_sums, bounds, finish, select
 from fastfit.kernels.cache import DiskCache
-from fastfit.kernels.median import GROUPS, ResidualWindow
-from fastfit.kernels.reference import window
+from fastfit.kernels.median import GROUPS, ResidualWindow, window
 
 # How functions compile that stand in modules which know nothing of kernels.
 _OPTIONS = {vector_math.log_of_one_plus: flags.POINT} | {
@@ -206,7 +205,7 @@ _ready: dict[tuple[Any, ...], Any] = {}
 
 
 def _protect_forks() -> None:
-    """Hold the compiler's lock while forking: a child forked while a thread compiles would inherit it, locked for ever."""
+    """Hold the compiler's lock while forking, or a child forked while a thread compiles inherits it locked for ever."""
     try:
         from numba.core.compiler_lock import global_compiler_lock as lock
     except ImportError:

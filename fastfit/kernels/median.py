@@ -6,6 +6,7 @@ which are few when the bracket is a good guess.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from fastfit.kernels.block import BLOCK, difference, select, weight
 from fastfit.kernels.flags import BLOCK_SUMS, POINT, compiled
 
-# Groups of blocks that are collected separately, so that threads write to different places; independent of their number.
+# Groups of blocks that are collected separately, so that threads write to different places, however many they are.
 GROUPS = 64
 # Eight points, spread over the block, share one flag: is any residual within the bracket?
 TOGETHER = 8
@@ -76,7 +77,7 @@ def mark(x: Any, y: Any, w: Any, center: Any, params: Any, marks: Any) -> Any:
 
 @compiled(BLOCK_SUMS)
 def gather(x: Any, y: Any, w: Any, center: Any, params: Any, values: Any, weights: Any) -> Any:
-    """Put absolute residuals within the bracket into ``values``, and their weights into ``weights``, while there is room.
+    """Put absolute residuals within the bracket, and their weights, into ``values`` and ``weights`` while there is room.
 
     ``params`` are slope, offset and the two bounds. The last place of ``values`` is scratch space. Returned are the
     weight of the residuals below the bracket, of all up to its upper bound, and how many are within.
@@ -117,3 +118,23 @@ def gather(x: Any, y: Any, w: Any, center: Any, params: Any, values: Any, weight
                 put(weights, place, weight(w_block, i))
                 count += 1 if inside else 0
     return below, up_to, float(count)
+
+
+def window(values: Any, weights: Any, found: Any) -> ResidualWindow:
+    """Return what all groups have collected.
+
+    ``found`` has for each group the weight below the bracket, that up to its upper bound, and the number of values.
+    """
+    room = values.shape[1] - 1
+    counts = found[:, 2].astype(int)
+    below, up_to = math.fsum(found[:, 0]), math.fsum(found[:, 1])
+    kept = np.minimum(counts, room)
+    their_weights = None if weights is None else _first_of_each(weights, kept)
+    is_complete = bool((counts <= room).all())
+    return ResidualWindow(below, up_to, _first_of_each(values, kept), their_weights, is_complete)
+
+
+def _first_of_each(table: Any, counts: Any) -> Any:
+    """Return the first entries of each row, as many as counted, in a row."""
+    rows = [row[:count] for row, count in zip(table, counts, strict=True)]
+    return rows[0] if len(rows) == 1 else np.concatenate([np.empty(0), *rows])

@@ -12,7 +12,7 @@ import numpy as np
 from fastfit.kernels.block import BLOCK
 from fastfit.kernels.center import center_for
 from fastfit.kernels.gradient import LossGradient, LossGradientCurvature
-from fastfit.kernels.median import GROUPS, ResidualWindow
+from fastfit.kernels.median import GROUPS, ResidualWindow, window
 from fastfit.kernels.moments import OmittingProductSums, ProductSums
 from fastfit.kernels.residuals import ResidualSums
 
@@ -190,26 +190,6 @@ def gather(
                 weights[g, part] = k[inside][: part.stop - part.start]
             count = part.stop
     return window(values, weights, found)
-
-
-def window(values: Any, weights: Any, found: Any) -> ResidualWindow:
-    """Return what groups have gathered, as one.
-
-    Found are, for each, the weights below and up to the upper bound, and the number of values.
-    """
-    room = values.shape[1] - 1
-    counts = found[:, 2].astype(int)
-    below, up_to = math.fsum(found[:, 0]), math.fsum(found[:, 1])
-    kept = np.minimum(counts, room)
-    their_weights = None if weights is None else _joined(weights, kept)
-    is_complete = bool((counts <= room).all())
-    return ResidualWindow(below, up_to, _joined(values, kept), their_weights, is_complete)
-
-
-def _joined(table: Any, counts: Any) -> Any:
-    """Return the first entries of each row, as many as counted, in a row."""
-    rows = [row[:count] for row, count in zip(table, counts, strict=True)]
-    return rows[0] if len(rows) == 1 else np.concatenate([np.empty(0), *rows])
 
 
 def _sum_of_blocks(sums: tuple[float, ...]) -> tuple[float, float]:

@@ -26,8 +26,8 @@ from fastfit.kernels.forks import forked
 # Below eight blocks (65,536 points) a second thread gains next to nothing.
 PARALLEL_BLOCKS = 8
 # How long the threads of OpenMP spin while they wait, before they sleep: some 0.5 to 1.5 ms for GNU's, in turns of a
-# loop, and 1 ms for LLVM's. That covers the time between two passes of a fit. By default they spin some ten times longer,
-# which beside other busy processes costs whole time slices.
+# loop, and 1 ms for LLVM's. That covers the time between two passes of a fit. By default they spin some ten times
+# longer, which beside other busy processes costs whole time slices.
 _SPINNING = {"GOMP_SPINCOUNT": "30000", "KMP_BLOCKTIME": "1"}
 
 _log = logging.getLogger("fastfit")
@@ -190,8 +190,8 @@ def _numba_has_started_threads() -> bool:
 def _threads_were_lost_in_a_fork() -> bool:
     """Whether a parent of this process may have started Numba's threads, before fastfit was loaded.
 
-    Numba does not tell. A child that multiprocessing forked knows that it is one; one that it spawned has a command line
-    of its own. Another child has fewer threads than Numba started, unless it started as many of its own since.
+    Numba does not tell. A child that multiprocessing forked knows that it is one; one that it spawned has a command
+    line of its own. Another child has fewer threads than Numba started, unless it started as many of its own since.
     """
     spawned = any("from multiprocessing." in argument for argument in sys.orig_argv)
     if multiprocessing.parent_process() is not None and not spawned:
