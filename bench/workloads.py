@@ -127,7 +127,7 @@ def loops() -> Iterator[Workload]:
         for loss in LOSSES
     ]
     passes.append(("ProductSums", ProductSums(), None, sizes, False))
-    passes.append(("ProductSums", ProductSums(), None, sizes, True))
+    passes.append(("WeightedProductSums", ProductSums(), None, sizes, True))
 
     def prepare(what: Any, loss: Any, given: Any, weighted: bool) -> Prepared:
         x, y = (column.copy() for column in _points(BLOCK))

@@ -6,7 +6,6 @@ import math
 import os
 import warnings
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any, Literal
 
 from numpy.typing import ArrayLike
@@ -159,7 +158,7 @@ def fit_line(
     plan = Plan(chosen_loss, _passes_expected(chosen_solver, chosen_loss), progress)
     if checkpoint is not None:
         identity = _identity(chosen_solver, chosen_loss, fit_intercept)
-        plan = replace(plan, checkpoint=checkpoint, identity=identity)
+        plan = plan._replace(checkpoint=checkpoint, identity=identity)
     with source.opened(reading, plan) as points:
         fit = fit_points(
             points,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NoReturn
 
 import numpy as np
@@ -26,6 +25,8 @@ from fastfit.points.median import weighted_median
 from fastfit.points.sample import GOLDEN
 from fastfit.validation import Column, Columns, columns
 
+# By whether points with NaN are left out. Making them takes a third of a microsecond.
+_PRODUCT_SUMS = (ProductSums(), OmittingProductSums())
 # A look at so many points, evenly spread, tells where the points lie, to some 6 % of their spread.
 _SAMPLE = 256
 # Half the range of x and of y within these bounds, and the largest weight within those below, and no sum of products
@@ -342,7 +343,7 @@ class ArrayPoints:
         if n == 0:
             return None
         block = _MARGIN * min(n, BLOCK)
-        kernel = OmittingProductSums() if self._nan_policy == "omit" else ProductSums()
+        kernel = _PRODUCT_SUMS[self._nan_policy == "omit"]
         expected = self._expect()
         self._expected = n * expected[0], n * expected[1]
         found: Products = self._run(kernel, None, tuple([block * mean for mean in expected]))
@@ -565,11 +566,10 @@ class Arrays(Source):
         """Whether standard deviations were passed."""
         return self._given[3] is not None
 
-    @contextmanager
-    def opened(self, reading: Reading, plan: Plan) -> Iterator[Points]:
-        """Yield the points, converted and checked."""
+    def opened(self, reading: Reading, plan: Plan) -> AbstractContextManager[Points]:
+        """Return a context with the points, converted and checked."""
         self.refuse_checkpoint(plan)
-        yield self.points(reading)
+        return nullcontext(self.points(reading))
 
     def points(self, reading: Reading) -> ArrayPoints:
         """Return the points, converted and checked."""

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from fastfit.exact.coordinates import Evaluation, Frame
@@ -16,6 +17,8 @@ from fastfit.exact.moment_sums import MomentSums
 from fastfit.losses import Loss, SquaredError
 
 _log = logging.getLogger("fastfit")
+_SQUARED_ERROR = SquaredError()
+_EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
 class Residuals(NamedTuple):
@@ -127,8 +130,7 @@ class Points(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What a fit will do with its points, for sources that announce, resume or refuse it.
 
     Attributes
@@ -145,11 +147,11 @@ class Plan:
         What determines the fit besides its points, by the names that errors use.
     """
 
-    loss: Loss = SquaredError()
+    loss: Loss = _SQUARED_ERROR
     n_passes: int | None = None
     progress: bool = False
     checkpoint: str | os.PathLike[str] | None = None
-    identity: Mapping[str, str] = field(default_factory=dict)
+    identity: Mapping[str, str] = _EMPTY
 
     def announce(self) -> None:
         """Log how often points outside memory will be read."""
