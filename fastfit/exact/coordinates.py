@@ -98,17 +98,24 @@ class Evaluation(NamedTuple):
 
     @classmethod
     def of_sums(cls, sums: Any, total: float) -> Evaluation:
-        """Return the means for ``LossGradient`` or ``LossGradientCurvature`` of the kernels and the sum of the weights."""
+        """Return the means for sums of the kernels (``LossGradient...``) and the sum of the weights."""
         loss, along, across = sums.loss / total, sums.grad_slope / total, sums.grad_offset / total
         if len(sums) == 3:
             return cls(loss, along, across)
-
-        def means(name: str) -> Symmetric:
-            entries = ("slope_slope", "slope_offset", "offset_offset")
-            return Symmetric(*(getattr(sums, name + entry) / total for entry in entries))
-
-        bound = Symmetric(*(2.0 * entry for entry in means("weight_")))
-        return cls(loss, along, across, means(""), bound, means("square_"))
+        curvature = Symmetric(
+            sums.slope_slope / total, sums.slope_offset / total, sums.offset_offset / total
+        )
+        bound = Symmetric(
+            2.0 * (sums.weight_slope_slope / total),
+            2.0 * (sums.weight_slope_offset / total),
+            2.0 * (sums.weight_offset_offset / total),
+        )
+        scatter = Symmetric(
+            sums.square_slope_slope / total,
+            sums.square_slope_offset / total,
+            sums.square_offset_offset / total,
+        )
+        return cls(loss, along, across, curvature, bound, scatter)
 
 
 class Axes(NamedTuple):

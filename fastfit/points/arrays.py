@@ -25,7 +25,8 @@ from fastfit.points.median import weighted_median
 from fastfit.points.sample import GOLDEN
 from fastfit.validation import Column, Columns, columns
 
-# By whether points with NaN are left out. Making them takes a third of a microsecond.
+# Made once, as it takes a third of a microsecond: by whether curvature is asked for, and whether NaN is left out.
+_LOSS_GRADIENT = (LossGradient(), LossGradientCurvature())
 _PRODUCT_SUMS = (ProductSums(), OmittingProductSums())
 # A look at so many points, evenly spread, tells where the points lie, to some 6 % of their spread.
 _SAMPLE = 256
@@ -164,7 +165,7 @@ class ArrayPoints:
     ) -> Evaluation:
         """Return the mean loss of a line and its derivatives, as ``Points.evaluate`` says."""
         self._leave_out()
-        kernel = LossGradientCurvature() if curvature else LossGradient()
+        kernel = _LOSS_GRADIENT[curvature]
         sums = self._run(kernel, loss, (float(slope), float(offset)))
         return Evaluation.of_sums(sums, self._weight_sum)
 
