@@ -22,12 +22,12 @@ ZERO = DoubleDouble()
 
 
 def fused(a: Any, b: Any, c: Any) -> Any:
-    """Return ``a * b + c``, rounded once where it is compiled, and twice here."""
+    """Return ``a * b + c``, rounded once when compiled, and twice here."""
     product = a * b
     total = product + c
     if not math.isfinite(total):
         return total
-    # What the product lost in rounding, by Veltkamp's splitting; what the sum lost.
+    # The rounding error of the product, by Veltkamp's splitting, and that of the sum.
     a_high, b_high = 134217729.0 * a, 134217729.0 * b
     a_high, b_high = a_high - (a_high - a), b_high - (b_high - b)
     a_low, b_low = a - a_high, b - b_high

@@ -1,7 +1,7 @@
 """Least squares from sums over the points, in twice the precision of floats.
 
-Plain Python, which the kernels compile. Sums of weights ``w``, of ``w x``, ``w y`` and of weighted products come in;
-means and centred sums of products, and from those the line, come out.
+Plain Python, which the kernels compile. The sums of weights ``w``, of ``w x``, ``w y`` and of weighted products give
+means and centred sums of products, and these give the line.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Line(NamedTuple):
 def centred(
     w: Any, u: Any, v: Any, uu: Any, uv: Any, vv: Any, x_center: float, y_center: float
 ) -> Centred:
-    """Return moments from sums over ``u = x - x_center`` and ``v = y - y_center``; w is above 0."""
+    """Return centred sums from sums over ``u = x - x_center`` and ``v = y - y_center``; w is above 0."""
     u_mean, v_mean = divide(u, w), divide(v, w)
     return Centred(
         w,
@@ -47,12 +47,12 @@ def centred(
 
 
 def _not_negative(square: Any) -> Any:
-    """Return a square, which of equal numbers may be rounding below zero, as at least zero."""
+    """Return a sum of squares with rounding below zero, as equal numbers give it, raised to zero."""
     return DoubleDouble(0.0, 0.0) if square.high < 0.0 else square
 
 
 def merged(a: Centred, b: Centred) -> Centred:
-    """Return the moments of the points of both; neither is without weight."""
+    """Return the sums over the points of both; the weights of each sum to more than 0."""
     w = add(a.w, b.w)
     share = divide(b.w, w)
     dx, dy = subtract(b.x_mean, a.x_mean), subtract(b.y_mean, a.y_mean)
@@ -69,7 +69,7 @@ def merged(a: Centred, b: Centred) -> Centred:
 
 
 def about_origin(m: Centred) -> Centred:
-    """Return the same with means of zero, and so with sums of the products themselves."""
+    """Return sums about the origin instead of the means."""
     x_sum, y_sum = multiply(m.w, m.x_mean), multiply(m.w, m.y_mean)
     return Centred(
         m.w,
@@ -88,32 +88,32 @@ def line_of(m: Centred) -> Line:
     return Line(slope, intercept, subtract(m.yy, multiply(slope, m.xy)))
 
 
-# Moments are right to some 80 bits about a center within 8 standard deviations of the mean, of which that costs 6.
+# Relative error of the moments: 80 bits, less 6 for a center up to 8 standard deviations from the mean.
 _RESOLUTION = 2.0**-74
-# Sums of residuals this small beside the residuals are rounding.
+# Sums of residuals smaller than this share of the residuals' size are rounding error.
 _SIGNIFICANT = 2.0**-42
-# Residuals of this size beside y are those of a line that two floats cannot bring any closer: zero.
-_NOTHING = 2.0**-196
+# Squared residuals below this share of the squares of y are zero: a pair of floats cannot describe a closer line.
+_NEGLIGIBLE = 2.0**-196
 
 
 def is_resolved(residual_square: float, yy: float) -> bool:
-    """Whether moments determine residuals of this size to some 12 digits."""
+    """Whether moments determine a sum of squared residuals of this size to some 12 digits."""
     return residual_square > 2.0**42 * _RESOLUTION * yy or yy == 0.0
 
 
 class LeastSquares(NamedTuple):
-    """A least-squares line, and what its errors depend on.
+    """A least-squares line, and the sums its errors depend on.
 
     Attributes
     ----------
     slope, intercept : DoubleDouble
         The line.
     residual_square : float
-        Weighted sum of its squared residuals; 0 if it is below what the moments resolve.
+        Weighted sum of its squared residuals; 0 if the moments do not resolve it.
     moments : Centred
-        Of the points; without intercept, about the origin.
+        Sums over the points; without intercept, about the origin.
     is_known : bool
-        Whether the residuals are known to some digits, or to be zero.
+        Whether the residuals are known: to some digits, or to be zero.
     """
 
     slope: DoubleDouble
@@ -124,7 +124,7 @@ class LeastSquares(NamedTuple):
 
     @classmethod
     def of(cls, moments: Centred, line: Line | None, *, fit_intercept: bool) -> LeastSquares:
-        """Return the line for moments that determine it; ``line``, if it is known already."""
+        """Return the line for sums that determine it; ``line`` is given where the kernel computed it."""
         if not fit_intercept:
             moments = about_origin(moments)
             line = None
@@ -146,30 +146,30 @@ class LeastSquares(NamedTuple):
     def measured(
         self, r: float, rx: float, rr: float, *, fit_intercept: bool
     ) -> tuple[LeastSquares, float, float]:
-        """Return the line with its residuals as they were measured, refined where they tell more than the moments.
+        """Use the measured residual sums, and correct slope and offset by what they show.
 
         Parameters
         ----------
         r, rx, rr : float
-            Weighted sums of the residuals, of their products with x less its mean (without intercept, with x), and of
-            their squares.
+            Weighted sums of the residuals, of their products with x minus its mean (without intercept: with x), and
+            of their squares.
 
         Returns
         -------
-        The line, by how much its slope rose, and by how much it rose at the mean of x.
+        The corrected line, the correction of its slope, and the correction of its value at the mean of x.
         """
         moments = self.moments
-        # Sums of residuals of a best line vanish, but for rounding.
-        told = _SIGNIFICANT * math.sqrt(rr)
-        turn = rx / moments.xx.high if abs(rx) > told * math.sqrt(moments.xx.high) else 0.0
-        risen = fit_intercept and abs(r) > told * math.sqrt(moments.w.high)
+        # Residuals of the best line sum to zero, up to rounding.
+        smallest = _SIGNIFICANT * math.sqrt(rr)
+        turn = rx / moments.xx.high if abs(rx) > smallest * math.sqrt(moments.xx.high) else 0.0
+        risen = fit_intercept and abs(r) > smallest * math.sqrt(moments.w.high)
         rise = r / moments.w.high if risen else 0.0
         left = rr - turn * rx - rise * r
         shift = subtract(DoubleDouble(rise, 0.0), multiply(DoubleDouble(turn, 0.0), moments.x_mean))
         line = self._replace(
             slope=add(self.slope, DoubleDouble(turn, 0.0)),
             intercept=add(self.intercept, shift),
-            residual_square=left if left > _NOTHING * moments.yy.high else 0.0,
+            residual_square=left if left > _NEGLIGIBLE * moments.yy.high else 0.0,
             is_known=True,
         )
         return line, turn, rise

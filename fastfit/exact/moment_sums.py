@@ -20,7 +20,7 @@ _EMPTY = Centred()
 
 @dataclass(frozen=True)
 class MomentSums:
-    """Moments of points, each number as a pair of floats, in the units of ``x * 2**x_exponent`` and ``y * 2**y_exponent``.
+    """Moments of points as pairs of floats, in the units of ``x * 2**x_exponent`` and ``y * 2**y_exponent``.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class MomentSums:
         return all(1.0 / _ORDINARY < square < _ORDINARY for square in squares)
 
     def _places(self) -> tuple[tuple[int, float, float], tuple[int, float, float]]:
-        """Return exponent, mean and standard deviation, of x and of y, on the scale of the moments."""
+        """Return exponent, mean and standard deviation, of x and of y, in the units of the sums."""
         w, x_mean, y_mean, xx, _, yy = self.centred
         return (
             (self.x_exponent, x_mean.high, math.sqrt(xx.high / w.high)),
@@ -110,7 +110,7 @@ class MomentSums:
         return MomentSums(self.count, sums, x, y)
 
     def in_weight_unit(self, unit: float, other: float) -> MomentSums:
-        """Return the same with weights of which 1 stands for another standard deviation; both are powers of two."""
+        """Return the sums for weights in another unit: standard deviations for weight 1, both powers of two."""
         exponent = 2 * (math.frexp(other)[1] - math.frexp(unit)[1]) if self.weight_sum else 0
         if exponent == 0:
             return self
@@ -119,7 +119,7 @@ class MomentSums:
         return replace(self, centred=Centred(w, x_mean, y_mean, xx, xy, yy), line=None)
 
     def least_squares(self, *, fit_intercept: bool = True) -> LeastSquares:
-        """Return the least-squares line on the scale of the moments, in twice the precision of floats.
+        """Return the least-squares line in the units of the sums, in twice the precision of floats.
 
         Raises
         ------
@@ -186,7 +186,7 @@ class MomentSums:
         return is_resolved(mean_square * self.centred.w.high, self.centred.yy.high)
 
     def relative_to(self, frame: Frame) -> Spread:
-        """Return means and mean products as plain numbers, in the coordinates of a frame."""
+        """Return means, and mean products of deviations, as floats in the coordinates of a frame."""
         w, x_mean, y_mean, xx, xy, yy = self.centred
         return Spread(
             (x_mean.high - frame.x_center.high) + (x_mean.low - frame.x_center.low),
@@ -198,7 +198,7 @@ class MomentSums:
 
 
 def _on_one_scale(one: MomentSums, other: MomentSums) -> tuple[MomentSums, MomentSums]:
-    """Return both moments on one scale, on which squares of what lies between the points are in range."""
+    """Return both with the same exponents, chosen so that squared distances between their points are in range."""
     if one._is_ordinary and other._is_ordinary:
         return one, other  # as nearly always
     x, y = (_common_exponent(*each) for each in zip(one._places(), other._places(), strict=True))
@@ -206,7 +206,7 @@ def _on_one_scale(one: MomentSums, other: MomentSums) -> tuple[MomentSums, Momen
 
 
 def _common_exponent(*places: tuple[int, float, float]) -> int:
-    """Return the exponent of the larger numbers, or another if their differences need it."""
+    """Return the exponent of the larger numbers, unless the distance to the others needs another."""
     larger, smaller = sorted(places, key=_log2_of_size, reverse=True)
     exponent, mean, spread = larger
     its_mean, its_spread = (

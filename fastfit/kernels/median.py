@@ -77,7 +77,7 @@ def mark(x: Any, y: Any, w: Any, center: Any, params: Any, marks: Any) -> Any:
 
 @compiled(BLOCK_SUMS)
 def gather(x: Any, y: Any, w: Any, center: Any, params: Any, values: Any, weights: Any) -> Any:
-    """Put absolute residuals within the bracket, and their weights, into ``values`` and ``weights`` while there is room.
+    """Put absolute residuals within the bracket and their weights into ``values`` and ``weights``, while there is room.
 
     ``params`` are slope, offset and the two bounds. The last place of ``values`` is scratch space. Returned are the
     weight of the residuals below the bracket, of all up to its upper bound, and how many are within.

@@ -20,7 +20,7 @@ from fastfit.kernels.median import ResidualWindow
 from fastfit.kernels.moments import OmittingProductSums, Products, ProductSums
 from fastfit.kernels.residuals import ResidualSums
 from fastfit.losses import Loss
-from fastfit.points.base import Plan, Points, Reading, Residuals, Source
+from fastfit.points.base import Plan, Points, Reading, Source
 from fastfit.points.median import weighted_median
 from fastfit.points.sample import GOLDEN
 from fastfit.validation import Column, Columns, columns
@@ -282,10 +282,11 @@ class ArrayPoints:
         self._leave_out()
         return self._x.size < before
 
-    def residuals(self, slope: DoubleDouble, offset: DoubleDouble) -> Residuals:
+    def residuals(self, slope: DoubleDouble, offset: DoubleDouble) -> ResidualSums:
         """Return sums of the residuals of a precise line, as ``Points.residuals`` says."""
         self._leave_out()
-        return Residuals(*self._run(ResidualSums(), None, (*slope, *offset)))
+        found: ResidualSums = self._run(ResidualSums(), None, (*slope, *offset))
+        return found
 
     def moments(self) -> MomentSums:
         """Return the moments of the points, as ``Points.moments`` says.

@@ -14,19 +14,12 @@ from typing import NamedTuple, Protocol
 from fastfit.exact.coordinates import Evaluation, Frame
 from fastfit.exact.double_double import DoubleDouble
 from fastfit.exact.moment_sums import MomentSums
+from fastfit.kernels.residuals import ResidualSums
 from fastfit.losses import Loss, SquaredError
 
 _log = logging.getLogger("fastfit")
 _SQUARED_ERROR = SquaredError()
 _EMPTY: Mapping[str, str] = MappingProxyType({})
-
-
-class Residuals(NamedTuple):
-    """Weighted sums of the residuals ``r`` of a line, of ``r * u`` and of ``r**2``, in the frame of the points."""
-
-    r: float
-    ru: float
-    rr: float
 
 
 @dataclass(frozen=True)
@@ -123,7 +116,7 @@ class Points(Protocol):
         No pass: they are only a place to start.
         """
 
-    def residuals(self, slope: DoubleDouble, offset: DoubleDouble) -> Residuals | None:
+    def residuals(self, slope: DoubleDouble, offset: DoubleDouble) -> ResidualSums | None:
         """Return sums of the residuals of a precise line, each right to its last digits; one pass.
 
         None if no single residual is to be seen, as with moments.

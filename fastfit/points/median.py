@@ -1,4 +1,4 @@
-"""The median of numbers that are too many to copy or to sort, from passes that gather a few of them."""
+"""The weighted median of numbers too many to copy or sort, from passes that collect those within a bracket."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import numpy as np
 
 from fastfit.kernels.median import ResidualWindow
 
-# Sums of weights this close to half of all, relatively, are half of all.
+# Relative rounding error of sums of weights: sums this close to half of the total are half of it.
 _ROUNDING = 1e-12
-# So many bounds are guessed from numbers gathered so far; further ones halve what is left, which ends for sure.
+# Brackets guessed from the numbers collected so far; after that, each halves the remaining floats, which ends for sure.
 _GUESSES = 4
 
 Gather = Callable[[float, float], ResidualWindow]
 
 
 def weighted_median(gather: Gather, total: float, near: tuple[float, float] | None) -> float:
-    """Return the median of numbers from 0 up, each repeated as often as its weight says.
+    """Return the weighted median of numbers of at least 0.
 
-    Where half of the weight ends just at a number, it is the mean of this one and the next.
+    Where the weight up to a number is just half of the total, it is the mean of this number and the next.
 
     Parameters
     ----------
     gather : callable
-        Returns the numbers between two bounds, both of them within, and the weight of those below; one pass. Where
-        there are too many, it returns some.
+        Makes one pass and returns the numbers within two bounds, bounds included, and the weight of those below. If
+        there are too many, it returns some of them.
     total : float
-        The weight of all numbers, above 0.
+        Sum of the weights, above 0.
     near : (float, float) or None
         Where the median is expected.
     """
@@ -40,7 +40,7 @@ def weighted_median(gather: Gather, total: float, near: tuple[float, float] | No
         lower, upper = _first(found, least, most)
         return 0.5 * lower + 0.5 * upper
     (lower,) = _first(found, least)
-    # The next one lies outside of these bounds.
+    # The next number lies outside this bracket.
     found = _search(gather, most, (lower, math.inf), (lower, 2.0 * lower))
     (upper,) = _first(found, most)
     return 0.5 * lower + 0.5 * upper
@@ -49,9 +49,9 @@ def weighted_median(gather: Gather, total: float, near: tuple[float, float] | No
 def _search(
     gather: Gather, weight: float, sure: tuple[float, float], look: tuple[float, float]
 ) -> ResidualWindow:
-    """Return all numbers within some bounds, between which the weight of all up to a number comes to ``weight``.
+    """Return the values of a bracket inside which the cumulative weight reaches ``weight``.
 
-    It does so between the bounds ``sure``; ``look`` is where it is looked for first.
+    ``sure`` is a bracket in which it does; ``look`` is where to look first.
     """
     trial = 0
     while True:
@@ -76,7 +76,7 @@ def _search(
 def _closer(
     found: ResidualWindow, look: tuple[float, float], weight: float, guess: bool
 ) -> tuple[float, float]:
-    """Return bounds inside of others, from some of the numbers in between; or the lower half of all floats there."""
+    """Return a narrower bracket: guessed from some of the numbers inside, or the lower half of the floats there."""
     values, reached = _in_order(found)
     known = float(reached[-1]) - found.below
     if guess and known > 0.0:
@@ -86,7 +86,7 @@ def _closer(
         ends = max(min(place, last) - slack, 0), min(place + slack, last)
         closer = float(values[ends[0]]), float(values[ends[1]])
         middle = float(values[min(place, last)])
-        if middle == closer[1] or middle == closer[0]:  # many are alike
+        if middle == closer[1] or middle == closer[0]:  # many are equal
             return middle, middle
         if closer != look:
             return closer
@@ -95,7 +95,7 @@ def _closer(
 
 
 def _first(found: ResidualWindow, *weights: float) -> list[float]:
-    """Return the first numbers at which the weight of all up to them comes to each of ``weights``."""
+    """Return, for each of ``weights``, the first number at which the cumulative weight reaches it."""
     if found.weights is None:
         places = [math.ceil(weight - found.below) - 1 for weight in weights]
         values = np.partition(found.values, places)
@@ -106,7 +106,7 @@ def _first(found: ResidualWindow, *weights: float) -> list[float]:
 
 
 def _in_order(found: ResidualWindow) -> tuple[Any, Any]:
-    """Return the numbers from small to large, and the weight of all up to each."""
+    """Return the numbers in ascending order, and the cumulative weight up to each."""
     if found.weights is None:
         return np.sort(found.values), found.below + np.arange(1.0, found.values.size + 1.0)
     order = np.argsort(found.values)

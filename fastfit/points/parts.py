@@ -27,7 +27,7 @@ from fastfit.kernels.median import ResidualWindow
 from fastfit.kernels.residuals import ResidualSums
 from fastfit.losses import Loss
 from fastfit.points.arrays import ArrayPoints
-from fastfit.points.base import Reading, Residuals
+from fastfit.points.base import Reading
 from fastfit.points.median import weighted_median
 from fastfit.points.sample import Sample
 
@@ -293,9 +293,10 @@ class PartedPoints(ABC):
         sums = self._sums(kernel, loss, (float(slope), float(offset)))
         return Evaluation.of_sums(sums, self.moments().weight_sum)
 
-    def residuals(self, slope: DoubleDouble, offset: DoubleDouble) -> Residuals:
+    def residuals(self, slope: DoubleDouble, offset: DoubleDouble) -> ResidualSums:
         """Return sums of the residuals of a precise line, as ``Points.residuals`` says."""
-        return Residuals(*self._sums(ResidualSums(), None, (*slope, *offset)))
+        found: ResidualSums = self._sums(ResidualSums(), None, (*slope, *offset))
+        return found
 
     def median_absolute_residual(
         self, slope: float, offset: float, near: tuple[float, float] | None = None
