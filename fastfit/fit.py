@@ -197,11 +197,11 @@ def fit_points(
             solution = solution._replace(message=solution.message + _UNKNOWN)
         converged = solution.status is Status.CONVERGED
         of_line = moments, solution.slope, solution.intercept
-        if solution.at_end is not None:
+        if solution.final is not None:
             inference = RobustInference(
                 *of_line,
                 points.frame,
-                solution.at_end,
+                solution.final,
                 fit_intercept=fit_intercept,
                 repeats=points.repeats,
                 converged=converged,

@@ -12,7 +12,7 @@ from fastfit.exact.double_double import DoubleDouble
 from fastfit.fit import points_of
 from fastfit.losses import Loss, RobustLoss, as_loss
 from fastfit.points.base import Points, Source
-from fastfit.solvers.convergence import Ruler
+from fastfit.solvers.convergence import Convergence
 from fastfit.solvers.newton import scale_of
 
 
@@ -36,7 +36,7 @@ class Objective:
         self.n_points = points.n_points
         self._last = (np.nan, np.nan), Evaluation(np.nan, np.nan, np.nan)
         if isinstance(loss, RobustLoss):
-            f_scale = scale_of(points, loss, Ruler.of(points, fit_intercept=True))
+            f_scale = scale_of(points, loss, Convergence.of(points, fit_intercept=True))
             if f_scale == 0.0:
                 raise ValueError(
                     "f_scale must be a number for these points: more than half of them lie on a line, "

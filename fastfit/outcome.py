@@ -24,6 +24,10 @@ class Status(Enum):
         "Descents take a few with learning_rate='auto' and standardize=True, the defaults; robust losses take more "
         "the fewer residuals are below f_scale."
     )
+    MAX_PASSES = (
+        "Not converged: the points, which are not in memory, were read 200 times before the gradient came within tol "
+        "of zero. Give f_scale a number instead of 'mad', raise tol, or fit a part of the points that fits in memory."
+    )
     DIVERGED = (
         "Diverged: the loss grew, because the learning rate is too large for these data. Lower learning_rate, "
         "or leave it at 'auto'. The best line so far is returned."

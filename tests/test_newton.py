@@ -255,11 +255,11 @@ def test_few_passes_over_many_points(name: str, monkeypatch: pytest.MonkeyPatch)
 
 @needs_compiler
 @pytest.mark.parametrize("name", ROBUST)
-@pytest.mark.parametrize("step", [newton._SHARE, newton._SHARE + 1, 7])
+@pytest.mark.parametrize("step", [newton.SUBSAMPLE_SHARE, newton.SUBSAMPLE_SHARE + 1, 7])
 def test_points_of_other_kinds_in_turns(name: str, step: int) -> None:
     """A stride would see one kind: the part that a fit starts with sees all."""
     rng = np.random.default_rng(12)
-    n = 2 * newton._FEW
+    n = 2 * newton.SUBSAMPLE_MAX
     x = rng.random(n)
     y = 2 * x + 1 + 0.1 * rng.normal(size=n)
     odd = y.copy()

@@ -56,8 +56,9 @@ def select(w: Any, rows: Any) -> Any:
 
 
 def block_sums(kernel: Any, loss: Any, x: Any, y: Any, w: Any, center: Any, params: Any) -> Any:
-    """Return the sums of a pass over one block."""
-    return kernel.block(loss, x, y, w, center, params)
+    """Return the sums of a pass over one block. A pass that chooses points itself has no loss."""
+    first = kernel if hasattr(kernel, "keeps_point") else loss
+    return kernel.block(first, x, y, w, center, params)
 
 
 def finish(kernel: Any, n: Any, center: Any, totals: Any, lost: Any) -> Any:

@@ -105,7 +105,7 @@ def _keeps_point(kernel: Any, u: Any, v: Any, k: Any) -> Any:
 @_specialised(block.block_sums, flags.BLOCK_SUMS)
 def _block_sums(kernel: Any, loss: Any, x: Any, y: Any, w: Any, center: Any, params: Any) -> Any:
     loop = kernel.instance_class.block
-    if issubclass(kernel.instance_class, moments.ProductSums):
+    if hasattr(kernel.instance_class, "keeps_point"):
         return lambda kernel, loss, x, y, w, center, params: loop(kernel, x, y, w, center, params)
     return lambda kernel, loss, x, y, w, center, params: loop(loss, x, y, w, center, params)
 

@@ -81,6 +81,8 @@ class ArrayPoints:
         Where these are a part of more points: the place of the first among them, in what errors name.
     """
 
+    max_passes = math.inf
+
     def __init__(
         self,
         columns: Columns,
@@ -193,8 +195,8 @@ class ArrayPoints:
         found = self._kernels.gather(*points, (*line, low, high), room, self._n_threads)
         return found
 
-    def thinned(self, n: int) -> ArrayPoints | None:
-        """Return about n of the points, as ``Points.thinned`` says."""
+    def subsample(self, n: int) -> ArrayPoints | None:
+        """Return about n of the points, as ``Points.subsample`` says."""
         self._leave_out()
         step = self._x.size // n
         if step < 2:

@@ -37,7 +37,7 @@ class Reading:
     through_origin : bool
         Whether lines through the origin are to be fitted.
     sampled : int
-        One point of every so many is kept from the first pass, for ``thinned``, with which robust fits start: without
+        One point of every so many is kept from the first pass, for ``subsample``, with which robust fits start: without
         it, they read all points far more often. 0 for none.
     """
 
@@ -50,6 +50,10 @@ class Reading:
 
 class Points(Protocol):
     """Points that a line can be fitted to, wherever they are."""
+
+    @property
+    def max_passes(self) -> float:
+        """The number of passes after which Newton's method gives up; infinite for points in memory."""
 
     @property
     def n_points(self) -> int:
@@ -110,7 +114,7 @@ class Points(Protocol):
             Bounds between which it is expected: where it is, one pass finds it. A wrong guess costs passes, no digits.
         """
 
-    def thinned(self, n: int) -> Points | None:
+    def subsample(self, n: int) -> Points | None:
         """Return about n of the points, evenly spread, in the same frame and in memory; None if there are hardly more.
 
         No pass: they are only a place to start.

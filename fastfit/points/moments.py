@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from fastfit.exact.coordinates import Evaluation, Frame
 from fastfit.exact.double_double import DoubleDouble
 from fastfit.exact.moment_sums import MomentSums
@@ -17,6 +19,7 @@ class MomentPoints:
         Moments of the points.
     """
 
+    max_passes = math.inf
     n_omitted = 0
     n_passes = 0
     weight_unit = 1.0
@@ -63,7 +66,7 @@ class MomentPoints:
         """Raise TypeError: moments know no single residual."""
         raise TypeError("moments know no single residual")
 
-    def thinned(self, n: int) -> None:
+    def subsample(self, n: int) -> None:
         """Return None: there is nothing to take a sample of."""
 
     def residuals(self, slope: DoubleDouble, offset: DoubleDouble) -> None:

@@ -225,6 +225,8 @@ class PartedPoints(ABC):
     A subclass brings ``_reduce``. Nothing is read before moments are asked for.
     """
 
+    max_passes = 200.0  # a robust fit takes 5 to 20
+
     def __init__(self, reading: Reading) -> None:
         self.reading = reading
         self._surveyed: Surveyed | None = None
@@ -311,8 +313,8 @@ class PartedPoints(ABC):
 
         return weighted_median(gather, self.moments().weight_sum, near)
 
-    def thinned(self, n: int) -> ArrayPoints | None:
-        """Return about n of the points, as ``Points.thinned`` says; none if none were kept."""
+    def subsample(self, n: int) -> ArrayPoints | None:
+        """Return about n of the points, as ``Points.subsample`` says; none if none were kept."""
         sample = self._survey().sample
         if sample is None or sample.x.size < n or sample.step < 2:
             return None

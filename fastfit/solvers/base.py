@@ -1,4 +1,4 @@
-"""What a solver is, and what it gives back."""
+"""The Solver protocol, and what a solver returns."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from fastfit.points.base import Points
 
 
 class Solution(NamedTuple):
-    """A line on the scale of the frame of the points, but not shifted, and how it was found.
+    """A line, in the units of the frame of the points but not shifted, and how it was found.
 
-    Of a robust loss, ``f_scale`` is that which was used, on the same scale, and ``at_end`` the evaluation of the line,
-    with all its parts.
+    For a robust loss, ``f_scale`` is the one used, in the same units, and ``final`` the evaluation of the line with its
+    curvature.
     """
 
     slope: DoubleDouble
@@ -26,11 +26,11 @@ class Solution(NamedTuple):
     message: str
     history: History | None = None
     f_scale: float | None = None
-    at_end: Evaluation | None = None
+    final: Evaluation | None = None
 
 
 class Solver(Protocol):
-    """A way to find the line of least loss. An option of a solver is an attribute of it."""
+    """A way to find the line of least loss. Its options are attributes."""
 
     def solve(self, points: Points, loss: Loss, *, fit_intercept: bool = True) -> Solution:
         """Return the line of least loss through points whose moments are finite and determine one."""

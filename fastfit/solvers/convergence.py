@@ -1,32 +1,32 @@
-"""When a line is good enough: no gradient, no rise of the loss, beyond tolerance and rounding."""
+"""When a line is good enough: no gradient, and no rise of the loss, beyond tolerance and rounding."""
 
 from __future__ import annotations
 
 import math
 from typing import NamedTuple
 
-from fastfit.exact.coordinates import Axes, Evaluation, Spread, Symmetric
+from fastfit.exact.coordinates import Axes, Evaluation, Spread
 from fastfit.points.base import Points
 
 _EPSILON = 2.0**-52
-# Beyond these shares of the standard deviation of y, squares of residuals over f_scale may leave the range of float64;
+# Bounds of f_scale, in standard deviations of y: below the first, squares of residuals over f_scale may overflow;
 # beyond the second, every robust loss is the squared error anyway.
 SMALLEST, _LARGEST = 1e-140, 1e100
-# Weights of points of one and the same x leave a determinant of rounding.
+# Relative determinant below which weighted points have one and the same x, up to rounding.
 _SINGULAR = 1e-13
 
 
-class Ruler(NamedTuple):
-    """What gradients and losses of points are measured by.
+class Convergence(NamedTuple):
+    """What gradients and losses of a fit are measured by.
 
     Parameters
     ----------
     spread : Spread
         Of the points, in their frame.
     standard : Axes
-        On which they have mean 0 and standard deviation 1.
+        Axes on which the points have mean 0 and standard deviation 1.
     fit_intercept : bool
-        Whether the gradient has two components that count, or one.
+        Whether the gradient has two components, or one.
     """
 
     spread: Spread
@@ -34,39 +34,41 @@ class Ruler(NamedTuple):
     fit_intercept: bool
 
     @classmethod
-    def of(cls, points: Points, *, fit_intercept: bool) -> Ruler:
-        """Return what measures a fit to these points, in their frame."""
+    def of(cls, points: Points, *, fit_intercept: bool) -> Convergence:
+        """Return the measure for a fit to these points, in their frame."""
         moments = points.moments()
-        frame = points.frame  # which moments may have mended
+        frame = points.frame  # which moments may have changed
         spread = moments.relative_to(frame)
         return cls(spread, Axes.of_fit(frame, spread, fit_intercept=fit_intercept), fit_intercept)
 
-    def rounding(self, line: tuple[float, float], residual: float = 0.0) -> float:
-        """Return by how much residuals of this size may be off: a few ulp of what they are made of, in the frame."""
+    def residual_rounding(self, line: tuple[float, float], residual: float = 0.0) -> float:
+        """Return the rounding error of residuals of this size about a line, in the frame: a few ulp of their terms."""
         u = math.sqrt(self.spread.uu) + abs(self.spread.u_mean)
         return 8.0 * _EPSILON * (residual + abs(line[0]) * u + abs(line[1]))
 
-    def has_grown(self, loss: float, best: float, line: tuple[float, float]) -> bool:
-        """Whether a loss has risen by more than rounding, which with a stable step it never does."""
+    def loss_increased(self, loss: float, best: float, line: tuple[float, float]) -> bool:
+        """Whether a loss has risen by more than rounding, which it never does with a stable step."""
         root = math.sqrt(best)
-        return not math.sqrt(loss) <= root * (1.0 + 1e-12) + self.rounding(line, root)
+        return not math.sqrt(loss) <= root * (1.0 + 1e-12) + self.residual_rounding(line, root)
+
+    def gradient_is_small(self, current: Evaluation, size: float) -> bool:
+        """Whether both standardised gradient components are at most ``2 * size / std(y)``."""
+        along, across = self.standard.gradient_from_frame(current.grad_slope, current.grad_offset)
+        most = 2.0 * (size / self.standard.v_unit)
+        return abs(along) <= most and (not self.fit_intercept or abs(across) <= most)
 
     def checked_scale(self, f_scale: float, given: float) -> float:
-        """Return an f_scale, in the frame, as float64 can use it, or raise if it is too small for that."""
+        """Return an f_scale, in the frame, within bounds; raise ValueError if it is too small for float64."""
         if f_scale < SMALLEST * self.standard.v_unit:
             raise ValueError(
                 f"f_scale must be at least {SMALLEST:g} of the standard deviation of y; got {given!r}"
             )
         return min(f_scale, _LARGEST * self.standard.v_unit)
 
-    def is_singular(self, bound: Symmetric) -> bool:
-        """Whether weights, on standardised axes, are those of points that determine no line."""
+    def is_determined(self, current: Evaluation) -> bool:
+        """Whether the points determine a line, weighted as the loss weights them at the current one."""
+        assert current.bound is not None
+        bound = self.standard.curvature_from_frame(current.bound)
         if self.fit_intercept:
-            return bound.determinant <= _SINGULAR * bound.slope_slope * bound.offset_offset
-        return bound.slope_slope <= 0.0
-
-    def is_flat(self, here: Evaluation, size: float) -> bool:
-        """Whether the gradient is that of residuals of at most this size, in the frame: of twice it, times x."""
-        along, across = self.standard.gradient_from_frame(here.grad_slope, here.grad_offset)
-        most = 2.0 * (size / self.standard.v_unit)
-        return abs(along) <= most and (not self.fit_intercept or abs(across) <= most)
+            return not bound.determinant <= _SINGULAR * bound.slope_slope * bound.offset_offset
+        return not bound.slope_slope <= 0.0

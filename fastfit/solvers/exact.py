@@ -18,8 +18,8 @@ _MESSAGE = "Exact: the line of least squares, in closed form."
 class Exact:
     """Least squares in closed form: one pass over the points for their moments, and a few operations.
 
-    Where the line passes so close to the points that moments cannot tell the residuals from
-    nothing, one more pass measures them, and refines the line.
+    Where the line passes so close to the points that the moments do not resolve the residuals, one more pass measures
+    them, and refines the line.
 
     Examples
     --------
@@ -34,7 +34,7 @@ class Exact:
         Raises
         ------
         ValueError
-            If the loss is another than squared error.
+            If the loss is not squared error.
         """
         if not isinstance(loss, SquaredError):
             raise ValueError(f"solver 'exact' needs loss='squared_error'; got {loss!r}")
@@ -45,17 +45,17 @@ class Exact:
 
 
 def _measured(points: Points, line: LeastSquares, fit_intercept: bool) -> LeastSquares:
-    """Return the line with its residuals measured on the points, as long as these refine it: as a rule, once."""
+    """Return the line refined by residuals measured on the points: once as a rule, at most three times."""
     frame = points.frame
     off = subtract(line.moments.x_mean, frame.x_center)
-    # From the means, not the intercept, which at time stamps has no digits to spare for such residuals.
+    # From the means: at time stamps, the intercept has too few digits for such residuals.
     offset = subtract(subtract(line.moments.y_mean, frame.y_center), multiply(line.slope, off))
     for _ in range(3):
-        seen = points.residuals(line.slope, offset)
-        if seen is None:
+        measured = points.residuals(line.slope, offset)
+        if measured is None:
             break
-        rx = seen.ru - off.high * seen.r
-        line, turn, rise = line.measured(seen.r, rx, seen.rr, fit_intercept=fit_intercept)
+        rx = measured.ru - off.high * measured.r
+        line, turn, rise = line.measured(measured.r, rx, measured.rr, fit_intercept=fit_intercept)
         if turn == rise == 0.0:
             break
         offset = add(offset, subtract(DoubleDouble(rise), multiply(DoubleDouble(turn), off)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from fastfit.exact.coordinates import Axes, Evaluation, Spread, Symmetric
 from fastfit.exact.double_double import ZERO, DoubleDouble
 from fastfit.losses import Loss, RobustLoss, SquaredError
-from fastfit.outcome import History, Status
+from fastfit.outcome import Status
 from fastfit.points.base import Points
 from fastfit.points.moments import MomentPoints
 from fastfit.solvers.base import Solution
-from fastfit.solvers.convergence import Ruler
-from fastfit.solvers.newton import Newton, huber_line, require_points, scale_of
+from fastfit.solvers.convergence import Convergence
+from fastfit.solvers.iterate import Line, State, iterate
+from fastfit.solvers.newton import Newton, huber_line, scale_of
 from fastfit.solvers.observer import Callback, Observer, check_watchers
+from fastfit.solvers.steps import require_points
 from fastfit.validation import finite_number, positive_integer, require_one_of, true_or_false
 
 
@@ -101,82 +103,45 @@ class GradientDescent:
     def solve(self, points: Points, loss: Loss, *, fit_intercept: bool = True) -> Solution:
         """Return the line of least loss, or the best found, with the status that says which."""
         reader, points = points, self._where_to_descend(points, loss)
-        ruler = Ruler.of(points, fit_intercept=fit_intercept)
+        convergence = Convergence.of(points, fit_intercept=fit_intercept)
         frame = points.frame  # as the moments left it
-        size = ruler.standard.v_unit
+        size = convergence.standard.v_unit
         f_scale = None
         if isinstance(loss, RobustLoss):
-            f_scale = scale_of(points, loss, ruler)
-            if f_scale == 0.0:  # a loss of nothing
+            f_scale = scale_of(points, loss, convergence)
+            if f_scale == 0.0:  # most points lie on a line exactly
                 return Newton().solve(points, loss, fit_intercept=fit_intercept)
             loss, size = loss._replace(f_scale=f_scale), min(size, f_scale)
-        end = self._descend(points, loss, ruler, self.tol * size)
-        slope = DoubleDouble(end.line[0])
-        intercept = frame.intercept(*end.line) if fit_intercept else ZERO
-        mean_square = _mean_square(reader, points, end.here.loss, slope, intercept)
-        at_end = None
-        if isinstance(loss, RobustLoss):
-            at_end = points.evaluate(loss, *end.line, curvature=True)
-            require_points(at_end, ruler, loss)
-        return Solution(
-            slope,
-            intercept,
-            mean_square,
-            end.n_iter,
-            end.status,
-            end.status.value + end.advice,
-            end.history,
-            f_scale,
-            at_end,
-        )
-
-    def _descend(self, points: Points, loss: Loss, ruler: Ruler, size: float) -> _End:
-        """Descend until the gradient is that of residuals of this size."""
-        fit_intercept = ruler.fit_intercept
-        raw = Axes.raw(points.frame)
-        axes = ruler.standard if self.standardize else raw
-        # The line is kept in the frame, where an offset of y or x costs no digits, and stepped along the axes.
-        line = self._start(axes, raw, fit_intercept)
-        if self.init is None and isinstance(loss, RobustLoss) and not loss.is_convex:
-            line = huber_line(points, loss, fit_intercept)
-        here = points.evaluate(loss, *line)
-        _require_finite(here)
-        limit = 2.0 / _steepest(axes, ruler.spread, fit_intercept)
-        step = 0.5 * limit if isinstance(self.learning_rate, str) else float(self.learning_rate)
+        raw = Axes.raw(frame)
         observer = Observer(self.record_every, self.callback, raw, fit_intercept)
-        best, best_line = here, line
-        n_iter = 0
-        while True:
-            status = None
-            if not here.loss <= best.loss and ruler.has_grown(here.loss, best.loss, line):
-                status = Status.DIVERGED
-            elif self.tol > 0 and ruler.is_flat(here, size):
-                status = Status.CONVERGED
-            if here.loss < best.loss:
-                best, best_line = here, line
-            if observer.looks and observer.sees(n_iter, line, here):
-                status = status or Status.STOPPED
-            if status is None and n_iter == self.max_iter:
-                status = Status.MAX_ITER
-            if status is not None:
-                break
-            moved = _moved(line, here, step, axes)
-            if not fit_intercept:
-                moved = raw.through_origin_in_frame(moved[0])
-            if moved == line and self.tol > 0:
-                status = Status.STALLED
-                break
-            line = moved
-            here = points.evaluate(loss, *line)
-            n_iter += 1
-
-        history = observer.history(n_iter, line, here)
+        axes = convergence.standard if self.standardize else raw
+        start = self._start(axes, raw, fit_intercept)
+        if self.init is None and isinstance(loss, RobustLoss) and not loss.is_convex:
+            start = huber_line(points, loss, fit_intercept)
+        rule = _Descent(points, loss, convergence, axes, self.learning_rate, self.tol, size)
+        (line, current), n_iter, status = iterate(
+            rule,
+            rule.start(start),
+            self.max_iter,
+            record=observer.record if observer.is_active else None,
+        )
+        history = observer.history(n_iter, State(line, current))
         advice = ""
         if status is Status.DIVERGED:
-            line, here, advice = best_line, best, _advice(limit)
+            (line, current), advice = rule.best, _advice(rule.limit)
         elif status is Status.MAX_ITER and self.tol == 0:
             advice = " (With tol=0, which asks for max_iter steps, that is as expected.)"
-        return _End(line, here, n_iter, status, advice, history)
+        slope = DoubleDouble(line[0])
+        intercept = frame.intercept(*line) if fit_intercept else ZERO
+        mean_square = _mean_square(reader, points, current.loss, slope, intercept)
+        final = None
+        if isinstance(loss, RobustLoss):
+            final = points.evaluate(loss, *line, curvature=True)
+            require_points(final, convergence, loss)
+        message = status.value + advice
+        return Solution(
+            slope, intercept, mean_square, n_iter, status, message, history, f_scale, final
+        )
 
     def _where_to_descend(self, points: Points, loss: Loss) -> Points:
         """Return the points themselves, or their moments."""
@@ -204,15 +169,64 @@ class GradientDescent:
         return raw.line_to_frame(slope, intercept)
 
 
-class _End(NamedTuple):
-    """Where a descent ended."""
+class _Descent:
+    """The rule of gradient descent: converged, diverged, or a step against the gradient.
 
-    line: tuple[float, float]
-    here: Evaluation
-    n_iter: int
-    status: Status
-    advice: str
-    history: History | None
+    The line is kept in the frame, where an offset of y or x costs no digits, and stepped along the axes.
+    """
+
+    def __init__(
+        self,
+        points: Points,
+        loss: Loss,
+        convergence: Convergence,
+        axes: Axes,
+        learning_rate: float | str,
+        tol: float,
+        size: float,
+    ) -> None:
+        self._points, self._loss, self._convergence = points, loss, convergence
+        self._axes, self._raw = axes, Axes.raw(points.frame)
+        self._tol, self._size = tol, tol * size
+        self.limit = 2.0 / _steepest(axes, convergence.spread, convergence.fit_intercept)
+        self._step = 0.5 * self.limit if isinstance(learning_rate, str) else float(learning_rate)
+        self.best = State((math.nan, math.nan), Evaluation(math.inf, math.nan, math.nan))
+
+    def start(self, line: Line) -> State:
+        """Return the state at the first line, or raise ValueError if its loss overflows."""
+        first = self._points.evaluate(self._loss, *line)
+        if not math.isfinite(first.loss + first.grad_slope + first.grad_offset):
+            raise ValueError(
+                "the loss of the first line overflows float64: "
+                "start closer to the points (init), or rescale x and y"
+            )
+        self.best = State(line, first)
+        return self.best
+
+    def check(self, state: State) -> Status | None:
+        """Return whether the loss grew, or the gradient vanished, and remember the best line."""
+        current, best = state.evaluation, self.best.evaluation
+        if current.loss < best.loss:
+            self.best = state
+        if not current.loss <= best.loss and self._convergence.loss_increased(
+            current.loss, best.loss, state.line
+        ):
+            return Status.DIVERGED
+        if self._tol > 0 and self._convergence.gradient_is_small(current, self._size):
+            return Status.CONVERGED
+        return None
+
+    def step(self, state: State) -> State | None:
+        """Return the state a step against the gradient leads to; None if rounding swallows the step."""
+        line, current = state
+        along, across = self._axes.gradient_from_frame(current.grad_slope, current.grad_offset)
+        turn, rise = self._axes.step_to_frame(-self._step * along, -self._step * across)
+        moved = line[0] + turn, line[1] + rise
+        if not self._convergence.fit_intercept:
+            moved = self._raw.through_origin_in_frame(moved[0])
+        if moved == line and self._tol > 0:
+            return None
+        return State(moved, self._points.evaluate(self._loss, *moved))
 
 
 def _pair(init: Any) -> tuple[float, float]:
@@ -251,14 +265,6 @@ def _steepest(axes: Axes, spread: Spread, fit_intercept: bool) -> float:
     return steepest
 
 
-def _require_finite(first: Evaluation) -> None:
-    if not math.isfinite(first.loss + first.grad_slope + first.grad_offset):
-        raise ValueError(
-            "the loss of the first line overflows float64: "
-            "start closer to the points (init), or rescale x and y"
-        )
-
-
 def _mean_square(
     points: Points, read: Points, loss: float, slope: DoubleDouble, intercept: DoubleDouble
 ) -> float:
@@ -268,15 +274,6 @@ def _mean_square(
         return loss
     seen = points.residuals(slope, points.frame.offset(slope, intercept))
     return loss if seen is None else seen.rr / moments.weight_sum
-
-
-def _moved(
-    line: tuple[float, float], here: Evaluation, step: float, axes: Axes
-) -> tuple[float, float]:
-    """Return the line after a step against the gradient on these axes."""
-    along, across = axes.gradient_from_frame(here.grad_slope, here.grad_offset)
-    turn, rise = axes.step_to_frame(-step * along, -step * across)
-    return line[0] + turn, line[1] + rise
 
 
 def _advice(limit: float) -> str:

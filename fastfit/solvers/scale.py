@@ -1,4 +1,4 @@
-"""The scale of residuals that is that of the line found with it: a root in one unknown."""
+"""Find the residual scale that is consistent with the line fitted at that scale: a root in one unknown."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ import math
 
 
 class ScaleSearch:
-    """Search for the scale that a line found with it has itself.
+    """Secant search, within a bracket, for the scale that equals the scale of the line fitted at it.
 
-    A line found with a scale far too small has a larger one, and with a scale far too large a smaller one; so there is
-    one in between that it keeps. Secants find it in a few trials; bounds make sure of it.
+    A line fitted at a scale far too small has a larger scale, and at a scale far too large a smaller one; so there is
+    one in between that is consistent. Secants find it in a few trials; the bracket makes sure of it.
     """
 
     def __init__(self, tol: float, rate: float = 0.0) -> None:
         self._tol = tol
-        # By how much the scale of the line changes with that which it was found with.
+        # Derivative of the scale of the line by the scale it is fitted at.
         self.rate = rate
         self._low, self._high = 0.0, math.inf
         self._last: tuple[float, float] | None = None
 
     def is_settled(self, scale: float, own: float) -> bool:
-        """Whether the line found with a scale has the same, or there is no scale left to try."""
+        """Whether the line fitted at a scale has the same scale, or the bracket is too narrow to go on."""
         return abs(own - scale) <= self._tol * scale or self._high <= (1.0 + self._tol) * self._low
 
     def guess(self, scale: float, own: float) -> float:
-        """Return the scale that a line keeps, if lines change as they did last."""
+        """Return where a secant predicts the consistent scale, with the last slope."""
         trial = scale + (own - scale) / (1.0 - self.rate) if self.rate != 1.0 else own
         # A secant may point anywhere; never further than a hundredfold.
         return min(max(trial, 0.01 * scale), 100.0 * scale)
 
     def next(self, scale: float, own: float) -> float:
-        """Return the scale to try next, after the line found with one had a scale of its own."""
+        """Return the scale to try next, given that of the line fitted at the last one."""
         if own > scale:
             self._low = max(self._low, scale)
         else:
