@@ -84,26 +84,27 @@ def test_fences_have_a_known_language(page: Path) -> None:
     assert {language for language, _, _ in fences(page)} <= {"python", "py", "sh", "console"}
 
 
+class _Bare(ast.NodeTransformer):
+    """Leaves out decorators, docstrings and annotations."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:  # noqa: N802
+        node.decorator_list, node.returns = [], None
+        if ast.get_docstring(node) is not None:
+            del node.body[0]
+        return self.generic_visit(node)
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        return ast.arg(node.arg)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:  # noqa: N802
+        return node.value and ast.Assign([node.target], node.value, lineno=node.lineno)
+
+
 def function_in(code: str, name: str) -> str:
     """Return a function as text, without decorators, docstring, annotations and comments."""
-    (found,) = (
-        node
-        for node in ast.parse(code).body
-        if isinstance(node, ast.FunctionDef) and node.name == name
-    )
-    found.decorator_list, found.returns = [], None
-    if ast.get_docstring(found) is not None:
-        del found.body[0]
-    for node in ast.walk(found):
-        if isinstance(node, ast.arg):
-            node.annotation = None
-    found.body = [
-        ast.Assign([node.target], node.value, lineno=0)
-        if isinstance(node, ast.AnnAssign) and node.value is not None
-        else node
-        for node in found.body
-    ]
-    return ast.unparse(found)
+    functions = [node for node in ast.parse(code).body if isinstance(node, ast.FunctionDef)]
+    (found,) = (node for node in functions if node.name == name)
+    return ast.unparse(_Bare().visit(found))
 
 
 @pytest.mark.parametrize("name", EXCERPTS)
