@@ -87,7 +87,7 @@ def test_fences_have_a_known_language(page: Path) -> None:
 class _Bare(ast.NodeTransformer):
     """Leaves out decorators, docstrings and annotations."""
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:  # noqa: N802
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         node.decorator_list, node.returns = [], None
         if ast.get_docstring(node) is not None:
             del node.body[0]
@@ -96,7 +96,7 @@ class _Bare(ast.NodeTransformer):
     def visit_arg(self, node: ast.arg) -> ast.AST:
         return ast.arg(node.arg)
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:  # noqa: N802
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
         return node.value and ast.Assign([node.target], node.value, lineno=node.lineno)
 
 
