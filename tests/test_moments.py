@@ -6,7 +6,6 @@ import functools
 import json
 import pickle
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -337,20 +336,3 @@ def test_update_is_the_merge_with_a_further_batch() -> None:
     assert gaps.count == 2
     with pytest.raises(ValueError, match="x must be finite; got NaN at index 1"):
         moments.update([1.0, np.nan], [1.0, 2.0])
-
-
-def test_the_example_of_readme_merges_json_of_processes(
-    tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    readme = (Path(__file__).parent.parent / "README.md").read_text()
-    (code,) = (block for block in readme.split("```python\n") if "worker.communicate" in block)
-    code = code.split("```")[0]
-    if not COMPILED:
-        code = code.replace("1_000_000", "1_000")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(shared_cache))
-    names: dict[str, Any] = {"ff": ff}
-    exec(compile(code, "README.md", "exec"), names)
-    merged = sum(names["parts"], ff.Moments())
-    assert merged.count == 4 * (1_000_000 if COMPILED else 1000)
-    assert merged.fit().slope == pytest.approx(2.0, abs=0.1)
