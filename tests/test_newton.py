@@ -12,6 +12,7 @@ from scipy import optimize
 
 import fastfit as ff
 from fastfit.losses import LOSSES, MAD_TO_STD, RobustLoss
+from fastfit.points.moments import MomentPoints
 from fastfit.solvers import newton
 from fastfit.solvers.scale import ScaleSearch
 from tests.conftest import COMPILED, DATA, needs_compiler
@@ -247,7 +248,7 @@ def test_few_passes_over_many_points(name: str, monkeypatch: pytest.MonkeyPatch)
     assert own.n_passes <= 7
     assert abs(own.slope - 0.5) < 5 * own.stderr
     # A start from a part of the points only saves passes.
-    monkeypatch.setattr(newton, "_FEW", 2 * n)
+    monkeypatch.setattr(newton, "SUBSAMPLE_MAX", 2 * n)
     whole = ff.fit_line(x, y, loss=name)
     assert whole.slope == pytest.approx(own.slope, abs=1e-6 * own.stderr / 1e-3)
     assert whole.f_scale == pytest.approx(own.f_scale, rel=2e-5)
@@ -483,7 +484,7 @@ def test_what_robust_losses_do_not_do() -> None:
     with pytest.raises(ValueError, match="passes='moments' needs loss='squared_error'"):
         ff.fit_line(x, y, loss="huber", solver=ff.GradientDescent(passes="moments"))
     with pytest.raises(TypeError, match="no single residual"):
-        ff.Moments.of(x, y).median_absolute_residual(1.0, 0.0)
+        MomentPoints(ff.Moments.of(x, y).sums).median_absolute_residual(1.0, 0.0)
 
 
 # Options

@@ -1,0 +1,90 @@
+"""The loop over steps: what ends it, and what a rule and an observer see."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fastfit as ff
+from fastfit import Status
+from fastfit.points.dask import DaskPoints
+from fastfit.solvers.iterate import iterate
+
+
+class Halving:
+    """Halve a number until it is at most 1; step nowhere from an odd one."""
+
+    def check(self, state: int) -> Status | None:
+        return Status.CONVERGED if state <= 1 else None
+
+    def step(self, state: int) -> int | None:
+        return None if state % 2 else state // 2
+
+
+@pytest.mark.parametrize(
+    ("start", "max_iter", "outcome"),
+    [
+        (8, 10, (1, 3, Status.CONVERGED)),
+        (8, 3, (1, 3, Status.CONVERGED)),
+        (8, 2, (2, 2, Status.MAX_ITER)),
+        (12, 10, (3, 2, Status.STALLED)),
+        (1, 10, (1, 0, Status.CONVERGED)),
+        (8, 0, (8, 0, Status.MAX_ITER)),
+    ],
+)
+def test_what_ends_the_loop(start: int, max_iter: int, outcome: tuple[int, int, Status]) -> None:
+    assert iterate(Halving(), start, max_iter) == outcome
+
+
+def test_steps_are_counted_from_those_made_before() -> None:
+    assert iterate(Halving(), 8, 2, n_iter=5) == (2, 7, Status.MAX_ITER)
+
+
+def test_an_observer_sees_every_state_and_may_stop_the_loop() -> None:
+    seen = []
+
+    def record(n_iter: int, state: int) -> bool:
+        seen.append((n_iter, state))
+        return state == 2
+
+    assert iterate(Halving(), 8, 9, record=record) == (2, 2, Status.STOPPED)
+    assert seen == [(0, 8), (1, 4), (2, 2)]
+    # A fit that has converged anyway says so.
+    assert iterate(Halving(), 1, 9, record=lambda *_: True).status is Status.CONVERGED
+
+
+@pytest.mark.parametrize("loss", ["huber", "tukey"])
+def test_passes_over_points_outside_memory_are_limited(
+    loss: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import dask.array as da
+
+    rng = np.random.default_rng(1)
+    x = rng.random(3000)
+    y = 0.5 * x + rng.standard_t(2, 3000)
+    columns = [da.from_array(values, chunks=1000) for values in (x, y)]
+    monkeypatch.setattr(DaskPoints, "max_passes", 4)
+    with pytest.warns(ff.ConvergenceWarning, match=r"read 200 times before"):
+        fit = ff.fit_line(columns[0], columns[1], loss=loss)
+    assert fit.status is Status.MAX_PASSES
+    assert fit.n_passes <= 40  # each stage that is left ends after one more
+    assert np.isfinite([fit.slope, fit.intercept]).all()
+    monkeypatch.undo()
+    assert ff.fit_line(columns[0], columns[1], loss=loss).converged
+
+
+@pytest.mark.parametrize("exponent", [-400, 400])
+def test_numbers_are_reported_in_the_units_of_the_caller(exponent: int) -> None:
+    """Data so large or small are scaled by a power of two; what is reported is scaled back."""
+    rng = np.random.default_rng(2)
+    x = rng.random(200)
+    y = 0.5 * x + 0.1 * rng.standard_t(2, 200)
+    plain = ff.fit_line(x, y, loss="huber")
+    scaled = ff.fit_line(x, np.ldexp(y, exponent), loss="huber")
+    assert plain.f_scale is not None
+    assert scaled.f_scale == pytest.approx(np.ldexp(plain.f_scale, exponent), rel=1e-9)
+    # Products of deviations, of which one is large and one small, stay in range.
+    moments = ff.Moments.of(np.ldexp(x, exponent), np.ldexp(y, -exponent // 2))
+    assert moments.sums.exponents != (0, 0)
+    expected = np.ldexp(ff.Moments.of(x, y).xy, exponent - exponent // 2)
+    assert moments.xy == pytest.approx(expected, rel=1e-12)
