@@ -73,7 +73,7 @@ def test_passes_over_points_outside_memory_are_limited(
     assert ff.fit_line(columns[0], columns[1], loss=loss).converged
 
 
-@pytest.mark.parametrize("exponent", [-400, 400])
+@pytest.mark.parametrize("exponent", [-500, 500])
 def test_numbers_are_reported_in_the_units_of_the_caller(exponent: int) -> None:
     """Data so large or small are scaled by a power of two; what is reported is scaled back."""
     rng = np.random.default_rng(2)
