@@ -281,6 +281,11 @@ def _kind(array: NDArray[Any]) -> str:
     return f"Python objects such as {what_came(example)}; convert them to float64, and None to NaN, first"
 
 
+def finite_or_none(value: Any) -> Any:
+    """Return value, or None for a float that JSON cannot hold: NaN or infinity."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def true_or_false(value: Any, name: str) -> bool:
     """Return value, or raise if it is neither True nor False."""
     if isinstance(value, (bool, np.bool_)):

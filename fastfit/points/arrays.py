@@ -158,6 +158,13 @@ class ArrayPoints:
         self._leave_out()
         return _as_passed(self._y, self._exponent[1], self._offset[1])
 
+    @property
+    def unchanged(self) -> tuple[Column, Column] | None:
+        """Columns x and y in place; None if they were scaled or shifted, or if points with NaN were left out."""
+        if self._n_dropped or self._exponent != (0, 0) or self._offset != (0.0, 0.0):
+            return None
+        return self._x, self._y
+
     def evaluate(
         self, loss: Loss, slope: float, offset: float, *, curvature: bool = False
     ) -> Evaluation:
