@@ -156,7 +156,9 @@ def _draw_points(ax: Axes, x: NDArray[Any], y: NDArray[Any]) -> None:
     from matplotlib import colormaps
     from matplotlib.colors import LinearSegmentedColormap
 
-    counts, x_edges, y_edges = np.histogram2d(x, y, bins=(160, 120))
+    # Fewer points need larger bins, or most would hold one point.
+    n_bins = min(160, math.isqrt(x.size))
+    counts, x_edges, y_edges = np.histogram2d(x, y, bins=(n_bins, 3 * n_bins // 4))
     shown = np.ma.masked_equal(counts.T, 0.0)
     # Without the palest fifth of the colours, which could not be told from white.
     colours = LinearSegmentedColormap.from_list(

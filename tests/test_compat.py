@@ -295,6 +295,15 @@ def test_the_result_is_that_of_scipy() -> None:
     assert repr(copy.deepcopy(result)) == repr(copy.copy(result)) == repr(result)
 
 
+def test_drop_ins_may_replace_the_originals(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = np.polyfit([1.0, 2.0, 3.0], [1.0, 2.0, 4.0], 2)
+    monkeypatch.setattr(np, "polyfit", polyfit)
+    monkeypatch.setattr(stats, "linregress", linregress)
+    np.testing.assert_array_equal(np.polyfit([1.0, 2.0, 3.0], [1.0, 2.0, 4.0], 2), expected)
+    assert np.polyfit([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], 1)[0] == pytest.approx(1.0, rel=1e-15)
+    assert stats.linregress([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]).slope == 1.0
+
+
 def test_scipy_is_asked_for_p_values_alone(run_script: Script) -> None:
     out = run_script(
         "import sys, warnings\n"

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastfit as ff
+from fastfit import worked_example
 from fastfit.plotting import axes_to_save
 from tests import oracle
-from tests.conftest import COMPILED
+from tests.conftest import COMPILED, Script
 
 clouds = st.integers(0, 2**32 - 1).map(
     lambda seed: np.random.default_rng(seed).normal(size=(2, 5 + seed % 200))
@@ -256,6 +257,55 @@ def test_python_threads_at_once_get_the_same_bits(n: int, rng: np.random.Generat
     assert {(fit.slope, fit.intercept, fit.loss) for fit in found} == {
         (expected.slope, expected.intercept, expected.loss)
     }
+
+
+SHORT = ff.GradientDescent(max_iter=1, learning_rate=0.1)
+MOMENTS = ff.Moments.of([1.0, 2.0, 4.0], [1.0, 3.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: ff.fit_line([1.0, 2.0, 4.0], [1.0, 3.0, 2.0], solver=SHORT, backend="numpy"),
+        lambda: ff.fit_line(MOMENTS, solver=SHORT),
+        lambda: worked_example.run("numpy"),
+    ],
+    ids=["fit_line", "moments", "worked_example"],
+)
+def test_warnings_name_the_line_of_the_caller(call: Any) -> None:
+    with pytest.warns(ff.ConvergenceWarning) as caught:
+        call()
+    assert [(each.filename, each.lineno) for each in caught] == [
+        (__file__, call.__code__.co_firstlineno)
+    ]
+
+
+def test_no_public_call_warns_unless_it_means_to(run_script: Script) -> None:
+    pytest.importorskip("sklearn")
+    out = run_script(
+        "import warnings; warnings.simplefilter('error')\n"
+        "import numpy as np, fastfit as ff\n"
+        "from fastfit.compat import linregress, polyfit\n"
+        "from fastfit.estimator import LineRegressor\n"
+        "x = np.arange(6000.0); y = x + np.sin(x); y[7] = 1e4\n"
+        "for loss in ('squared_error', 'huber', 'tukey'):\n"
+        "    for w in (None, np.where(x > 9, 1.0, 0.0)):\n"
+        "        fit = ff.fit_line(x, y, loss=loss, sample_weight=w)\n"
+        "        fit.summary(), fit.to_dict(), fit.conf_int(), fit.predict(x)\n"
+        "        fit.confidence_band(x), fit.prediction_band(x)\n"
+        "ff.fit_line(x, y, solver=ff.GradientDescent(record_every=1)).history\n"
+        "ff.fit_line([0, 1, np.nan], [0, 1, 2], nan_policy='propagate').summary()\n"
+        "ff.fit_line([0, 1], [0, 1]).summary()\n"
+        "(ff.Moments.of(x, y) + ff.Moments()).fit().summary()\n"
+        "ff.objective(x, y, loss='huber')([1.0, 0.0])\n"
+        "linregress(x, y), linregress(x, 0 * x), polyfit(x, y, 1, cov=True)\n"
+        "LineRegressor().fit(x[:, None], y).predict(x[:, None])\n"
+        "import matplotlib; matplotlib.use('Agg')\n"
+        "fit.plot(confidence_band=True)\n"
+        "print('silent')",
+        PYTHONWARNINGS="error",
+    )
+    assert out == "silent\n"
 
 
 def test_a_fit_survives_pickling_without_its_points() -> None:

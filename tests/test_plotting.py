@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import weakref
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -12,17 +13,11 @@ from matplotlib.collections import QuadMesh
 
 import fastfit as ff
 from fastfit import worked_example
-from fastfit.plotting import draw_descent
+from fastfit.plotting import draw_descent, draw_fit
 from tests.conftest import start_script
 
 X = np.linspace(0, 4, 50)
 Y = 2 * X + 1 + np.sin(9 * X)
-
-
-@pytest.fixture(autouse=True)
-def _close_figures() -> Iterator[None]:
-    yield
-    plt.close("all")
 
 
 def test_a_new_figure_is_one_that_pyplot_shows() -> None:
@@ -69,12 +64,91 @@ def test_path_fades_in() -> None:
     assert last.get_alpha() is None
 
 
-def test_many_points_are_drawn_as_density() -> None:
-    x = np.tile(X, 200)
-    ax = ff.fit_line(x, np.tile(Y, 200), backend="numpy").plot()
+N = 10_000
+
+
+def large(layout: str) -> tuple[Any, Any]:
+    """Return x and y of N points, each its own array or a view of a larger one."""
+    x, y = np.tile(X, N // 50), np.tile(Y, N // 50)
+    if layout == "reversed table":
+        table = np.column_stack([x, y])[::-1]
+        return table[:, 0], table[:, 1]
+    return (x.astype("f"), y.astype("f")) if layout == "float32" else (x, y)
+
+
+def count_in(ax: Any) -> float:
+    """Return the number of points in the density drawn."""
     (mesh,) = (item for item in ax.collections if isinstance(item, QuadMesh))
-    assert np.ma.sum(np.ma.asarray(mesh.get_array())) == x.size
     assert len(ax.get_lines()) == 1
+    return float(np.ma.sum(np.ma.asarray(mesh.get_array())))
+
+
+@pytest.mark.parametrize("layout", ["float64", "float32", "reversed table"])
+def test_many_points_are_drawn_as_density_and_a_sample_when_their_arrays_are_gone(
+    layout: str,
+) -> None:
+    x, y = large(layout)
+    fit = ff.fit_line(x, y, backend="numpy")
+    ax = fit.plot()
+    assert (count_in(ax), ax.get_title()) == (N, "10,000 points")
+    density = ax.collections[0].get_array()
+    fresh = draw_fit(fit, x, y).collections[0].get_array()
+    np.testing.assert_array_equal(np.ma.filled(density, 0), np.ma.filled(fresh, 0))
+    alive = weakref.ref(x if x.base is None else x.base)
+    del x, y
+    assert alive() is None
+    ax = fit.plot()
+    assert (count_in(ax), ax.get_title()) == (4096, "4,096 of 10,000 points")
+    # A sample of a periodic order has points of all its phases.
+    sample_x, sample_y = fit._points.columns()  # type: ignore[union-attr]
+    assert {*sample_x} == {*X.astype(sample_x.dtype)}
+    assert {*zip(sample_x, sample_y, strict=True)} <= {*zip(*large(layout), strict=True)}
+
+
+@pytest.mark.parametrize("n", [4097, 5000, 8191, 8193, 100_003])
+def test_samples_are_spread_over_all_points(n: int) -> None:
+    x = np.arange(float(n))
+    fit = ff.fit_line(x, x + 1, backend="numpy")
+    shown, _ = fit._points.columns()  # type: ignore[union-attr]
+    gaps = np.diff(np.append(shown, n))
+    assert 2000 < shown.size <= 4096
+    assert gaps.min() >= 1.0
+    assert gaps.max() <= 2.0 * max(2.0, n / 4096) + 1.0
+
+
+@pytest.mark.parametrize("kind", ["list", "integers", "nan", "huge", "nanoseconds"])
+def test_converted_points_are_drawn_as_a_sample(kind: str) -> None:
+    x, y = large("float64")
+    given = {
+        "list": x.tolist(),
+        "integers": np.arange(N),
+        "nan": np.where(np.arange(N) < 10, np.nan, x),
+        "huge": 1e200 * x,
+        "nanoseconds": 1_700_000_000_000_000_000 + np.arange(N),
+    }[kind]
+    fit = ff.fit_line(given, y, nan_policy="omit", backend="numpy")
+    shown, total = fit.plot().get_title().split(" of ")
+    assert total == ("9,990 points" if kind == "nan" else "10,000 points")
+    assert 2000 < int(shown.replace(",", "")) <= 4096
+    values, _ = fit._points.columns()  # type: ignore[union-attr]
+    assert {*values} <= {*np.asarray(given, dtype=float)}
+
+
+def test_views_of_memory_in_an_unusual_order_are_drawn_as_a_sample() -> None:
+    cube = np.random.default_rng(1).normal(size=(2, N, 2)).transpose(1, 0, 2).copy("K")
+    fit = ff.fit_line(cube[:, 0, 0], cube[:, 1, 1], backend="numpy")
+    assert fit.plot().get_title() == "4,096 of 10,000 points"
+
+
+def test_files_are_read_again_for_a_picture(tmp_path: Path) -> None:
+    pl = pytest.importorskip("polars")
+    x, y = large("float64")
+    path = tmp_path / "points.parquet"
+    pl.DataFrame({"x": x, "y": y}).write_parquet(path)
+    fit = ff.fit_line(ff.scan(path, x="x", y="y"), backend="numpy")
+    assert count_in(fit.plot()) == N
+    path.unlink()
+    assert count_in(fit.plot()) == 4096
 
 
 def test_extreme_points_can_be_drawn() -> None:

@@ -32,7 +32,7 @@ def test_summary_is_a_table(fit: ff.LineFit) -> None:
     cells = dict(re.split("  +", line, maxsplit=1) for line in lines[:-1])
     assert cells == {
         "line": "y = 0.6 x + 1",
-        "slope": "0.6 +- 0.566   95 % from -1.83395 to 3.03395, p = 0.4 of no slope",
+        "slope": "0.6 +- 0.566   95 % from -1.83395 to 3.03395, p-value (slope = 0): 0.4",
         "intercept": "1 +- 1.55   95 % from -5.66564 to 7.66564",
         "R squared": "0.36",
         "residual std": "1.26491106",

@@ -106,7 +106,7 @@ def _weak(column: Column) -> Callable[[], Column | None] | None:
         alive = reference()
         try:
             return None if alive is None else np.ndarray(buffer=alive, **layout)
-        except (TypeError, ValueError):  # resized, or not in one piece
+        except (TypeError, ValueError):  # memory in an order that no buffer has
             return None
 
     return find
