@@ -113,7 +113,7 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         y : array_like, shape (n,)
             Values of the points.
         sample_weight : array_like, shape (n,), or float, optional
-            How often each point counts, none below 0.
+            How often each point was observed, at least 0.
 
         Returns
         -------
@@ -163,7 +163,7 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         y : array_like, shape (n,)
             Values of the points.
         sample_weight : array_like, shape (n,), or float, optional
-            How often each point counts, none below 0.
+            How often each point was observed, at least 0.
 
         Returns
         -------

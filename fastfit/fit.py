@@ -40,7 +40,7 @@ SOLVERS: dict[str, type[Solver]] = {
 _NAN = DoubleDouble(math.nan)
 _NOT_FITTED = Solution(_NAN, _NAN, math.nan, 0, Status.NOT_FINITE, Status.NOT_FINITE.value)
 _UNKNOWN = " The residuals are below what moments resolve, so there are no errors: fit the points themselves."
-# Typical passes of a robust fit to points outside memory: moments, three or four steps, and for "mad" two medians.
+# Typical number of passes of a robust fit: one for moments, three or four for steps, and two for medians ("mad").
 _PASSES_OF_ROBUST, _PASSES_OF_MAD = 5, 7
 _TINY, _HUGE = 2.0**-1022, 2.0**1023
 
@@ -66,44 +66,43 @@ def fit_line(
     Parameters
     ----------
     x, y : array_like, shape (n,) or (n, 1)
-        At least two points, with two different x. float64 and float32 arrays are read in place, strided, read-only
-        and memory-mapped ones too; lists, other numbers and columns of pandas, Polars and
-        PyArrow are converted. Masked points are left out. Arrays and columns of Dask are read partition by
-        partition, where they are. ``x`` may also be :class:`Moments`, or what :func:`scan` returns for files, and y is
-        then left out.
+        At least two points, with two different x. float64 and float32 arrays are read in place, even if they are
+        strided, read-only or memory-mapped; lists, other numbers and columns of pandas, Polars and PyArrow are
+        converted. Masked points are left out. Dask's arrays and columns are read partition by partition, by its
+        workers. ``x`` may also be :class:`Moments`, or files as returned by :func:`scan`; then leave out y.
     loss : str or loss object
-        What is minimised is the mean over points of the loss of ``y - slope * x - intercept``. ``"squared_error"`` is
-        its square: least squares. ``"huber"``, ``"soft_l1"``, ``"cauchy"`` and ``"tukey"`` are robust: they equal the
-        square for small residuals and count outliers less. Where they bend, ``f_scale``, is taken from the residuals,
-        or given with an object such as ``Huber(f_scale=1.5)``.
+        The mean loss of the residuals ``y - slope * x - intercept`` is minimised. ``"squared_error"`` means least
+        squares. ``"huber"``, ``"soft_l1"``, ``"cauchy"`` and ``"tukey"`` are robust: they equal the square for small
+        residuals and give outliers less weight. The residual at which they depart from the square, ``f_scale``, is
+        estimated from the data, or given with an object such as ``Huber(f_scale=1.5)``.
     solver : str or solver object
         ``"exact"`` or :class:`Exact`, the closed form of least squares; ``"newton"`` or :class:`Newton`, for every
-        loss; ``"gradient_descent"``, or a :class:`GradientDescent` with options of its own. ``"auto"`` is exact for
-        squared error, and else Newton's method.
+        loss; ``"gradient_descent"`` or :class:`GradientDescent`. ``"auto"`` is exact for squared error, and Newton's
+        method for robust losses.
     fit_intercept : bool
         False fits ``y = slope * x``, for which a single point is enough.
     sample_weight : array_like, shape (n,), or float, optional
-        How often each point counts, none below 0: a weight of 2 is the point twice, in the line, the mean loss and the
-        errors.
+        How often each point was observed, at least 0: a weight of 2 is the same as the point twice, for the line, the
+        mean loss and the errors.
     sigma : array_like, shape (n,), or float, optional
-        Standard deviations of y, above 0; points are weighted by ``1 / sigma**2``. For squared error alone.
+        Standard deviations of y, above 0; points are weighted by ``1 / sigma**2``. Only for squared error.
     absolute_sigma : bool
-        Whether sigma is known, so that errors follow from it, and not only up to a factor, which is then
-        taken from the residuals; as in ``scipy.optimize.curve_fit``.
+        Whether sigma is the true standard deviation, from which errors follow. Otherwise it is known up to a factor,
+        which is estimated from the residuals; as in ``scipy.optimize.curve_fit``.
     nan_policy : {"raise", "omit", "propagate"}
-        For NaN in x, y or their weights: raise ValueError, leave the point out, or return a fit of NaN. Infinities
-        are an error unless propagated.
+        For NaN in x, y or weights: raise ValueError, leave the point out, or return a fit of NaN. Infinity is an
+        error unless it is propagated.
     n_threads : int, optional
-        The largest number of threads; by default ``NUMBA_NUM_THREADS`` or all processors. The result is the same
-        to the last bit for every number.
+        Largest number of threads; by default ``NUMBA_NUM_THREADS`` or all processors. The result is the same to the
+        last bit for every number.
     backend : {"numba", "numpy"}
         Compiled passes, or the reference implementation in NumPy.
     checkpoint : str or path, optional
-        For files of :func:`scan`: a file that keeps what passes over them have found, as JSON. If the fit is ended, the
-        same call goes on from there, and ends with the same bits. It stays when the fit is done: delete it to start
-        anew.
+        Only for files: path of a JSON file with the results of passes so far. If the fit is interrupted, the same call
+        resumes from there, and ends with the same result to the last bit. The file is kept at the end; delete it to
+        start from the beginning.
     progress : bool
-        Whether to show how far files are read, if stderr is a terminal and Rich is installed.
+        Whether to show progress while files are read, if stderr is a terminal and Rich is installed.
 
     Returns
     -------
@@ -113,15 +112,15 @@ def fit_line(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what it must be; the message names it. Of files, it names the place (``FileError``).
+        If an argument is not what it must be; the message names it. For files, it names the file (``FileError``).
     OSError
         If the checkpoint cannot be written.
 
     Warns
     -----
     ConvergenceWarning
-        If the fit ended before it converged, unless a callback ended it. The result is then the last line, or
-        the best if the descent diverged.
+        If the fit ended before it converged, unless a callback stopped it. The result is then the last line, or the
+        best one if the descent diverged.
 
     Examples
     --------
@@ -287,7 +286,7 @@ def _identity(solver: Solver, loss: Loss, fit_intercept: bool) -> dict[str, str]
 
 
 def _f_scale_in_callers_units(loss: Loss, solution: Solution, moments: MomentSums) -> float | None:
-    """Return the f_scale that was given or found, None if the loss has none."""
+    """Return the f_scale that was given or found; None if the loss has none."""
     if not isinstance(loss, RobustLoss):
         return None
     if not isinstance(loss.f_scale, str):

@@ -141,7 +141,9 @@ def test_time_stamps_are_predicted_to_the_last_digits(rng: np.random.Generator) 
 # Several features
 
 
-def test_of_several_features_the_one_of_least_loss(rng: np.random.Generator) -> None:
+def test_of_several_features_the_one_with_the_smallest_loss_is_fitted(
+    rng: np.random.Generator,
+) -> None:
     for _ in range(5):
         x = rng.normal(size=(60, 4))
         y = x @ rng.normal(size=4) + rng.normal(size=60)
@@ -163,7 +165,7 @@ def test_of_several_features_the_one_of_least_loss(rng: np.random.Generator) -> 
 
 
 @pytest.mark.filterwarnings("ignore::fastfit.estimator.FeatureSelectionWarning")
-def test_a_constant_feature_is_passed_over_and_the_first_of_equals_taken(points: Points) -> None:
+def test_constant_features_are_skipped_and_the_first_of_equals_is_taken(points: Points) -> None:
     x, y, w = points
     several = np.hstack([np.full_like(x, 0.1), x, x])
     for fit in (LineRegressor().fit, LineRegressor().partial_fit):
@@ -254,7 +256,7 @@ def test_there_is_no_line_before_two_different_x() -> None:
     assert LineRegressor(fit_intercept=False).partial_fit([[2.0]], [6.0]).coef_ == 3.0
 
 
-def test_a_line_is_not_kept_beyond_its_points() -> None:
+def test_a_line_is_dropped_when_points_no_longer_determine_one() -> None:
     regressor = LineRegressor(fit_intercept=False).fit([[2.0]], [6.0])
     regressor.set_params(fit_intercept=True).partial_fit([[2.0]], [6.0])
     assert not hasattr(regressor, "coef_")
@@ -373,7 +375,7 @@ def test_names_of_features(points: Points) -> None:
     assert not hasattr(regressor.fit(x, y), "feature_names_in_")
 
 
-# What is refused
+# Errors and warnings
 
 
 @pytest.mark.parametrize(
@@ -448,7 +450,7 @@ def test_warnings(points: Points) -> None:
         LineRegressor().fit(x, y[:, None])
 
 
-def test_what_to_install_is_said(run_script: Script) -> None:
+def test_a_missing_library_is_named(run_script: Script) -> None:
     out = run_script(
         "import sys\n"
         "sys.modules['sklearn'] = None\n"

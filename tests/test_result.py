@@ -1,4 +1,4 @@
-"""What a fit says, and in what shape."""
+"""The result of a fit: text, JSON, predictions, history."""
 
 from __future__ import annotations
 
