@@ -30,15 +30,8 @@ _MISSING = "intervals and p-values need SciPy: pip install 'fastfit[stats]'"
 def correlation(residual_square: Any, xx: Any, xy: Any, yy: Any) -> Any:
     """Return Pearson's correlation coefficient; NaN where y is constant.
 
-    It is ``xy / sqrt(xx * yy)``. Near 1 it is computed as the root of ``1 - residual_square / yy``, which keeps the
-    digits that tell it from 1.
-
-    Parameters
-    ----------
-    residual_square : float or ndarray
-        Sum of the squared residuals of the least-squares line.
-    xx, xy, yy : float or ndarray
-        Sums of the products of deviations from the means.
+    It is ``xy / sqrt(xx * yy)``, for sums of products of deviations from the means. Near 1 it is computed as the root
+    of ``1 - residual_square / yy``, which keeps the digits that tell it from 1.
     """
     m = _functions_for(yy)
     yy = _where(yy > 0.0, yy, math.nan)
@@ -69,20 +62,9 @@ def line_stderr(
 ) -> Any:
     """Return the standard error of the line at a distance from the mean of x, or of a new point there.
 
-    It is ``deviation * sqrt(distance**2 / xx + inverse_weight_sum + inverse_weight)``.
-
-    Parameters
-    ----------
-    deviation : float
-        Standard deviation of a point of weight 1.
-    distance : float or ndarray
-        Distance from the mean of x; from 0, for a line through the origin.
-    xx : float
-        Sum of the squared deviations of x.
-    inverse_weight_sum : float
-        One over the sum of the weights; 0 for a line through the origin.
-    inverse_weight : float or ndarray
-        One over the weight of a new point; 0 for the line itself.
+    It is ``deviation * sqrt(distance**2 / xx + inverse_weight_sum + inverse_weight)``, with the standard deviation of a
+    point of weight 1. For a line through the origin the distance is x, and ``inverse_weight_sum`` is 0; for the line
+    itself, not a new point, ``inverse_weight`` is 0.
     """
     share = np.square(distance / math.sqrt(xx))
     if inverse_weight_sum:

@@ -47,17 +47,12 @@ def test_errors_are_those_of_linregress(cloud: Any, solver: str, backend: Any) -
     assert intercept_high - intercept_low == pytest.approx(2 * quantile * fit.intercept_stderr)
 
 
+SIGMA = np.random.default_rng(1).uniform(0.5, 2.0, 80)
 WEIGHTINGS: dict[str, dict[str, Any]] = {
     "plain": {},
-    "sigma": {"sigma": np.random.default_rng(1).uniform(0.5, 2.0, 80)},
-    "known sigma": {
-        "sigma": np.random.default_rng(1).uniform(0.5, 2.0, 80),
-        "absolute_sigma": True,
-    },
-    "tiny sigma": {
-        "sigma": np.random.default_rng(1).uniform(0.5e-120, 2e-120, 80),
-        "absolute_sigma": True,
-    },
+    "sigma": {"sigma": SIGMA},
+    "known sigma": {"sigma": SIGMA, "absolute_sigma": True},
+    "tiny sigma": {"sigma": 1e-120 * SIGMA, "absolute_sigma": True},
     "one sigma": {"sigma": 3.0, "absolute_sigma": True},
 }
 
@@ -265,12 +260,11 @@ def test_prediction_bands_of_points_with_sigma(cloud: Any, size: float, absolute
 
 def test_prediction_bands_of_weighted_points(cloud: Any) -> None:
     x, y = cloud
-    sigma = np.random.default_rng(1).uniform(0.5, 2.0, 80)
-    fit = ff.fit_line(x, y, sigma=sigma, absolute_sigma=True)
-    usual = np.sqrt(1 / np.mean(1 / sigma**2))
+    fit = ff.fit_line(x, y, sigma=SIGMA, absolute_sigma=True)
+    usual = np.sqrt(1 / np.mean(1 / SIGMA**2))
     assert fit.prediction_band(1.0) == pytest.approx(fit.prediction_band(1.0, sigma=usual))
-    each = fit.prediction_band(x, sigma=sigma)
-    one_by_one = [fit.prediction_band(a, sigma=s) for a, s in zip(x, sigma, strict=True)]
+    each = fit.prediction_band(x, sigma=SIGMA)
+    one_by_one = [fit.prediction_band(a, sigma=s) for a, s in zip(x, SIGMA, strict=True)]
     np.testing.assert_allclose(np.transpose(each), one_by_one, rtol=1e-12)
     doubled = ff.fit_line(x, y, sample_weight=np.full(80, 2))
     twice = ff.fit_line(np.tile(x, 2), np.tile(y, 2))

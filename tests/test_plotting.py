@@ -20,9 +20,11 @@ X = np.linspace(0, 4, 50)
 Y = 2 * X + 1 + np.sin(9 * X)
 
 
-def test_a_new_figure_is_one_that_pyplot_shows() -> None:
+def test_draws_on_given_axes_or_on_a_figure_that_pyplot_shows() -> None:
     ax = ff.fit_line(X, Y).plot()
     assert [plt.figure(number) for number in plt.get_fignums()] == [ax.get_figure()]
+    assert ff.fit_line(X, Y).plot(ax) is ax
+    assert ff.fit_line(X, Y).plot(ax=ax) is ax
 
 
 def test_points_and_line() -> None:
@@ -156,13 +158,6 @@ def test_extreme_points_can_be_drawn() -> None:
     np.testing.assert_allclose(np.asarray(ax.get_lines()[0].get_xdata()), 1e200 * X)
 
 
-def test_draws_on_given_axes() -> None:
-    figure, ax = plt.subplots()
-    assert ff.fit_line(X, Y).plot(ax) is ax
-    assert ff.fit_line(X, Y).plot(ax=ax) is ax
-    plt.close(figure)
-
-
 @pytest.mark.filterwarnings("ignore::fastfit.ConvergenceWarning")
 def test_worked_example() -> None:
     fit = worked_example.run("numpy")
@@ -175,13 +170,10 @@ def test_worked_example() -> None:
     assert right.get_yscale() == "log"
 
 
-def test_a_fit_of_nan_cannot_be_drawn() -> None:
+def test_fits_of_nan_and_descents_without_history_cannot_be_drawn() -> None:
     fit = ff.fit_line(X, np.where(X == 0, np.nan, Y), nan_policy="propagate")
     with pytest.raises(ValueError, match="no line to draw"):
         fit.plot()
-
-
-def test_a_descent_without_history_cannot_be_drawn() -> None:
     with pytest.raises(ValueError, match="record_every"):
         draw_descent(ff.fit_line(X, Y), X, Y)
 
@@ -221,9 +213,7 @@ def test_bands_are_drawn_at_their_bounds() -> None:
     assert texts == ["80 % prediction band", "80 % confidence band", fit.equation(4)]
     with pytest.raises(ValueError, match="level must be a probability"):
         fit.plot(confidence_band=True, level=95)
-
-
-def test_two_points_have_no_bands_to_draw() -> None:
+    # Two points have no errors, and so no bands.
     ax = ff.fit_line([0.0, 1.0], [1.0, 3.0]).plot(confidence_band=True, prediction_band=True)
     assert len(ax.collections) == 0
     assert len(ax.get_legend().get_texts()) == 1  # type: ignore[union-attr]

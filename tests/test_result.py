@@ -110,9 +110,6 @@ def test_history_prints_three_digits_of_its_largest_entries() -> None:
     small = str(history(slope=[0.012345, -0.5e-4], loss=[0.00123456789, 0.5e-3])).splitlines()
     assert small[1].split()[1] == "0.0123"
     assert small[1].split()[5] == "0.00123457"
-
-
-def test_history_prints_infinity_and_huge_numbers() -> None:
     table = str(history(slope=[1.0, np.inf], intercept=[1e12, np.nan], loss=[9.996, np.inf]))
     assert table.splitlines()[2].split() == ["1", "inf", "nan", "0.00", "0.00", "inf"]
     assert table.splitlines()[1].split()[2] == "1.00e+12"

@@ -41,27 +41,22 @@ class KeptPoints:
         self._parts: Any = None
         self._reopened = reopened
         self._n_points = points.n_points
-        self._alive: Callable[[], Pair | None] | None = None
+        self._alive: tuple[Callable[[], Column | None], ...] = ()
         if not isinstance(points, ArrayPoints):
             self._parts = points  # holds paths or a graph, and reads at every pass
-        elif points.n_points <= MOST_KEPT:
+            return
+        if points.n_points <= MOST_KEPT:
             self._sample = points.x.copy(), points.y.copy()
-        else:
-            self._keep_sample(points)
-
-    def _keep_sample(self, points: ArrayPoints) -> None:
+            return
         step = max(2.0, points.n_points / MOST_KEPT)
-        columns = points.unchanged
-        if columns is None:
+        if points.unchanged is None:
             self._sample = points.some(int(step) + 1)[:2]
             return
-        x, y = columns
+        x, y = points.unchanged
         places = (_PLACES[: int(x.size / step)] * step).astype(np.intp)
         self._sample = x[places], y[places]
-        if self._reopened is None:
-            find_x, find_y = _weak(x), _weak(y)
-            if find_x is not None and find_y is not None:
-                self._alive = lambda: _pair(find_x(), find_y())
+        if reopened is None:
+            self._alive = _weak(x), _weak(y)
 
     def columns(self) -> Pair:
         """Return x and y of all points, or of a sample of them."""
@@ -69,37 +64,38 @@ class KeptPoints:
             return self._parts.x, self._parts.y
         if self._n_points <= MOST_KEPT:
             return self._sample
-        found = self._alive() if self._alive is not None else self._read_again()
-        return self._sample if found is None or found[0].size != self._n_points else found
+        x, y = self._all()
+        if x is None or y is None or x.size != self._n_points:
+            return self._sample
+        return x, y
 
-    def _read_again(self) -> Pair | None:
+    def _all(self) -> tuple[Column | None, Column | None]:
+        if self._alive:
+            x, y = self._alive
+            return x(), y()
         if self._reopened is None:
-            return None
+            return None, None
         try:
             points: Any = self._reopened()
             return points.x, points.y
         except (OSError, TypeError, ValueError):  # files were changed or removed
-            return None
+            return None, None
 
 
-def _pair(x: Column | None, y: Column | None) -> Pair | None:
-    return None if x is None or y is None else (x, y)
-
-
-def _weak(column: Column) -> Callable[[], Column | None] | None:
+def _weak(column: Column) -> Callable[[], Column | None]:
     """Return a function that returns the column while the array that owns its memory is alive.
 
     A column is a view that dies with the fit. The owner is kept by a weak reference, and the view is made anew.
     """
     owner = column if column.base is None else column.base
     if not isinstance(owner, np.ndarray):
-        return None
+        return lambda: None
     reference = weakref.ref(owner)
     layout: dict[str, Any] = {
         "shape": column.shape,
         "dtype": column.dtype,
         "strides": column.strides,
-        "offset": _address(column) - _address(owner),
+        "offset": column.ctypes.data - owner.ctypes.data,
     }
 
     def find() -> Column | None:
@@ -110,7 +106,3 @@ def _weak(column: Column) -> Callable[[], Column | None] | None:
             return None
 
     return find
-
-
-def _address(array: Any) -> int:
-    return int(array.__array_interface__["data"][0])
