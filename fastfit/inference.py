@@ -92,9 +92,10 @@ def pvalue(t: Any, n_dof: Any, alternative: str = "two-sided") -> Any:
         What a slope of zero is tested against.
     """
     special = distribution_functions()
-    tail = {"less": t, "greater": -t}.get(alternative, -abs(t))
+    two_sided = alternative == "two-sided"
+    tail = -abs(t) if two_sided else t if alternative == "less" else -t
     below = special.ndtr(tail) if n_dof is None else special.stdtr(n_dof, tail)
-    return 2.0 * below if alternative == "two-sided" else below
+    return 2.0 * below if two_sided else below
 
 
 def critical_value(level: float, n_dof: Any) -> Any:

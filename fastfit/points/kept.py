@@ -37,18 +37,19 @@ class KeptPoints:
         Returns the same points, read again; None if they come from arrays.
     """
 
+    _parts: Any = None
+    _alive: tuple[Callable[[], Column | None], ...] = ()
+
     def __init__(self, points: Points, reopened: Callable[[], Points] | None = None) -> None:
-        self._parts: Any = None
+        n_points = self._n_points = points.n_points
         self._reopened = reopened
-        self._n_points = points.n_points
-        self._alive: tuple[Callable[[], Column | None], ...] = ()
         if not isinstance(points, ArrayPoints):
             self._parts = points  # holds paths or a graph, and reads at every pass
             return
-        if points.n_points <= MOST_KEPT:
+        if n_points <= MOST_KEPT:
             self._sample = points.x.copy(), points.y.copy()
             return
-        step = max(2.0, points.n_points / MOST_KEPT)
+        step = max(2.0, n_points / MOST_KEPT)
         if points.unchanged is None:
             self._sample = points.some(int(step) + 1)[:2]
             return
