@@ -304,7 +304,7 @@ def fit(
                 axes.set(
                     xlabel=points.columns["x"],
                     ylabel=points.columns["y"],
-                    title=f"{Path(points.paths[0]).name}{more}: {result.n_points:,} points",
+                    title=f"{Path(points.paths[0]).name}{more}: {axes.get_title()}",
                 )
                 save(axes, plot)
     _print(result, as_json=as_json)

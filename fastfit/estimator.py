@@ -8,9 +8,14 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastfit.fit import fit_line
+from fastfit import validation
+from fastfit.fit import fit_points, method_of, warn_unless_converged
 from fastfit.losses import Loss, SquaredError, as_loss
 from fastfit.moments import Moments
+from fastfit.outcome import warn_caller
+from fastfit.points.base import Points
+from fastfit.points.moments import MomentPoints
+from fastfit.points.opening import points_of
 from fastfit.result import LineFit
 from fastfit.solvers.base import Solver
 
@@ -29,8 +34,12 @@ except ImportError as error:
 _OF_THE_LINE = ("line_", "feature_", "coef_", "intercept_", "n_iter_")
 
 
-def _knows_moments_alone(estimator: LineRegressor) -> bool:
-    """Return True if moments are enough for the loss, and raise else."""
+class FeatureSelectionWarning(UserWarning):
+    """X has several features, and the line was fitted to one of them."""
+
+
+def _fits_moments(estimator: LineRegressor) -> bool:
+    """Return True if moments determine the line of this loss, or raise ValueError."""
     loss = as_loss(estimator.loss)
     if not isinstance(loss, SquaredError):
         raise ValueError(f"partial_fit needs loss='squared_error'; got {loss!r}")
@@ -40,9 +49,9 @@ def _knows_moments_alone(estimator: LineRegressor) -> bool:
 class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """A straight line ``y = slope * x + intercept``, as a scikit-learn regressor.
 
-    X has one column, of shape (n, 1). Of several columns, the line is fitted to the one for which the mean loss
-    is least, and the others have a coefficient of 0: the linear base learner of componentwise boosting (Bühlmann and
-    Yu, "Boosting with the L2 loss", 2003), which is not multiple regression.
+    X has one column, of shape (n, 1). If it has several, the line is fitted to the column with the smallest mean loss,
+    the other coefficients are 0, and a :class:`FeatureSelectionWarning` says so. That is the linear base learner of
+    componentwise boosting (Bühlmann and Yu, "Boosting with the L2 loss", 2003), not multiple regression.
 
     Parameters
     ----------
@@ -52,21 +61,21 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     Attributes
     ----------
     coef_ : ndarray, shape (n_features_in_,)
-        The slope, in its only entry; of several features, in that of ``feature_``.
+        The slope, in its only entry; of several features, in the entry ``feature_``.
     intercept_ : float
         The intercept.
     line_ : LineFit
-        The line itself, with its errors, p-value, confidence bands, summary and plot.
+        The line, with its errors, p-value, confidence bands, summary and plot.
     feature_ : int
-        The index of the feature that the line is fitted to; the first of those that fit alike.
+        Index of the feature that the line is fitted to; the first of features that fit equally well.
     n_iter_ : int
-        Steps that the solver made: 0 for an exact solution.
+        Number of steps of the solver: 0 for an exact solution.
     n_features_in_ : int
-        The number of features seen in ``fit``.
+        Number of features seen in ``fit``.
     feature_names_in_ : ndarray of str, shape (n_features_in_,)
-        Their names, where X had names that are all strings.
+        Names of the features, if X had names that are all strings.
     moments_ : list of Moments, one for each feature
-        What ``partial_fit`` adds to.
+        Moments of all points so far, to which ``partial_fit`` adds.
 
     Examples
     --------
@@ -94,17 +103,17 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.backend = backend
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Fit the line to points, and to no others.
+        """Fit the line to points; earlier points are forgotten.
 
         Parameters
         ----------
         X : array_like, shape (n, n_features)
-            At least two points, with two different values of a feature. Columns of float64 and float32 are
-            read in place.
+            At least two points, with two different values of a feature. Columns of float64 and float32 are read in
+            place.
         y : array_like, shape (n,)
-            Their values.
+            Values of the points.
         sample_weight : array_like, shape (n,), or float, optional
-            How often each point counts, none below 0.
+            How often each point was observed, at least 0.
 
         Returns
         -------
@@ -114,44 +123,47 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         TypeError, ValueError
-            If an argument or parameter is not what it must be, or no feature determines a line: through points of one
-            and the same x there is none, where ``LinearRegression`` would return a slope of 0.
+            If an argument or parameter is not what it must be, or if every feature is constant, for which
+            ``LinearRegression`` would return a slope of 0.
 
         Warns
         -----
-        ConvergenceWarning
-            Of fastfit, if the fit ended before it converged.
+        fastfit.ConvergenceWarning
+            If the fit ended before it converged.
+        FeatureSelectionWarning
+            If X has several features.
         """
         columns, y = self._checked(X, y, reset=True, at_least=2 if self.fit_intercept else 1)
+        method_of(self.loss, self.solver)
         found = [self._fit_column(x, y, sample_weight) for x in columns.T]
         lines, moments = [line for line, _ in found], [moments for _, moments in found]
         if all(line is None for line in lines):
-            moments[0].require_line(fit_intercept=self.fit_intercept)
+            moments[0].sums.require_line(fit_intercept=self.fit_intercept)
         return self._keep(lines, moments)
 
-    @available_if(_knows_moments_alone)
+    @available_if(_fits_moments)
     def partial_fit(
         self,
         X: ArrayLike,
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Fit the line to these points and all that came before, in ``fit`` or ``partial_fit``.
+        """Fit the line to these points and all earlier ones, from ``fit`` or ``partial_fit``.
 
-        The moments of batches merge to those of the whole, so however points are split, the line is that of ``fit`` to
-        the last digits. Only the squared error is determined by moments: with another loss there is no such method.
+        However points are split into batches, the line is the same as from ``fit``, to the last digits. Only squared
+        error has this method, since only its line is determined by moments.
 
         A batch may be a single point. While no feature determines a line, there are no ``coef_`` and ``line_``, and
-        ``predict`` says what is missing.
+        ``predict`` raises an error that says what is missing.
 
         Parameters
         ----------
         X : array_like, shape (n, n_features)
             At least one point.
         y : array_like, shape (n,)
-            Their values.
+            Values of the points.
         sample_weight : array_like, shape (n,), or float, optional
-            How often each point counts, none below 0.
+            How often each point was observed, at least 0.
 
         Returns
         -------
@@ -161,19 +173,16 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         AttributeError
-            If the loss is another than squared error.
+            If the loss is not squared error.
         TypeError, ValueError
-            If an argument or parameter is not what it must be; what came before is then kept as it was.
+            If an argument or parameter is not what it must be; the estimator is then unchanged.
         """
         first = not hasattr(self, "moments_")
         columns, y = self._checked(X, y, reset=first, at_least=1)
         moments = [self._moments_of(x, y, sample_weight) for x in columns.T]
         if not first:
             moments = [old + new for old, new in zip(self.moments_, moments, strict=True)]
-        lines = [
-            self._line(each) if each.determine_line(fit_intercept=self.fit_intercept) else None
-            for each in moments
-        ]
+        lines = [self._line(MomentPoints(each.sums)) for each in moments]
         return self._keep(lines, moments)
 
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -182,23 +191,23 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : array_like, shape (n, n_features)
-            Where to look.
+            Positions.
 
         Returns
         -------
         ndarray, shape (n,)
-            ``slope * x + intercept``, computed so that offsets such as those of time stamps cost no digits.
+            ``slope * x + intercept``; large offsets of x, such as time stamps, lose no accuracy.
 
         Raises
         ------
         sklearn.exceptions.NotFittedError
             If there is no line yet.
         ValueError
-            If X is not finite, or of other features than in ``fit``.
+            If X is not finite, or does not have the features of ``fit``.
         """
         if hasattr(self, "moments_") and not hasattr(self, "line_"):
             try:
-                self.moments_[0].require_line(fit_intercept=self.fit_intercept)
+                self.moments_[0].sums.require_line(fit_intercept=self.fit_intercept)
             except ValueError as error:
                 raise NotFittedError(
                     f"the points given to partial_fit so far determine no line: {error}"
@@ -213,9 +222,9 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return hasattr(self, "line_")
 
     def _checked(self, X: Any, y: Any, *, reset: bool, at_least: int) -> tuple[Any, Any]:
-        """Return X and y as arrays of numbers, of types of their own, by scikit-learn's rules."""
+        """Return X and y as arrays of numbers, checked by scikit-learn's rules; their types are kept."""
         _refuse_masks(X=X, y=y)
-        # The pass that fits looks for NaN and infinity too: another one would take as long again.
+        # The fit itself finds NaN and infinity; a check would take as long again.
         with config_context(assume_finite=True):
             columns, y = validate_data(
                 self,
@@ -228,39 +237,45 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             )
         return columns, y
 
-    def _line(self, x: Any, **points: Any) -> LineFit:
-        return fit_line(
-            x, loss=self.loss, solver=self.solver, fit_intercept=self.fit_intercept, **points
-        )
-
     def _fit_column(self, x: Any, y: Any, sample_weight: Any) -> tuple[LineFit | None, Moments]:
-        """Return the line, None if no slope is determined, and the moments that it was found from."""
+        """Return the line, None if the points determine none, and their moments."""
+        points = self._points_of(x, y, sample_weight, through_origin=not self.fit_intercept)
+        line = self._line(points)
+        if self.fit_intercept:
+            return line, Moments(points.moments())
+        # Sums about the origin would lose digits for a line with intercept, if partial_fit is asked for one next.
+        return line, self._moments_of(x, y, sample_weight)
+
+    def _line(self, points: Points) -> LineFit | None:
+        """Return the line through opened points, None if they determine none."""
+        fit_intercept = validation.true_or_false(self.fit_intercept, "fit_intercept")
+        if not points.moments().determine_line(fit_intercept=fit_intercept):
+            return None
+        loss, solver = method_of(self.loss, self.solver)
+        return fit_points(points, loss, solver, fit_intercept=fit_intercept)
+
+    def _moments_of(self, x: Any, y: Any, sample_weight: Any) -> Moments:
+        return Moments(self._points_of(x, y, sample_weight).moments())
+
+    def _points_of(
+        self, x: Any, y: Any, sample_weight: Any, *, through_origin: bool = False
+    ) -> Points:
+        """Return opened points whose moments are known, or raise about NaN in scikit-learn's words."""
         try:
-            line = self._line(
+            points = points_of(
                 x,
-                y=y,
-                sample_weight=sample_weight,
+                y,
+                sample_weight,
                 n_threads=self.n_threads,
                 backend=self.backend,
+                through_origin=through_origin,
             )
+            points.moments()
         except ValueError as error:
             failure = error
         else:
-            if self.fit_intercept:
-                return line, line._points.moments()
-            # Those of points about the origin would not do for a line with intercept, should that be asked for next.
-            return line, self._moments_of(x, y, sample_weight)
-        moments = self._moments_of(x, y, sample_weight)
-        if moments.determine_line(fit_intercept=self.fit_intercept):
-            raise failure
-        return None, moments
-
-    def _moments_of(self, x: Any, y: Any, sample_weight: Any) -> Moments:
-        try:
-            return Moments.of(x, y, sample_weight, n_threads=self.n_threads, backend=self.backend)
-        except ValueError as error:
-            failure = error
-        # What Moments say of NaN advises a nan_policy, and there is none here.
+            return points
+        # fastfit's message about NaN advises a nan_policy, which an estimator does not have.
         for name, values in (("X", x), ("y", y), ("sample_weight", sample_weight)):
             if values is not None:
                 assert_all_finite(
@@ -269,7 +284,7 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         raise failure
 
     def _keep(self, lines: Sequence[LineFit | None], moments: list[Moments]) -> Self:
-        """Take over the line of least loss, if there is any, and the moments."""
+        """Keep the moments and the line with the smallest loss, if there is one."""
         self.moments_ = moments
         for name in _OF_THE_LINE:
             self.__dict__.pop(name, None)
@@ -280,11 +295,23 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             self.coef_[self.feature_] = self.line_.slope
             self.intercept_ = self.line_.intercept
             self.n_iter_ = self.line_.n_iter
+            if len(lines) > 1:
+                self._warn_about_features()
+            warn_unless_converged(self.line_)
         return self
+
+    def _warn_about_features(self) -> None:
+        names = getattr(self, "feature_names_in_", range(self.n_features_in_))
+        others = self.n_features_in_ - 1
+        warn_caller(
+            f"the line was fitted to feature {names[self.feature_]!r} of X alone, for which the mean loss is smallest; "
+            f"{others:,} other {'feature was' if others == 1 else 'features were'} left out",
+            FeatureSelectionWarning,
+        )
 
 
 def _refuse_masks(**arrays: Any) -> None:
-    """Raise ValueError if values are masked, since scikit-learn would take what lies below the mask."""
+    """Raise ValueError if values are masked: scikit-learn would use the values below the mask."""
     for name, values in arrays.items():
         if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
-            raise ValueError(f"{name} must not be masked; leave those points out, of X and y")
+            raise ValueError(f"{name} must not be masked; leave those points out of X and y")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
-from collections.abc import Iterable
-from typing import Any, Literal
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
 
 from numpy.typing import ArrayLike
 
@@ -16,11 +16,12 @@ from fastfit.exact.coordinates import times_power_of_two
 from fastfit.exact.double_double import DoubleDouble
 from fastfit.exact.moment_sums import MomentSums
 from fastfit.inference import Inference, RobustInference
-from fastfit.losses import Loss, RobustLoss, SquaredError, as_loss
-from fastfit.outcome import ConvergenceWarning, Status
-from fastfit.points.arrays import ArrayPoints, Arrays
+from fastfit.losses import Loss, RobustLoss, as_loss
+from fastfit.outcome import ConvergenceWarning, Status, warn_caller
 from fastfit.points.base import Plan, Points, Reading, Source
+from fastfit.points.kept import KeptPoints
 from fastfit.points.moments import MomentPoints
+from fastfit.points.opening import opened_again, reading_of, source_of
 from fastfit.result import LineFit
 from fastfit.solvers.base import Solution, Solver
 from fastfit.solvers.exact import Exact
@@ -33,16 +34,12 @@ SOLVERS: dict[str, type[Solver]] = {
     "gradient_descent": GradientDescent,
     "newton": Newton,
 }
-BACKENDS = ("numba", "numpy")
-NAN_POLICIES = ("raise", "omit", "propagate")
 
 _NAN = DoubleDouble(math.nan)
 _NOT_FITTED = Solution(_NAN, _NAN, math.nan, 0, Status.NOT_FINITE, Status.NOT_FINITE.value)
 _UNKNOWN = " The residuals are below what moments resolve, so there are no errors: fit the points themselves."
-_DASK = ("dask", "dask_expr")
-# Typical passes of a robust fit to points outside memory: moments, three or four steps, and for "mad" two medians.
+# Typical number of passes of a robust fit: one for moments, three or four for steps, and two for medians ("mad").
 _PASSES_OF_ROBUST, _PASSES_OF_MAD = 5, 7
-_SQUARED_ERROR = SquaredError()
 _TINY, _HUGE = 2.0**-1022, 2.0**1023
 
 
@@ -67,44 +64,43 @@ def fit_line(
     Parameters
     ----------
     x, y : array_like, shape (n,) or (n, 1)
-        At least two points, with two different x. float64 and float32 arrays are read in place, strided, read-only
-        and memory-mapped ones too; lists, other numbers and columns of pandas, Polars and
-        PyArrow are converted. Masked points are left out. Arrays and columns of Dask are read partition by
-        partition, where they are. ``x`` may also be :class:`Moments`, or what :func:`scan` returns for files, and y is
-        then left out.
+        At least two points, with two different x. float64 and float32 arrays are read in place, even if they are
+        strided, read-only or memory-mapped; lists, other numbers and columns of pandas, Polars and PyArrow are
+        converted. Masked points are left out. Dask's arrays and columns are read partition by partition, by its
+        workers. ``x`` may also be :class:`Moments`, or files as returned by :func:`scan`; then leave out y.
     loss : str or loss object
-        What is minimised is the mean over points of the loss of ``y - slope * x - intercept``. ``"squared_error"`` is
-        its square: least squares. ``"huber"``, ``"soft_l1"``, ``"cauchy"`` and ``"tukey"`` are robust: they equal the
-        square for small residuals and count outliers less. Where they bend, ``f_scale``, is taken from the residuals,
-        or given with an object such as ``Huber(f_scale=1.5)``.
+        The mean loss of the residuals ``y - slope * x - intercept`` is minimised. ``"squared_error"`` means least
+        squares. ``"huber"``, ``"soft_l1"``, ``"cauchy"`` and ``"tukey"`` are robust: they equal the square for small
+        residuals and give outliers less weight. The residual at which they depart from the square, ``f_scale``, is
+        estimated from the data, or given with an object such as ``Huber(f_scale=1.5)``.
     solver : str or solver object
         ``"exact"`` or :class:`Exact`, the closed form of least squares; ``"newton"`` or :class:`Newton`, for every
-        loss; ``"gradient_descent"``, or a :class:`GradientDescent` with options of its own. ``"auto"`` is exact for
-        squared error, and else Newton's method.
+        loss; ``"gradient_descent"`` or :class:`GradientDescent`. ``"auto"`` is exact for squared error, and Newton's
+        method for robust losses.
     fit_intercept : bool
         False fits ``y = slope * x``, for which a single point is enough.
     sample_weight : array_like, shape (n,), or float, optional
-        How often each point counts, none below 0: a weight of 2 is the point twice, in the line, the mean loss and the
-        errors.
+        How often each point was observed, at least 0: a weight of 2 is the same as the point twice, for the line, the
+        mean loss and the errors.
     sigma : array_like, shape (n,), or float, optional
-        Standard deviations of y, above 0; points are weighted by ``1 / sigma**2``. For squared error alone.
+        Standard deviations of y, above 0; points are weighted by ``1 / sigma**2``. Only for squared error.
     absolute_sigma : bool
-        Whether sigma is known, so that errors follow from it, and not only up to a factor, which is then
-        taken from the residuals; as in ``scipy.optimize.curve_fit``.
+        Whether sigma is the true standard deviation, from which errors follow. Otherwise it is known up to a factor,
+        which is estimated from the residuals; as in ``scipy.optimize.curve_fit``.
     nan_policy : {"raise", "omit", "propagate"}
-        For NaN in x, y or their weights: raise ValueError, leave the point out, or return a fit of NaN. Infinities
-        are an error unless propagated.
+        For NaN in x, y or weights: raise ValueError, leave the point out, or return a fit of NaN. Infinity is an
+        error unless it is propagated.
     n_threads : int, optional
-        The largest number of threads; by default ``NUMBA_NUM_THREADS`` or all processors. The result is the same
-        to the last bit for every number.
+        Largest number of threads; by default ``NUMBA_NUM_THREADS`` or all processors. The result is the same to the
+        last bit for every number.
     backend : {"numba", "numpy"}
         Compiled passes, or the reference implementation in NumPy.
     checkpoint : str or path, optional
-        For files of :func:`scan`: a file that keeps what passes over them have found, as JSON. If the fit is ended, the
-        same call goes on from there, and ends with the same bits. It stays when the fit is done: delete it to start
-        anew.
+        Only for files: path of a JSON file with the results of passes so far. If the fit is interrupted, the same call
+        resumes from there, and ends with the same result to the last bit. The file is kept at the end; delete it to
+        start from the beginning.
     progress : bool
-        Whether to show how far files are read, if stderr is a terminal and Rich is installed.
+        Whether to show progress while files are read, if stderr is a terminal and Rich is installed.
 
     Returns
     -------
@@ -114,15 +110,15 @@ def fit_line(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what it must be; the message names it. Of files, it names the place (``FileError``).
+        If an argument is not what it must be; the message names it. For files, it names the file (``FileError``).
     OSError
         If the checkpoint cannot be written.
 
     Warns
     -----
     ConvergenceWarning
-        If the fit ended before it converged, unless a callback ended it. The result is then the last line, or
-        the best if the descent diverged.
+        If the fit ended before it converged, unless a callback stopped it. The result is then the last line, or the
+        best one if the descent diverged.
 
     Examples
     --------
@@ -133,44 +129,56 @@ def fit_line(
     >>> round(fit.stderr, 6)
     0.144338
     """
-    chosen_loss = as_loss(loss)
-    robust = isinstance(chosen_loss, RobustLoss)
-    chosen_solver = validation.lookup(solver, SOLVERS, "solver")
-    if robust and isinstance(solver, str) and solver == "auto":
-        chosen_solver = Newton()
+    found_loss, found_solver = method_of(loss, solver)
+    robust = isinstance(found_loss, RobustLoss)
     fit_intercept = validation.true_or_false(fit_intercept, "fit_intercept")
     absolute_sigma = validation.true_or_false(absolute_sigma, "absolute_sigma")
     progress = validation.true_or_false(progress, "progress")
-    source = _source(x, y, sample_weight, sigma)
+    source = source_of(x, y, sample_weight, sigma)
     if absolute_sigma and not source.has_sigma:
         raise ValueError("absolute_sigma must be False unless sigma is given")
     if robust and source.has_sigma:
         raise ValueError(f"sigma must be None unless loss is 'squared_error'; got loss={loss!r}")
     if checkpoint is not None and not (isinstance(checkpoint, (str, os.PathLike)) and checkpoint):
         raise TypeError(f"checkpoint must be the path of a file, or None; got {checkpoint!r}")
-    reading = _reading(
+    reading = reading_of(
         nan_policy=nan_policy,
         n_threads=n_threads,
         backend=backend,
         through_origin=not fit_intercept,
         sampled=Reading.sampled if robust else 0,
     )
-    plan = Plan(chosen_loss, _passes_expected(chosen_solver, chosen_loss), progress)
+    plan = Plan(found_loss, _passes_expected(found_solver, found_loss), progress)
     if checkpoint is not None:
-        identity = _identity(chosen_solver, chosen_loss, fit_intercept)
+        identity = _identity(found_solver, found_loss, fit_intercept)
         plan = plan._replace(checkpoint=checkpoint, identity=identity)
     with source.opened(reading, plan) as points:
         fit = fit_points(
             points,
-            chosen_loss,
-            chosen_solver,
+            found_loss,
+            found_solver,
             fit_intercept=fit_intercept,
             has_sigma=source.has_sigma,
             absolute_sigma=absolute_sigma,
+            again=partial(opened_again, source.again(), reading),
         )
-    if fit.status not in (Status.CONVERGED, Status.STOPPED, Status.NOT_FINITE):
-        warnings.warn(fit.message, ConvergenceWarning, stacklevel=2)
+    warn_unless_converged(fit)
     return fit
+
+
+def method_of(loss: str | Loss, solver: str | Solver) -> tuple[Loss, Solver]:
+    """Return the loss and the solver that a caller's arguments stand for.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what it must be; the message names it.
+    """
+    found_loss = as_loss(loss)
+    found_solver = validation.lookup(solver, SOLVERS, "solver")
+    if solver == "auto" and isinstance(found_loss, RobustLoss):
+        found_solver = Newton()
+    return found_loss, found_solver
 
 
 def fit_points(
@@ -181,17 +189,21 @@ def fit_points(
     fit_intercept: bool = True,
     has_sigma: bool = False,
     absolute_sigma: bool = False,
+    again: Callable[[], Points | None] = lambda: None,
 ) -> LineFit:
-    """Return the fit of a line to opened points; arguments are taken as checked."""
+    """Return the line fitted to opened points; arguments must be checked, and no warning is issued.
+
+    ``again`` opens the same points once more, for a picture.
+    """
     moments = points.moments()
     solution = _NOT_FITTED
     inference: Inference | None = None
     slope = intercept = raw_loss = math.nan
+    from_moments = isinstance(points, MomentPoints)
     if moments.is_finite:
         moments.require_line(fit_intercept=fit_intercept, n_omitted=points.n_omitted)
         solution = solver.solve(points, loss, fit_intercept=fit_intercept)
         slope, intercept, raw_loss = _in_callers_units(solution, moments)
-        from_moments = isinstance(points, MomentPoints)
         known = not from_moments or moments.least_squares(fit_intercept=fit_intercept).is_known
         if not known:
             solution = solution._replace(message=solution.message + _UNKNOWN)
@@ -203,7 +215,7 @@ def fit_points(
                 points.frame,
                 solution.final,
                 fit_intercept=fit_intercept,
-                repeats=points.repeats,
+                n_effective=points.repeats,
                 converged=converged,
             )
         else:
@@ -211,8 +223,8 @@ def fit_points(
                 *of_line,
                 solution.loss * moments.weight_sum,
                 fit_intercept=fit_intercept,
-                repeats=points.repeats,
-                unit=points.weight_unit,
+                n_effective=points.repeats,
+                unit_sigma=points.weight_unit,
                 has_sigma=has_sigma,
                 known_sigma=absolute_sigma,
                 converged=converged,
@@ -230,31 +242,22 @@ def fit_points(
         message=solution.message,
         history=solution.history,
         f_scale=_f_scale_in_callers_units(loss, solution, moments),
-        _points=None if isinstance(points, MomentPoints) else points,
+        _points=None if from_moments else KeptPoints(points, again),
         _inference=inference,
     )
 
 
-def _source(x: Any, y: Any, sample_weight: Any, sigma: Any) -> Source:
-    """Return where the points come from that such arguments mean."""
-    if isinstance(x, Source):
-        for name, value in (("y", y), ("sample_weight", sample_weight), ("sigma", sigma)):
-            if value is not None:
-                got = validation.what_came(value)
-                raise ValueError(f"{name} must be left out when x {x.refusal}; got {got}")
-        return x
-    given = x, y, sample_weight, sigma
-    if any(type(each).__module__.partition(".")[0] in _DASK for each in given):
-        from fastfit.points.dask import DaskPoints
-
-        return DaskPoints(*given)
-    return Arrays(*given)
+def warn_unless_converged(fit: LineFit) -> None:
+    """Issue a ConvergenceWarning at the caller's line, if the fit did not converge for a reason worth a warning."""
+    if fit.status not in (Status.CONVERGED, Status.STOPPED, Status.NOT_FINITE):
+        warn_caller(fit.message, ConvergenceWarning)
 
 
 def _passes_expected(solver: Solver, loss: Loss) -> int | None:
-    """Return about how many passes a fit makes over points that are not in memory; None if nobody knows."""
-    robust = isinstance(loss, RobustLoss)
-    if isinstance(solver, GradientDescent) and (robust or solver.passes == "samples"):
+    """Return about how often a fit reads points outside memory; None if it cannot be known."""
+    if isinstance(solver, GradientDescent) and (
+        isinstance(loss, RobustLoss) or solver.passes == "samples"
+    ):
         return None
     if not isinstance(loss, RobustLoss):
         return 1
@@ -262,7 +265,13 @@ def _passes_expected(solver: Solver, loss: Loss) -> int | None:
 
 
 def _identity(solver: Solver, loss: Loss, fit_intercept: bool) -> dict[str, str]:
-    """Return what determines a fit besides its points, for a checkpoint; or raise if chance does."""
+    """Return what determines a fit besides its points, for a checkpoint.
+
+    Raises
+    ------
+    ValueError
+        If the start of the fit is random.
+    """
     descent = solver if isinstance(solver, GradientDescent) else GradientDescent()
     if isinstance(descent.init, str) and not isinstance(descent.rng, int):
         raise ValueError(f"rng must be an integer with a checkpoint; got {descent.rng!r}")
@@ -274,69 +283,8 @@ def _identity(solver: Solver, loss: Loss, fit_intercept: bool) -> dict[str, str]
     }
 
 
-def points_of(
-    x: Any,
-    y: Any,
-    sample_weight: Any = None,
-    sigma: Any = None,
-    *,
-    nan_policy: str = "raise",
-    nan_policies: Iterable[str] = NAN_POLICIES,
-    n_threads: int | None = None,
-    backend: str = "numba",
-    through_origin: bool = False,
-    loss: Loss = _SQUARED_ERROR,
-) -> Points:
-    """Return the points that arguments like those of ``fit_line`` mean.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not what it must be; the message names it.
-    """
-    reading = _reading(
-        nan_policy=nan_policy,
-        nan_policies=nan_policies,
-        n_threads=n_threads,
-        backend=backend,
-        through_origin=through_origin,
-    )
-    with _source(x, y, sample_weight, sigma).opened(reading, Plan(loss)) as points:
-        return points
-
-
-def array_points_of(x: Any, y: Any, sample_weight: Any = None, **options: Any) -> ArrayPoints:
-    """Return points in memory that such arguments mean; what is elsewhere is an error.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not what it must be; the message names it.
-    """
-    return Arrays(x, y, sample_weight).points(_reading(**options))
-
-
-def _reading(
-    *,
-    nan_policy: str = "raise",
-    n_threads: int | None = None,
-    backend: str = "numba",
-    through_origin: bool = False,
-    sampled: int = Reading.sampled,
-    nan_policies: Iterable[str] = NAN_POLICIES,
-) -> Reading:
-    """Return how points are to be read, checked."""
-    validation.require_one_of(backend, BACKENDS, "backend")
-    validation.require_one_of(nan_policy, nan_policies, "nan_policy")
-    if n_threads is not None:
-        n_threads = validation.positive_integer(n_threads, "n_threads")
-        if backend == "numpy" and n_threads > 1:
-            raise ValueError(f"n_threads must be None or 1 with backend='numpy'; got {n_threads}")
-    return Reading(nan_policy, backend, n_threads, through_origin, sampled)
-
-
 def _f_scale_in_callers_units(loss: Loss, solution: Solution, moments: MomentSums) -> float | None:
-    """Return the f_scale that was given or found, None if the loss has none."""
+    """Return the f_scale that was given or found; None if the loss has none."""
     if not isinstance(loss, RobustLoss):
         return None
     if not isinstance(loss.f_scale, str):

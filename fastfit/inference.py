@@ -1,11 +1,13 @@
-"""Errors of a line: what its points tell of slope, intercept and predictions.
+"""Errors of a line: standard errors, confidence intervals, bands and p-values.
 
-The formulas for least squares are those of linear regression with independent errors, as in Seber and Lee, "Linear
-Regression Analysis" (2003), sections 3.5 and 5.3. Distributions are SciPy's.
+The formulas for least squares are those of linear regression with independent errors: Seber and Lee, "Linear
+Regression Analysis" (2nd edition, 2003), chapter 6 for the straight line. They are stated once, as functions of floats
+or of arrays with one entry a line. Distributions are SciPy's.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from functools import cached_property
 from typing import Any
@@ -19,34 +21,126 @@ from fastfit.exact.least_squares import Centred, LeastSquares
 from fastfit.exact.moment_sums import MomentSums
 from fastfit.validation import Shifted
 
-# Points less parameters that are left to tell of errors; a whole point but for one that is bent hard.
-_LEAST_LEFT = 0.1
+# Smallest effective degrees of freedom for which a robust line has errors. Points that only determine the line leave
+# 0, but for rounding and for points on the edge of the loss.
+_LEAST_DOF = 0.1
 _MISSING = "intervals and p-values need SciPy: pip install 'fastfit[stats]'"
 
 
+def correlation(residual_square: Any, xx: Any, xy: Any, yy: Any) -> Any:
+    """Return Pearson's correlation coefficient; NaN where y is constant.
+
+    It is ``xy / sqrt(xx * yy)``, for sums of products of deviations from the means. Near 1 it is computed as the root
+    of ``1 - residual_square / yy``, which keeps the digits that tell it from 1.
+    """
+    m = _functions_for(yy)
+    yy = _where(yy > 0.0, yy, math.nan)
+    explained = 1.0 - residual_square / yy
+    near_one = m.copysign(m.sqrt(abs(explained)), xy)
+    return _where(explained > 0.5, near_one, xy / (m.sqrt(xx) * m.sqrt(yy)))
+
+
+def residual_deviation(residual_square: Any, n_dof: Any) -> Any:
+    """Return the standard deviation of the residuals, ``sqrt(residual_square / n_dof)``; NaN without any freedom."""
+    n_dof = _where(n_dof > 0.0, n_dof, math.nan)
+    return _functions_for(residual_square).sqrt(residual_square / n_dof)
+
+
+def slope_stderr(deviation: Any, xx: Any) -> Any:
+    """Return the standard error of the slope, ``deviation / sqrt(xx)``, for residuals of this standard deviation."""
+    return deviation / _functions_for(xx).sqrt(xx)
+
+
+def intercept_stderr(slope_error: Any, weight_sum: Any, x_mean: Any, xx: Any) -> Any:
+    """Return the standard error of the intercept, ``slope_error * sqrt(xx / weight_sum + x_mean**2)``."""
+    m = _functions_for(xx)
+    return slope_error * m.hypot(m.sqrt(xx / weight_sum), x_mean)
+
+
+def line_stderr(
+    deviation: Any, distance: Any, xx: Any, inverse_weight_sum: Any, inverse_weight: Any = 0.0
+) -> Any:
+    """Return the standard error of the line at a distance from the mean of x, or of a new point there.
+
+    It is ``deviation * sqrt(distance**2 / xx + inverse_weight_sum + inverse_weight)``, with the standard deviation of a
+    point of weight 1. For a line through the origin the distance is x, and ``inverse_weight_sum`` is 0; for the line
+    itself, not a new point, ``inverse_weight`` is 0.
+    """
+    share = np.square(distance / math.sqrt(xx))
+    if inverse_weight_sum:
+        share = share + inverse_weight_sum
+    return deviation * np.sqrt(share + inverse_weight)
+
+
+def covariance(variance: Any, weight_sum: Any, x_mean: Any, xx: Any) -> tuple[Any, Any, Any]:
+    """Return variance of the slope, covariance, and variance of the intercept, for residuals of this variance."""
+    slope = variance / xx
+    both = -x_mean * slope
+    return slope, both, variance / weight_sum - both * x_mean
+
+
+def pvalue(t: Any, n_dof: Any, alternative: str = "two-sided") -> Any:
+    """Return the p-value of a slope of zero.
+
+    Parameters
+    ----------
+    t : float or ndarray
+        Slope over its standard error.
+    n_dof : float, ndarray or None
+        Degrees of freedom of the t-distribution, NaN where not above 0; None for the normal distribution.
+    alternative : {"two-sided", "less", "greater"}
+        What a slope of zero is tested against.
+    """
+    special = distribution_functions()
+    two_sided = alternative == "two-sided"
+    tail = -abs(t) if two_sided else t if alternative == "less" else -t
+    below = special.ndtr(tail) if n_dof is None else special.stdtr(n_dof, tail)
+    return 2.0 * below if two_sided else below
+
+
+def critical_value(level: float, n_dof: Any) -> Any:
+    """Return how many standard errors a two-sided interval of this level reaches; ``n_dof`` as in :func:`pvalue`."""
+    special = distribution_functions()
+    tail = 0.5 * (1.0 + level)
+    return special.ndtri(tail) if n_dof is None else special.stdtrit(n_dof, tail)
+
+
+def _functions_for(value: Any) -> Any:
+    """Return the library whose functions take such numbers; for one number, NumPy's are ten times slower."""
+    return math if isinstance(value, float) else np
+
+
+def _where(condition: Any, value: Any, other: Any) -> Any:
+    if isinstance(condition, np.ndarray):
+        return np.where(condition, value, other)
+    return value if condition else other
+
+
 class Inference:
-    """Errors of a line through points with these moments.
+    """Errors of a least-squares line.
 
     Parameters
     ----------
     moments : MomentSums
-        The moments of the points.
+        Moments of the points.
     slope, intercept : DoubleDouble
         The line, on the scale of the moments.
     residual_square : float
         Weighted sum of squared residuals, on that scale.
     fit_intercept : bool
         Whether the intercept was fitted.
-    repeats : float
-        How many points there are, one that stands twice counted twice.
-    unit : float
-        The standard deviation of a point of weight 1, if those were given; 1 else.
-    has_sigma, known_sigma : bool
-        Whether standard deviations were given, and whether they are those of the points and not known up to a factor.
+    n_effective : float
+        Number of points; a point of ``sample_weight`` 2 counts twice.
+    unit_sigma : float
+        Standard deviation of a point of weight 1, if sigma was given; else 1.
+    has_sigma : bool
+        Whether sigma was given.
+    known_sigma : bool
+        Whether sigma is the true standard deviation (``absolute_sigma``), not only proportional to it.
     converged : bool
-        Whether the line is one of least squares; a line that is not has no errors, unless it is as good as one.
+        Whether the solver converged. A line that is worse than the least-squares line has no errors.
     known : bool
-        Whether the residuals are known; moments do not resolve the smallest.
+        Whether the residuals are known: moments cannot resolve very small ones.
     """
 
     def __init__(
@@ -57,8 +151,8 @@ class Inference:
         residual_square: float,
         *,
         fit_intercept: bool,
-        repeats: float,
-        unit: float,
+        n_effective: float,
+        unit_sigma: float,
         has_sigma: bool,
         known_sigma: bool,
         converged: bool,
@@ -68,10 +162,10 @@ class Inference:
         self._slope, self._intercept = slope, intercept
         self._residual_square = residual_square
         self._fit_intercept = fit_intercept
-        self._repeats, self._unit = repeats, unit
+        self._n_effective, self._unit_sigma = n_effective, unit_sigma
         self._has_sigma, self._known_sigma = has_sigma, known_sigma
         self._converged, self._known = converged, known
-        self.n_dof = repeats - (2.0 if fit_intercept else 1.0)
+        self.n_dof = n_effective - (2.0 if fit_intercept else 1.0)
 
     @cached_property
     def _best(self) -> LeastSquares:
@@ -82,12 +176,18 @@ class Inference:
         return self._best.moments
 
     @property
-    def _scale(self) -> tuple[int, int]:
+    def _exponents(self) -> tuple[int, int]:
+        """Powers of two by which x and y are scaled in the moments."""
         return self._moments.exponents
 
     @property
+    def _dof_of_t(self) -> float | None:
+        """Degrees of freedom of the t-distribution; None where sigma is known, and errors are normal."""
+        return None if self._known_sigma else self.n_dof
+
+    @property
     def _deviation(self) -> float:
-        """The standard deviation of a point of weight 1, on the scale of the moments; NaN if no points tell."""
+        """Standard deviation of a point of weight 1, on the scale of the moments; NaN if it is not determined."""
         best = self._best
         slack = 1e-6 * best.residual_square + 2.0**-90 * best.moments.yy.high
         if not self._known:
@@ -95,37 +195,30 @@ class Inference:
         if not self._converged and self._residual_square > best.residual_square + slack:
             return math.nan
         if self._known_sigma:
-            return times_power_of_two(self._unit, self._scale[1])
-        return math.sqrt(self._residual_square / self.n_dof) if self.n_dof > 0.0 else math.nan
+            return times_power_of_two(self._unit_sigma, self._exponents[1])
+        return float(residual_deviation(self._residual_square, self.n_dof))
 
     @property
     def _slope_error(self) -> float:
         """Standard error of the slope, on the scale of the moments."""
-        return self._deviation / math.sqrt(self._sums.xx.high)
+        return float(slope_stderr(self._deviation, self._sums.xx.high))
 
     @property
     def residual_std(self) -> float:
-        """The standard deviation of the residuals, in units of y, or of sigma if that was given."""
-        if not self.n_dof > 0.0:
-            return math.nan
-        deviation = math.sqrt(self._residual_square / self.n_dof)
-        return times_power_of_two(deviation, -self._scale[1]) / self._unit
+        """Standard deviation of the residuals, in units of y, or of sigma if that was given."""
+        deviation = residual_deviation(self._residual_square, self.n_dof)
+        return times_power_of_two(deviation, -self._exponents[1]) / self._unit_sigma
 
     @property
     def rvalue(self) -> float:
-        """The correlation coefficient; without intercept, its counterpart about zero. NaN if y has no spread."""
-        sums = self._sums
-        if not sums.yy.high > 0.0:
-            return math.nan
-        explained = 1.0 - self._best.residual_square / sums.yy.high
-        if explained > 0.5:
-            return math.copysign(math.sqrt(explained), sums.xy.high)
-        return sums.xy.high / (math.sqrt(sums.xx.high) * math.sqrt(sums.yy.high))
+        """Correlation coefficient; without intercept, its counterpart about zero. NaN for a constant y."""
+        _, _, _, xx, xy, yy = self._sums
+        return float(correlation(self._best.residual_square, xx.high, xy.high, yy.high))
 
     @property
     def stderr(self) -> float:
         """Standard error of the slope."""
-        x_exponent, y_exponent = self._scale
+        x_exponent, y_exponent = self._exponents
         return times_power_of_two(self._slope_error, x_exponent - y_exponent)
 
     @property
@@ -137,45 +230,41 @@ class Inference:
 
     @property
     def covariance(self) -> NDArray[np.float64]:
-        """Covariance of slope and intercept, in this order."""
-        x_exponent, y_exponent = self._scale
+        """Covariance matrix of slope and intercept, in this order."""
+        x_exponent, y_exponent = self._exponents
         slope = self._slope_error
+        # As products of errors, which stay in float64's range where their squares, before scaling, would not.
         along = times_power_of_two(slope, x_exponent - y_exponent)
-        # In the units of y, times those of y over x.
         lever = -self._sums.x_mean.high * slope if self._fit_intercept else 0.0
         across = along * times_power_of_two(lever, -y_exponent) if lever else 0.0
         intercept = self.intercept_stderr
         return np.array([[along * along, across], [across, intercept * intercept]])
 
     def is_fixed(self, name: str) -> bool:
-        """Whether slope or intercept was not fitted."""
+        """Return whether slope or intercept was not fitted."""
         return name == "intercept" and not self._fit_intercept
 
     def pvalue(self, slope: float) -> float:
-        """Return the two-sided p-value of a slope of zero; NaN if the residuals tell nothing about it."""
+        """Return the two-sided p-value of a slope of zero; NaN if the residuals do not determine it."""
         stderr = self.stderr
         if stderr == 0.0:
             return 0.0 if slope else math.nan
-        return 2.0 * self._tail(-abs(slope) / stderr)
+        return float(pvalue(slope / stderr, self._dof_of_t))
 
     def quantile(self, level: float) -> float:
         """Return how many standard errors an interval of this level reaches to either side."""
-        special = distribution_functions()
-        tail = 0.5 * (1.0 + level)
-        if self._known_sigma:
-            return float(special.ndtri(tail))
-        return float(special.stdtrit(self.n_dof, tail)) if self.n_dof > 0.0 else math.nan
+        return float(critical_value(level, self._dof_of_t))
 
     def predict(self, x: Shifted, slope: float, intercept: float) -> Any:
-        """Return the line at x, computed from the mean of x, so that time stamps cost no digits."""
-        if self._scale != (0, 0) or not self._fit_intercept:
+        """Return the line at x, computed from the mean of x, so that time stamps lose no accuracy."""
+        if self._exponents != (0, 0) or not self._fit_intercept:
             return slope * (x.values + x.offset) + intercept
         center = self._moments.frame.x_center
-        level = add(self._intercept, multiply(self._slope, center)).high
-        return level + slope * self._off_center(x)
+        offset = add(self._intercept, multiply(self._slope, center)).high
+        return offset + slope * self._off_center(x)
 
     def _off_center(self, x: Shifted) -> Any:
-        """Return the distance of x from its mean, of which a float holds more than of x."""
+        """Return the distance of x from its mean, which a float holds more precisely than x."""
         center = self._moments.frame.x_center
         if x.offset:
             return x.values + ((x.offset - center.high) - center.low)
@@ -186,19 +275,19 @@ class Inference:
         return self.quantile(level) * self._line_stderr(x)
 
     def prediction(self, x: Shifted, level: float, sigma: Any) -> Any:
-        """Return the half width at x of the band of further points, of this sigma; None stands for the usual one."""
+        """Return the half width at x of the prediction band for points of this sigma; None for the usual one."""
         if sigma is None:
-            # The harmonic mean of the variances of those fitted: of points that are all alike, their own.
-            inverse_weight = self._repeats / self._sums.w.high
+            # Harmonic mean of the variances of the fitted points.
+            inverse_weight = self._n_effective / self._sums.w.high
         elif self._has_sigma:
-            inverse_weight = np.square(sigma / self._unit)
+            inverse_weight = np.square(sigma / self._unit_sigma)
         else:
             raise ValueError("sigma must be None unless the line was fitted with sigma")
         return self.quantile(level) * self._line_stderr(x, inverse_weight)
 
     def _line_stderr(self, x: Shifted, inverse_weight: Any = 0.0) -> Any:
-        """Return the standard error of the line at x, or of a further point there of some weight."""
-        x_exponent, y_exponent = self._scale
+        """Return the standard error of the line at x, or of a new point there with this inverse weight."""
+        x_exponent, y_exponent = self._exponents
         if x_exponent:
             x = Shifted(np.ldexp(x.values, x_exponent), math.ldexp(x.offset, x_exponent))
         off = self._off_center(x) if self._fit_intercept else x.values + x.offset
@@ -209,39 +298,32 @@ class Inference:
 
     def _error_at(self, off: Any, inverse_weight: Any) -> Any:
         """Return the same on the scale of the moments, at this distance from the mean of x."""
-        share = np.square(off / math.sqrt(self._sums.xx.high))
-        if self._fit_intercept:
-            share = share + 1.0 / self._sums.w.high
-        return self._deviation * np.sqrt(share + inverse_weight)
-
-    def _tail(self, t: float) -> float:
-        special = distribution_functions()
-        if self._known_sigma:
-            return float(special.ndtr(t))
-        return float(special.stdtr(self.n_dof, t)) if self.n_dof > 0.0 else math.nan
+        w, xx = self._sums.w.high, self._sums.xx.high
+        inverse_sum = 1.0 / w if self._fit_intercept else 0.0
+        return line_stderr(self._deviation, off, xx, inverse_sum, inverse_weight)
 
 
 class RobustInference(Inference):
-    r"""Errors of the line of a robust loss, by the sandwich formula.
+    r"""Errors of a robust line, by the sandwich formula.
 
     With the curvature :math:`A = \sum w \rho''(r) z z^T` and the scatter of the gradient
     :math:`B = \sum w \rho'(r)^2 z z^T`, where :math:`z = (x, 1)`, the covariance of slope and intercept is
     :math:`\frac{n}{n - 2} A^{-1} B A^{-1}`, where n is the sum of the weights. It assumes neither a distribution of the
-    residuals nor that they are as large everywhere. Huber, "The behavior of maximum likelihood estimates under
+    residuals nor a constant spread. Huber, "The behavior of maximum likelihood estimates under
     nonstandard conditions" (Fifth Berkeley Symposium, 1967); White, "A heteroskedasticity-consistent covariance matrix
-    estimator" (Econometrica 48, 1980); the factor is that of Hinkley, "Jackknifing in unbalanced situations"
-    (Technometrics 19, 1977). The scale of ``f_scale="mad"`` is taken as known. This makes no difference where residuals
-    are symmetric, nor to the slope; but where they are as skewed as an exponential distribution, the error of the
-    intercept is 1.2 to 1.4 times too small. Points that determine the line and no more leave no errors.
+    estimator" (Econometrica 48, 1980); the factor n / (n - 2) is from Hinkley, "Jackknifing in unbalanced
+    situations" (Technometrics 19, 1977). The scale found by ``f_scale="mad"`` is treated as known. That does not matter
+    for the slope, nor for symmetric residuals; for residuals as skewed as an exponential distribution, the error of the
+    intercept is 1.2 to 1.4 times too small. Points that only just determine the line leave no errors.
 
     Parameters
     ----------
-    moments, slope, intercept, fit_intercept, repeats, converged
+    moments, slope, intercept, fit_intercept, n_effective, converged
         As in :class:`Inference`.
     frame : Frame
-        The coordinates of the evaluation.
+        Coordinates of the evaluation.
     at_end : Evaluation
-        The evaluation of the line, with all its parts.
+        The evaluation of the line, with curvature and scatter.
     """
 
     def __init__(
@@ -253,7 +335,7 @@ class RobustInference(Inference):
         at_end: Evaluation,
         *,
         fit_intercept: bool,
-        repeats: float,
+        n_effective: float,
         converged: bool,
     ) -> None:
         offset = moments.frame.offset(slope, intercept).high
@@ -264,8 +346,8 @@ class RobustInference(Inference):
             intercept,
             mean_square * moments.weight_sum,
             fit_intercept=fit_intercept,
-            repeats=repeats,
-            unit=1.0,
+            n_effective=n_effective,
+            unit_sigma=1.0,
             has_sigma=False,
             known_sigma=False,
             converged=converged,
@@ -275,9 +357,9 @@ class RobustInference(Inference):
         self._x_unit = axes.u_unit
         self._variance = Symmetric(math.nan, math.nan, math.nan)
         assert at_end.bound is not None
-        # How many points count; those that only determine the line tell nothing of its errors.
-        counted = 0.5 * at_end.bound.offset_offset * repeats
-        if converged and min(self.n_dof, counted - (repeats - self.n_dof)) > _LEAST_LEFT:
+        # Number of points, each counted by its weight in the loss.
+        n_counted = 0.5 * at_end.bound.offset_offset * n_effective
+        if converged and min(self.n_dof, n_counted - (n_effective - self.n_dof)) > _LEAST_DOF:
             assert at_end.curvature is not None
             assert at_end.scatter is not None
             curvature = axes.curvature_from_frame(at_end.curvature)
@@ -290,10 +372,10 @@ class RobustInference(Inference):
 
     @property
     def covariance(self) -> NDArray[np.float64]:
-        """Covariance of slope and intercept, in this order."""
-        _, y_exponent = self._scale
+        """Covariance matrix of slope and intercept, in this order."""
+        _, y_exponent = self._exponents
         variance, stderr, intercept = self._variance, self.stderr, self.intercept_stderr
-        across = variance.slope_offset  # 0 or NaN, but for what follows
+        across = variance.slope_offset  # 0 through the origin, NaN without errors
         if self._fit_intercept and variance.slope_slope > 0.0:
             root = math.sqrt(variance.slope_slope)
             lever = variance.slope_offset / root - root * (self._sums.x_mean.high / self._x_unit)
@@ -301,7 +383,7 @@ class RobustInference(Inference):
         return np.array([[stderr * stderr, across], [across, intercept * intercept]])
 
     def prediction(self, x: Shifted, level: float, sigma: Any) -> Any:
-        """Return NaN: how further points lie about the line, a robust loss does not assume."""
+        """Return NaN: robust losses assume no noise distribution, so there is no prediction band."""
         if sigma is not None:
             raise ValueError("sigma must be None unless the line was fitted with sigma")
         return np.full(np.shape(x.values), math.nan)[()]
@@ -320,7 +402,7 @@ class RobustInference(Inference):
 def _sandwich(
     curvature: Symmetric, scatter: Symmetric, n_dof: float, fit_intercept: bool
 ) -> Symmetric:
-    """Return the covariance of slope and level on the axes of both; NaN if the curvature is not that of a minimum."""
+    """Return the covariance matrix of slope and offset; NaN if the curvature is not positive definite."""
     if not fit_intercept:
         along = curvature.slope_slope
         square = scatter.slope_slope / (along * along * n_dof) if along > 0.0 else math.nan
@@ -334,8 +416,15 @@ def _sandwich(
     return Symmetric(slope_slope / n_dof, slope_offset / n_dof, offset_offset / n_dof)
 
 
+@functools.cache
 def distribution_functions() -> Any:
-    """Return SciPy's distribution functions, looked up when they are asked for."""
+    """Return ``scipy.special``, which is imported on first use.
+
+    Raises
+    ------
+    ImportError
+        If SciPy is missing.
+    """
     try:
         from scipy import special
     except ImportError as error:

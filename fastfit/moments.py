@@ -15,10 +15,11 @@ from fastfit.exact.coordinates import times_power_of_two
 from fastfit.exact.double_double import DoubleDouble
 from fastfit.exact.least_squares import Centred
 from fastfit.exact.moment_sums import MomentSums
-from fastfit.fit import fit_line, points_of
+from fastfit.fit import fit_line
 from fastfit.losses import SquaredError
 from fastfit.points.base import Plan, Points, Reading, Source
 from fastfit.points.moments import MomentPoints
+from fastfit.points.opening import points_of
 from fastfit.result import LineFit
 
 _FORMAT = "fastfit.Moments"

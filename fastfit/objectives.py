@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastfit.exact.coordinates import Axes, Evaluation, times_power_of_two
 from fastfit.exact.double_double import DoubleDouble
-from fastfit.fit import points_of
 from fastfit.losses import Loss, RobustLoss, as_loss
 from fastfit.points.base import Points, Source
+from fastfit.points.opening import points_of
 from fastfit.solvers.convergence import Convergence
 from fastfit.solvers.newton import scale_of
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -13,6 +15,18 @@ from numpy.typing import NDArray
 
 class ConvergenceWarning(UserWarning):
     """A fit ended before it converged; its ``status`` and ``message`` say why."""
+
+
+def warn_caller(message: str, category: type[Warning]) -> None:
+    """Warn at the innermost line outside fastfit, whichever function the caller used."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and _is_own(frame.f_globals.get("__name__")):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
+
+
+def _is_own(module: object) -> bool:
+    return isinstance(module, str) and module.partition(".")[0] == "fastfit"
 
 
 class Status(Enum):

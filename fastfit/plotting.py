@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
     from fastfit.outcome import History
 
-# More points than this overlap to a blot; their density is drawn instead.
+# Largest number of points drawn as dots; more would overlap, and their density is drawn.
 _MOST_DOTS = 3000
 _SIZE = (7.0, 4.6)
 _MISSING = "drawing needs matplotlib: pip install 'fastfit[plot]'"
 _LINE = "#d1495b"
 _SHADES = {"prediction": 0.12, "confidence": 0.3}
-# A band is a hyperbola; so many points make it smooth.
+# Number of positions at which a band, a hyperbola, is computed.
 _BAND_POINTS = 200
 _DOTS = "#00798c"
 
 
 class Line(Protocol):
-    """What is drawn of a fit."""
+    """A fit, as far as pictures need it."""
 
     @property
     def slope(self) -> float:
@@ -63,7 +63,7 @@ def draw_fit(
     bands: Mapping[str, Callable[..., tuple[Any, Any]]] = MappingProxyType({}),
     level: float = 0.95,
 ) -> Axes:
-    """Draw points, line, bands and path of a fit; see ``LineFit.plot``."""
+    """Draw points, line, bands and path of a fit, as :meth:`LineFit.plot` says; x and y may be a sample."""
     if not math.isfinite(fit.slope):
         raise ValueError(
             "this fit has no line to draw: x or y holds NaN, and nan_policy='propagate'"
@@ -76,23 +76,23 @@ def draw_fit(
         _draw_path(ax, fit.history, span)
     across = np.linspace(span[0], span[1], _BAND_POINTS)
     for name, band in bands.items():
-        # Over a density of points a band is hard to see but for its edges.
         low, high = band(across, level)
-        if np.isnan(low).all():  # two points tell of no errors
+        if np.isnan(low).all():  # no errors, as with two points
             continue
         shade = _SHADES[name]
         label = f"{100 * level:.4g} % {name} band"
         ax.fill_between(across, low, high, color=_LINE, alpha=shade, linewidth=0, label=label)
+        # Over a density of points, only the edges of a band are visible.
         ax.plot(across, np.column_stack([low, high]), color=_LINE, linewidth=0.8, alpha=0.6)
     label = fit.equation(digits=4) + ("" if fit.converged else " (not converged)")
     ax.plot(span, fit.predict(span), color=_LINE, linewidth=2.0, label=label)
-    ax.set(xlabel="x", ylabel="y", title=f"{fit.n_points:,} points")
+    ax.set(xlabel="x", ylabel="y", title=_count(x.size, fit.n_points))
     ax.legend(loc="upper right" if fit.slope < 0 else "upper left")
     return ax
 
 
 def draw_descent(fit: Line, x: NDArray[Any], y: NDArray[Any]) -> Figure:
-    """Draw a recorded descent: the points and the lines fading in, and beside them the loss.
+    """Draw a recorded descent: points and lines on the left, the loss on the right.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def draw_descent(fit: Line, x: NDArray[Any], y: NDArray[Any]) -> Figure:
 
 
 def check_path(path: Path) -> None:
-    """Raise ValueError unless a picture can be written there: before a long fit, not after it."""
+    """Raise ValueError if no picture can be written to this path, so that a long fit is not lost."""
     known = figure(1.0, 1.0).canvas.get_supported_filetypes()
     if path.suffix[1:].lower() not in known:
         raise ValueError(f"a picture's name must end in .png, .svg or .pdf; got {path}")
@@ -122,12 +122,12 @@ def check_path(path: Path) -> None:
 
 
 def save(figure_or_axes: Any, path: Path) -> None:
-    """Write a picture to a file of the type that its name ends in."""
+    """Write a picture to a file; its suffix determines the format."""
     figure_or_axes.get_figure().savefig(path, dpi=130)
 
 
 def _new_axes() -> Axes:
-    """Return axes on a figure that pyplot knows, so that notebooks and ``plt.show()`` show it."""
+    """Return axes on a figure managed by pyplot, so that notebooks and ``plt.show()`` show it."""
     try:
         from matplotlib import pyplot
     except ImportError as error:
@@ -136,12 +136,12 @@ def _new_axes() -> Axes:
 
 
 def axes_to_save() -> Axes:
-    """Return axes on a figure of their own, which needs no display and no closing."""
+    """Return axes on a new figure that pyplot does not manage: it needs no display and no closing."""
     return figure(*_SIZE).add_subplot()
 
 
 def figure(width: float, height: float) -> Figure:
-    """Return a figure that pyplot does not know: it needs no display and no closing."""
+    """Return a figure that pyplot does not manage."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -156,21 +156,28 @@ def _draw_points(ax: Axes, x: NDArray[Any], y: NDArray[Any]) -> None:
     from matplotlib import colormaps
     from matplotlib.colors import LinearSegmentedColormap
 
-    counts, x_edges, y_edges = np.histogram2d(x, y, bins=(160, 120))
+    # Fewer points need larger bins, or most would hold one point.
+    n_bins = min(160, math.isqrt(x.size))
+    counts, x_edges, y_edges = np.histogram2d(x, y, bins=(n_bins, 3 * n_bins // 4))
     shown = np.ma.masked_equal(counts.T, 0.0)
-    # The palest fifth of the colours would not stand out from the paper.
+    # Without the palest fifth of the colours, which could not be told from white.
     colours = LinearSegmentedColormap.from_list(
         "density", colormaps["GnBu"](np.linspace(0.2, 1, 256))
     )
     mesh = ax.pcolormesh(x_edges, y_edges, shown, norm="log", cmap=colours, rasterized=True)
-    ax.use_sticky_edges = False  # leave a margin, as around dots
+    ax.use_sticky_edges = False  # for a margin, as around dots
     ax.margins(0.03)
     figure: Any = ax.get_figure()
     figure.colorbar(mesh, ax=ax, label="points", pad=0.02)
 
 
+def _count(shown: int, n_points: int) -> str:
+    """Return the title: the number of points, and how many of them are shown if not all."""
+    return f"{n_points:,} points" if shown == n_points else f"{shown:,} of {n_points:,} points"
+
+
 def _draw_path(ax: Axes, history: History, span: NDArray[np.float64]) -> None:
-    """Draw the recorded lines, at most forty of them, fading in from first to last."""
+    """Draw at most forty of the recorded lines, from pale (first) to strong (last)."""
     chosen = np.unique(np.linspace(0, len(history) - 1, 40).round().astype(int))
     for order, row in enumerate(chosen):
         ax.plot(

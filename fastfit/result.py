@@ -1,4 +1,4 @@
-"""What a fit knows, and says."""
+"""The result of a fit: a line, its errors, and how it was found."""
 
 from __future__ import annotations
 
@@ -13,14 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from fastfit.inference import Inference
 from fastfit.outcome import History, Iterate, Status
 from fastfit.plotting import draw_fit
-from fastfit.validation import Shifted, finite_number, real_array, shifted
+from fastfit.points.kept import KeptPoints
+from fastfit.validation import Shifted, finite_number, finite_or_none, real_array, shifted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-
-def _or_none(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _probability(level: Any) -> float:
@@ -35,7 +32,8 @@ def _probability(level: Any) -> float:
 class LineFit:
     """A fitted line ``y = slope * x + intercept``, and how it was found.
 
-    It keeps the points it was fitted to, not a copy, for ``plot``; a pickle or copy of it does not.
+    For ``plot`` it keeps a sample of at most 4,096 points, but not the arrays it was fitted to. Pickles and copies
+    keep no points.
 
     Attributes
     ----------
@@ -44,41 +42,40 @@ class LineFit:
     intercept : float
         In units of y.
     loss : float
-        The mean loss over the points, at this line; for least squares, the mean squared residual. It is 0 where
-        ``f_scale`` is, but for rounding.
+        Mean loss over the points, at this line; for least squares, the mean squared residual. Near 0 if ``f_scale``
+        is 0.
     n_points : int
-        Points fitted.
+        Number of points fitted.
     n_omitted : int
-        Points left out, as masked or for NaN.
+        Number of points left out, because they were masked or NaN.
     n_iter : int
-        Steps made.
+        Number of steps of the solver; 0 for the exact one.
     n_passes : int
-        How often the points were read.
+        Number of times that all points were read.
     status : Status
         How the fit ended.
     message : str
-        The same in words, with numbers for these data.
+        The status in words, with numbers for these data.
     history : History or None
-        The recorded states, if recording was asked for.
+        The recorded states, if the solver was told to record them.
     f_scale : float or None
-        Where a robust loss bends, in units of y: as given, or as found for ``"mad"``, which is 0 where more than half
-        of the points lie on the line. None for squared error.
+        Residual at which a robust loss departs from the square, in units of y: as given, or as found for ``"mad"``,
+        which is 0 if more than half of the points lie on the line. None for squared error.
     rvalue, rsquared : float
-        Pearson's correlation coefficient of x and y, and its square, the share of the variation of y that the line of
-        least squares explains; without intercept, their counterparts about zero. NaN for a constant y.
+        Pearson's correlation coefficient of x and y, and its square, the share of the variance of y that the
+        least-squares line explains; without intercept, their counterparts about zero. NaN for a constant y.
     stderr, intercept_stderr : float
         Standard errors of slope and intercept; of a robust line by the sandwich formula, which assumes neither normal
-        residuals nor a constant spread. With two points, or a sum of weights up to 2, the residuals tell nothing and
-        they are NaN, as is what depends on them. So they are for a line that is not the best, because the fit ended
-        before it converged.
+        residuals nor a constant spread. They are NaN for two points, for weights that sum to 2 or less, and for a line
+        that did not converge; so are all results that depend on them.
     covariance : ndarray, shape (2, 2)
-        Covariance of slope and intercept, in this order.
+        Covariance matrix of slope and intercept, in this order.
     residual_std : float
-        Standard deviation of the residuals, in units of y; of residuals over sigma, if that was given. All residuals
-        count alike, also about a robust line; what outliers do not change is ``f_scale``.
+        Standard deviation of the residuals, in units of y; of residuals over sigma, if that was given. It includes
+        outliers, for robust lines too; ``f_scale`` does not depend on them.
     pvalue : float
-        Of the hypothesis that the slope is 0, two-sided, by the t-distribution (with ``absolute_sigma`` by the
-        normal one). Needs SciPy.
+        Two-sided p-value of the hypothesis that the slope is 0, from the t-distribution (with ``absolute_sigma`` from
+        the normal distribution). Needs SciPy.
     """
 
     slope: float
@@ -92,7 +89,7 @@ class LineFit:
     message: str
     history: History | None = None
     f_scale: float | None = None
-    _points: Any = field(default=None)
+    _points: KeptPoints | None = field(default=None)
     _inference: Inference | None = field(default=None)
 
     @property
@@ -102,7 +99,7 @@ class LineFit:
 
     @property
     def rsquared(self) -> float:
-        """Share of the variation of y that the best line explains; without intercept, of that about zero."""
+        """Share of the variance of y that the least-squares line explains; without intercept, about zero."""
         return self.rvalue**2
 
     @property
@@ -117,12 +114,12 @@ class LineFit:
 
     @property
     def covariance(self) -> NDArray[np.float64]:
-        """Covariance of slope and intercept, in this order."""
+        """Covariance matrix of slope and intercept, in this order."""
         return self._inference.covariance if self._inference else np.full((2, 2), math.nan)
 
     @property
     def residual_std(self) -> float:
-        """Standard deviation of the residuals, by the degrees of freedom."""
+        """Standard deviation of the residuals, with n - 2 degrees of freedom (n - 1 without intercept)."""
         return self._inference.residual_std if self._inference else math.nan
 
     @property
@@ -132,11 +129,11 @@ class LineFit:
 
     @property
     def converged(self) -> bool:
-        """Whether the gradient came within ``tol`` of zero."""
+        """Whether the fit converged: the gradient is within ``tol`` of zero."""
         return self.status is Status.CONVERGED
 
     def equation(self, digits: int = 6) -> str:
-        """Return the line as text, ``y = 2 x + 1``, with so many significant digits."""
+        """Return the line as text such as ``y = 2 x + 1``, with this number of significant digits."""
         sign = "-" if self.intercept < 0 else "+"
         return f"y = {self.slope:.{digits}g} x {sign} {abs(self.intercept):.{digits}g}"
 
@@ -148,17 +145,17 @@ class LineFit:
         return f"LineFit: {self.equation()}, loss {self.loss:.6g}, {self.n_points:,} points, {end}"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_points": None}  # a pickle does not drag the points along
+        return {**vars(self), "_points": None}
 
     def predict(self, x: ArrayLike) -> Any:
-        """Return ``slope * x + intercept``, a float for a number and else an array of the shape of x.
+        """Return ``slope * x + intercept``: a float for a number, else an array of the shape of x.
 
-        It is computed from the mean of x, which for time stamps keeps digits that the intercept cannot.
+        It is computed from the mean of x, so that large offsets such as time stamps lose no accuracy.
 
         Raises
         ------
         TypeError
-            If x holds no real numbers.
+            If x does not hold real numbers.
         """
         return self._line_at(shifted(x, "x"))
 
@@ -170,12 +167,12 @@ class LineFit:
         return float(line) if np.ndim(line) == 0 else line
 
     def conf_int(self, level: float = 0.95) -> NDArray[np.float64]:
-        """Return confidence intervals: lower and upper bound of the slope, and below those of the intercept.
+        """Return confidence intervals, shape (2, 2): lower and upper bound of the slope, then of the intercept.
 
         Parameters
         ----------
         level : float
-            The probability that an interval covers the true value, between 0 and 1.
+            Probability that an interval covers the true value, between 0 and 1.
 
         Raises
         ------
@@ -190,14 +187,14 @@ class LineFit:
         return np.array([[value - reach * err, value + reach * err] for value, err in around])
 
     def confidence_band(self, x: ArrayLike, level: float = 0.95) -> tuple[Any, Any]:
-        """Return lower and upper bound of the true line at each x, each with this probability.
+        """Return lower and upper bound of the true line at each x.
 
         Parameters
         ----------
         x : array_like
-            Where to look, of any shape.
+            Positions, of any shape.
         level : float
-            Between 0 and 1.
+            Probability that the bounds at one x enclose the line, between 0 and 1.
 
         Raises
         ------
@@ -212,20 +209,20 @@ class LineFit:
     def prediction_band(
         self, x: ArrayLike, level: float = 0.95, *, sigma: ArrayLike | None = None
     ) -> tuple[Any, Any]:
-        """Return lower and upper bound of a further point at each x, each with this probability.
+        """Return lower and upper bound of a new point at each x.
 
-        NaN for robust losses, which do not assume how points lie about the line.
+        NaN for robust losses, which assume no noise distribution.
 
         Parameters
         ----------
         x : array_like
-            Where to look, of any shape.
+            Positions, of any shape.
         level : float
-            Between 0 and 1.
+            Probability that the bounds at one x enclose the point, between 0 and 1.
         sigma : array_like, optional
-            Standard deviation of the further point, if the line was fitted with ``sigma``; by default the root of the
-            harmonic mean of the variances of the points that were fitted. Without ``sigma`` in the fit, the
-            point is one of weight 1.
+            Standard deviation of the new point, if the line was fitted with ``sigma``; by default the root of the
+            harmonic mean of the variances of the fitted points. If the line was fitted without ``sigma``, the new
+            point has weight 1.
 
         Raises
         ------
@@ -241,7 +238,7 @@ class LineFit:
         return line - half, line + half
 
     def summary(self) -> str:
-        """Return a small table of what the fit found; with intervals and p-value where SciPy is installed."""
+        """Return a table of the results; with confidence intervals and p-value if SciPy is installed."""
         rows = {
             "line": self.equation(),
             "slope": f"{self.slope:.12g}",
@@ -254,14 +251,13 @@ class LineFit:
                 for name, (low, high) in zip(errors, self.conf_int(), strict=True):
                     ends[name] = f"   95 % from {low:.6g} to {high:.6g}"
                 if not math.isnan(self.pvalue):
-                    ends["slope"] += f", p = {self.pvalue:.3g} of no slope"
+                    ends["slope"] += f", p-value (slope = 0): {self.pvalue:.3g}"
             for name, error in errors.items():
                 if not math.isnan(error) and not self._inference.is_fixed(name):
                     rows[name] += f" +- {error:.3g}{ends[name]}"
+        of_least_squares = "" if self.f_scale is None else " of least squares"
         rows |= {
-            "R squared"
-            if self.f_scale is None
-            else "R squared of least squares": f"{self.rsquared:.9g}",
+            f"R squared{of_least_squares}": f"{self.rsquared:.9g}",
             "residual std": f"{self.residual_std:.9g}",
             "mean loss": f"{self.loss:.12g}",
             **({} if self.f_scale is None else {"f_scale": f"{self.f_scale:.9g}"}),
@@ -276,20 +272,20 @@ class LineFit:
         return "\n".join([*lines, self.message])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it as plain numbers, strings and lists, ready for JSON.
+        """Return all results as plain numbers, strings and lists, ready for JSON.
 
-        The history is a dictionary of columns, as ``pandas.DataFrame`` takes it. NaN and infinity, which JSON does
-        not know, are None.
+        The history is a dictionary of columns, as ``pandas.DataFrame`` takes it. NaN and infinity, which JSON cannot
+        hold, are None.
         """
         history = self.history and {
-            name: [_or_none(value) for value in getattr(self.history, name).tolist()]
+            name: [finite_or_none(value) for value in getattr(self.history, name).tolist()]
             for name in Iterate._fields
         }
         own = {name: value for name, value in vars(self).items() if name[0] != "_"}
         for name in ("rvalue", "rsquared", "stderr", "intercept_stderr", "residual_std"):
             own[name] = getattr(self, name)
-        own = {name: _or_none(value) for name, value in own.items()}
-        covariance = [[_or_none(value) for value in row] for row in self.covariance.tolist()]
+        own = {name: finite_or_none(value) for name, value in own.items()}
+        covariance = [[finite_or_none(value) for value in row] for row in self.covariance.tolist()]
         return {
             **own,
             "covariance": covariance,
@@ -306,17 +302,20 @@ class LineFit:
         prediction_band: bool = False,
         level: float = 0.95,
     ) -> Axes:
-        """Draw the points, the line, its bands if asked for and, if a history was recorded, its path.
+        """Draw the points, the line, its bands if asked for, and the path of the descent if it was recorded.
+
+        More than 3,000 points are drawn as a density. All points are drawn while the arrays that were passed to the fit
+        (float64 or float32, without NaN) are alive, and for files, which are read again. Otherwise a sample is drawn,
+        and the title says so.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes, optional
-            Where to draw; a new figure by default.
+            Axes to draw on; a new figure by default.
         confidence_band, prediction_band : bool
-            Whether to draw where the true line is, and where a further point would be, with the probability ``level``.
-            A robust line has no prediction band.
+            Whether to draw the band of the true line, and that of a new point. Robust lines have no prediction band.
         level : float
-            Between 0 and 1.
+            Probability of the bands, between 0 and 1.
 
         Returns
         -------
@@ -328,7 +327,7 @@ class LineFit:
             If matplotlib is missing: ``pip install 'fastfit[plot]'``; or SciPy, which bands need:
             ``pip install 'fastfit[stats]'``.
         ValueError
-            If the fit is one of moments, or a copy or was unpickled: its points did not come along.
+            If the fit has no points: it is a fit of moments, a copy, or was unpickled.
         """
         if self._points is None:
             raise ValueError(
@@ -340,4 +339,4 @@ class LineFit:
         }
         level = _probability(level)
         bands = {name: band for name, band in asked.items() if band is not None}
-        return draw_fit(self, self._points.x, self._points.y, ax, bands=bands, level=level)
+        return draw_fit(self, *self._points.columns(), ax, bands=bands, level=level)

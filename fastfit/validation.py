@@ -1,4 +1,4 @@
-"""Whatever the caller passed, made into clean one-dimensional arrays, or into an error that says what to change."""
+"""Checks of arguments: they become clean one-dimensional arrays, or an error that says what to change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Column = NDArray[np.float64] | NDArray[np.float32]
 
 
 def lookup(value: Any, known: Mapping[str, type[T]], name: str) -> T:
-    """Return the default object that a string stands for; an object of a known type passes as it is."""
+    """Return the object with default options for a name; objects of a known type are returned as they are."""
     if isinstance(value, str):
         if value not in known:
             raise ValueError(f"{name} must be {one_of(known)}; got {value!r}")
@@ -29,23 +29,35 @@ def lookup(value: Any, known: Mapping[str, type[T]], name: str) -> T:
 
 
 def require_one_of(value: object, known: Iterable[str], name: str) -> None:
-    """Raise ValueError unless the value is one of the strings known."""
+    """Raise ValueError unless the value is one of these strings."""
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"{name} must be {one_of(known)}; got {value!r}")
 
 
 def one_of(names: Iterable[str]) -> str:
-    """Return the names as they are listed in an error message."""
+    """Return the names, quoted and joined by "or", for an error message."""
     return " or ".join(repr(name) for name in names)
 
 
 class Columns(NamedTuple):
-    """Clean columns: what was passed is ``x + x_offset`` and ``y + y_offset``.
+    """Clean columns: the caller passed ``x + x_offset`` and ``y + y_offset``.
 
-    The offsets are 0 but for numbers beyond float64, such as time stamps in nanoseconds. ``w`` holds the weights, or
-    is None; ``w_name`` says what they were made of, ``w_unit`` the standard deviation that a weight of 1 stands for,
-    and ``repeats`` how often each point stands, where that is not what the weights say. ``kept`` tells which points
-    are left where some were masked.
+    Attributes
+    ----------
+    x, y : ndarray
+        Columns that the passes can read.
+    x_offset, y_offset : float
+        0, except for numbers that float64 cannot hold, such as time stamps in nanoseconds.
+    w : ndarray or None
+        Weights.
+    w_name : str
+        Arguments that the weights come from.
+    w_unit : float
+        Standard deviation of a point of weight 1.
+    repeats : ndarray, float or None
+        How often each point occurs, if the weights do not say so.
+    kept : ndarray of bool or None
+        Points that are not masked, if some are.
     """
 
     x: Column
@@ -60,35 +72,35 @@ class Columns(NamedTuple):
 
     @property
     def n_masked(self) -> int:
-        """How many points were left out as masked."""
+        """Number of masked points, which were left out."""
         return 0 if self.kept is None else int(self.kept.size - self.x.size)
 
 
 def columns(
     x: Any, y: Any, sample_weight: Any = None, sigma: Any = None, *, w_unit: float | None = None
 ) -> Columns:
-    """Return x, y and their weights as one-dimensional arrays of floats, without the points that are masked.
+    """Return x, y and their weights as one-dimensional arrays of floats, without masked points.
 
-    float64 and float32 come back as they are, strided, read-only or memory-mapped ones too. Other numbers are
-    converted once, to the smallest float that holds them exactly; 64-bit integers and longdouble of x and y
-    beyond float64 are shifted first, so that their differences stay exact.
+    float64 and float32 arrays are not copied, even if they are strided, read-only or memory-mapped. Other numbers are
+    converted once, to the smallest float that holds them exactly; 64-bit integers and longdouble in x and y that
+    float64 cannot hold are shifted first, so that their differences stay exact.
 
     Parameters
     ----------
     x, y : array_like, shape (n,) or (n, 1)
         NumPy arrays, masked arrays, lists, or columns of pandas, Polars or PyArrow.
     sample_weight, sigma : array_like, shape (n,) or (n, 1), or a number; optional
-        Weights of the points, and standard deviations of y, of which the weights are the inverse squares. A number
-        stands for all points. Whether a weight is negative or NaN is left to those who read it.
+        Weights of the points, and standard deviations of y, whose inverse squares are weights. A number holds for all
+        points. Negative and NaN weights are found later, by the first pass.
     w_unit : float, optional
-        The standard deviation that a weight of 1 is to stand for; by default, one near the smallest sigma.
+        Standard deviation of a point of weight 1; by default, a power of two near the smallest sigma.
 
     Raises
     ------
     TypeError
-        If any of them does not hold real numbers.
+        If an argument does not hold real numbers.
     ValueError
-        If any is not a single column, if lengths differ, or if a sigma is not above 0.
+        If an argument is not a single column, lengths differ, or a sigma is not above 0.
     """
     given = (x, y, sample_weight, sigma)
     masks = [_mask(v) for v in given if type(v) is not np.ndarray and is_masked(v)]
@@ -106,7 +118,7 @@ def columns(
         x, y = _read_only_view(x[kept]), _read_only_view(y[kept])
         w, own = (None if column is None else column[kept] for column in (w, own))
     if own is not None:
-        # Sigma does not tell how many points there are; weights do.
+        # A sigma does not change how often a point occurs; a sample_weight does.
         repeats = float(x.size) if w is None else w
         w_name = "sigma" if w is None else "sample_weight or sigma"
         squares, unit = _inverse_squares(own, x, y, kept, w_unit)
@@ -117,7 +129,7 @@ def columns(
 
 
 def _column_of(values: Any, name: str, size: int) -> Column:
-    """Return a column of so many numbers; a single number stands for all of them."""
+    """Return a column of this size; a single number is repeated."""
     array = real_array(values, name)
     if array.ndim == 0:
         return np.broadcast_to(array.astype(np.float64), size)
@@ -132,7 +144,7 @@ def _column_of(values: Any, name: str, size: int) -> Column:
 def _inverse_squares(
     sigma: Column, x: Column, y: Column, kept: NDArray[np.bool_] | None, unit: float | None
 ) -> tuple[Column, float]:
-    """Return ``(unit / sigma)**2`` and the unit: if not given, a power of two near the smallest sigma without NaN."""
+    """Return ``(unit / sigma)**2`` and the unit; by default a power of two near the smallest sigma."""
     with np.errstate(invalid="ignore"):
         wrong = np.flatnonzero((sigma <= 0.0) | (sigma == np.inf))
     if wrong.size:
@@ -148,14 +160,14 @@ def _inverse_squares(
 
 
 def what_came(value: Any) -> str:
-    """Return type and value in one line, cut off if it is long."""
+    """Return type and value in one line of at most 60 characters or so, for an error message."""
     text = " ".join(repr(value).split())
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
 
 
 def is_masked(values: Any) -> bool:
-    """Whether values are a masked array."""
-    # Not imported for this: it takes 30 ms, and who has a masked array has imported it.
+    """Return whether values are a masked array."""
+    # numpy.ma takes 30 ms to import, and has been imported if there is a masked array.
     masked_arrays = sys.modules.get("numpy.ma")
     return masked_arrays is not None and isinstance(values, masked_arrays.MaskedArray)
 
@@ -186,7 +198,7 @@ def _column(values: Any, name: str, *, shifted: bool = True) -> tuple[Column, fl
 
 
 def _is_ready(array: NDArray[Any]) -> bool:
-    """Whether the kernels take an array as it is."""
+    """Return whether the kernels can read an array without conversion."""
     return array.dtype.char in "df" and array.dtype.isnative and array.flags.aligned
 
 
@@ -197,13 +209,13 @@ def _read_only_view(array: NDArray[Any]) -> Column:
 
 
 def _shifted(array: NDArray[Any]) -> tuple[NDArray[Any], float]:
-    """Return numbers that float64 would round less a float64 that leaves them small, and that float64."""
+    """Split values that float64 cannot hold into ``(values - offset, offset)``; the offset is a float64."""
     if array.size and array.dtype.char in "gG":
         first = float(array.flat[0])
         return (array - first, first) if math.isfinite(first) else (array, 0.0)
     if array.size and array.dtype.kind in "iu" and array.dtype.itemsize == 8:
         low, high = int(array.min()), int(array.max())
-        # Below 2**53 integers are exact as they are; a spread above it is rounded relative to itself.
+        # Integers below 2**53 are exact; differences above 2**62 are rounded relative to their own size.
         if max(-low, high) > 2**53 and high - low < 2**62:
             offset = float(low)
             if int(offset) > low:
@@ -213,20 +225,20 @@ def _shifted(array: NDArray[Any]) -> tuple[NDArray[Any], float]:
 
 
 class Shifted(NamedTuple):
-    """Numbers as ``values + offset``, where a float64 alone would round them; the offset is 0 for most."""
+    """Numbers ``values + offset``; the offset is 0 unless float64 cannot hold the numbers."""
 
     values: Any
     offset: float
 
 
 def shifted(values: Any, name: str) -> Shifted:
-    """Return real numbers of any shape as float64, with what had to be taken from them; or raise TypeError."""
+    """Return real numbers of any shape as float64 and an offset, or raise TypeError."""
     array, offset = _shifted(real_array(values, name))
     return Shifted(array.astype(np.float64, copy=False), offset)
 
 
 def real_array(values: Any, name: str) -> NDArray[Any]:
-    """Return an array of real numbers, of whatever type and shape they came in, or raise TypeError."""
+    """Return an array of real numbers with its own type and shape, or raise TypeError."""
     array = _as_array(values, name)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers; got {_kind(array)}")
@@ -234,7 +246,7 @@ def real_array(values: Any, name: str) -> NDArray[Any]:
 
 
 def _as_array(values: Any, name: str) -> NDArray[Any]:
-    """Return whatever was passed as an ndarray of its own type, without a copy where possible."""
+    """Return values as an ndarray of their own type, without a copy if possible."""
     if values is None:
         raise TypeError(f"{name} must be an array of numbers; got None")
     if isinstance(values, (str, bytes, Mapping, set)):
@@ -281,15 +293,20 @@ def _kind(array: NDArray[Any]) -> str:
     return f"Python objects such as {what_came(example)}; convert them to float64, and None to NaN, first"
 
 
+def finite_or_none(value: Any) -> Any:
+    """Return value, or None for a float that JSON cannot hold: NaN or infinity."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def true_or_false(value: Any, name: str) -> bool:
-    """Return value, or raise if it is neither True nor False."""
+    """Return value, or raise TypeError if it is neither True nor False."""
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
     raise TypeError(f"{name} must be True or False; got {value!r}")
 
 
 def finite_number(value: Any, name: str, must_be: str, *, above: float = -math.inf) -> float:
-    """Return value as a float, or raise if it is no finite number above the bound."""
+    """Return value as a float, or raise unless it is a finite number above the bound."""
     if isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_)):
         try:
             number = float(value)
@@ -302,7 +319,7 @@ def finite_number(value: Any, name: str, must_be: str, *, above: float = -math.i
 
 
 def positive_integer(value: Any, name: str) -> int:
-    """Return value as an int, or raise if it is no integer above zero."""
+    """Return value as an int, or raise unless it is an integer above zero."""
     if isinstance(value, numbers.Integral) and not isinstance(value, (bool, np.bool_)):
         if int(value) >= 1:
             return int(value)

@@ -1,4 +1,4 @@
-"""What SciPy's linregress and NumPy's polyfit return, field by field, and better where they lose digits."""
+"""The drop-ins against SciPy's linregress and NumPy's polyfit, and against exact results where those lose digits."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_signatures() -> None:
     "kind",
     [list, tuple, pd.Series, *(np.dtype(code).type for code in ("f4", "f2", "g", "i8", "u1", "?"))],
 )
-def test_numbers_of_any_kind(kind: Any) -> None:
+def test_numbers_of_any_type(kind: Any) -> None:
     x, y = np.array([0.0, 1, 1, 0, 1]), np.array([1.0, 4, 2, 0, 3])
     convert = kind if kind in (list, tuple, pd.Series) else (lambda v: v.astype(kind))
     result = linregress(convert(x), convert(y))
@@ -193,22 +193,24 @@ def test_a_line_through_all_points(sign: float) -> None:
     assert (less.pvalue, greater.pvalue) == ((1.0, 0.0) if sign > 0 else (0.0, 1.0))
 
 
-# Without noise, the residuals are what float64 rounds off y, and moments alone do not resolve them.
-NOISE = [1.0, 1e-7, 0.0]
-
-
-@pytest.mark.parametrize("noise", NOISE)
-def test_time_stamps_and_nearly_perfect_lines_cost_no_digits(noise: float) -> None:
+# Without noise the residuals are the rounding of y, too small to be determined from moments.
+@pytest.mark.parametrize("noise", [1.0, 1e-7, 0.0])
+def test_time_stamps_and_nearly_perfect_lines_lose_no_accuracy(noise: float) -> None:
     rng = np.random.default_rng(9)
     x = np.sort(1.7e9 + 86_400.0 * rng.random(40))
     y = 300.0 + 1e-4 * (x - 1.7e9) + noise * rng.normal(size=40)
-    result, exact = linregress(x, y), oracle.least_squares(x, y)
+    exact, errors = oracle.least_squares(x, y), exact_errors(x, y)
+    result, (coefficients, covariance) = linregress(x, y), polyfit(x, y, 1, cov=True)
     # Each number is rounded a few times at the end.
-    assert result[:2] == pytest.approx((exact.slope, exact.intercept), rel=1e-15)
-    errors = (result.stderr, result.intercept_stderr)
-    assert errors == pytest.approx(exact_errors(x, y), rel=1e-14)
-    t = exact.slope / exact_errors(x, y)[0]
+    for line in (result[:2], coefficients):
+        assert line == pytest.approx((exact.slope, exact.intercept), rel=1e-15)
+    assert (result.stderr, result.intercept_stderr) == pytest.approx(errors, rel=1e-14)
+    t = exact.slope / errors[0]
     assert result.pvalue == pytest.approx(2.0 * stats.t.sf(abs(t), 38), rel=1e-12)
+    assert np.sqrt(np.diag(covariance)) == pytest.approx(errors, rel=1e-14)
+    correlation = -np.mean(x) / np.hypot(np.mean(x), np.std(x))
+    assert covariance[0, 1] / math.prod(errors) == pytest.approx(correlation, rel=1e-12)
+    assert covariance[0, 1] == covariance[1, 0]
 
 
 @pytest.mark.parametrize(("p", "q"), [(600, 0), (-700, 0), (0, 600), (0, -700), (300, -300)])
@@ -251,16 +253,14 @@ def test_infinity_yields_nan_and_a_warning(where: str, nan_policy: Any) -> None:
         ([1, 2, 3], None, {}, TypeError, "y must be an array of numbers; got None"),
     ],
 )
-def test_what_scipy_refuses_is_refused(
-    x: Any, y: Any, options: Any, error: Any, match: str
-) -> None:
+def test_arguments_that_scipy_refuses(x: Any, y: Any, options: Any, error: Any, match: str) -> None:
     with pytest.raises(error, match=match):
         linregress(x, y, **options)
     with pytest.raises(error):
         stats.linregress(x, y, **options)
 
 
-def test_what_cannot_be_honoured_is_refused() -> None:
+def test_arguments_that_only_ours_refuses() -> None:
     with pytest.raises(TypeError, match="x must hold real numbers; got complex"):
         linregress([1.0, 2.0, 3.0j], [1.0, 2.0, 3.0])
     with pytest.raises(TypeError, match="x must hold real numbers; got complex"):
@@ -271,7 +271,7 @@ def test_what_cannot_be_honoured_is_refused() -> None:
         linregress([1.0, 2.0], [1.0, 2.0], alternative="both")  # type: ignore[arg-type]
 
 
-def test_the_result_is_that_of_scipy() -> None:
+def test_the_result_behaves_like_that_of_scipy() -> None:
     x, y = cloud(12)
     result, theirs = linregress(x, y), stats.linregress(x, y)
     slope, intercept, rvalue, pvalue, stderr = result
@@ -295,7 +295,16 @@ def test_the_result_is_that_of_scipy() -> None:
     assert repr(copy.deepcopy(result)) == repr(copy.copy(result)) == repr(result)
 
 
-def test_scipy_is_asked_for_p_values_alone(run_script: Script) -> None:
+def test_drop_ins_may_replace_the_originals(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = np.polyfit([1.0, 2.0, 3.0], [1.0, 2.0, 4.0], 2)
+    monkeypatch.setattr(np, "polyfit", polyfit)
+    monkeypatch.setattr(stats, "linregress", linregress)
+    np.testing.assert_array_equal(np.polyfit([1.0, 2.0, 3.0], [1.0, 2.0, 4.0], 2), expected)
+    assert np.polyfit([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], 1)[0] == pytest.approx(1.0, rel=1e-15)
+    assert stats.linregress([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]).slope == 1.0
+
+
+def test_scipy_is_imported_for_p_values_alone(run_script: Script) -> None:
     out = run_script(
         "import sys, warnings\n"
         "from fastfit.compat import linregress\n"
@@ -344,7 +353,7 @@ def assert_all_close(ours: Any, theirs: Any) -> None:
 @pytest.mark.parametrize("cov", [False, True, "unscaled", "scaled", 0])
 @pytest.mark.parametrize("w", WEIGHTS.values(), ids=WEIGHTS)
 @pytest.mark.parametrize("columns", [(), (1,), (3,)])
-def test_lines_of_numpy(columns: Any, w: Any, cov: Any) -> None:
+def test_polyfit_as_numpys(columns: Any, w: Any, cov: Any) -> None:
     rng = np.random.default_rng(13)
     x, y = rng.normal(size=8), rng.normal(size=(8, *columns))
     degrees: list[Any] = [1, 1.0, np.int64(1), True]
@@ -354,7 +363,7 @@ def test_lines_of_numpy(columns: Any, w: Any, cov: Any) -> None:
 
 
 @pytest.mark.parametrize("code", ["f8", "f4", "i8", "i1", "?", ">f8"])
-def test_lines_of_any_numbers(code: str) -> None:
+def test_polyfit_of_numbers_of_any_type(code: str) -> None:
     x, y = np.array([0, 1, 1, 0, 1]).astype(code), np.array([1, 0, 1, 0, 0]).astype(code)
     w = np.array([1, 1, 0, 1, 1]).astype(code)
     before = x.copy(), y.copy(), w.copy()
@@ -384,7 +393,7 @@ LEFT_TO_NUMPY: list[tuple[Any, Any, dict[str, Any]]] = [
 
 @pytest.mark.filterwarnings("ignore::numpy.exceptions.RankWarning")
 @pytest.mark.parametrize(("x", "y", "options"), LEFT_TO_NUMPY)
-def test_what_is_left_to_numpy_is_numpys_to_the_last_bit(x: Any, y: Any, options: Any) -> None:
+def test_other_fits_are_those_of_numpy_to_the_last_bit(x: Any, y: Any, options: Any) -> None:
     ours, theirs = polyfit(x, y, **options), np.polyfit(x, y, **options)
     assert type(ours) is type(theirs)
     pairs = zip(ours, theirs, strict=True) if isinstance(ours, tuple) else [(ours, theirs)]
@@ -392,7 +401,7 @@ def test_what_is_left_to_numpy_is_numpys_to_the_last_bit(x: Any, y: Any, options
         np.testing.assert_array_equal(got, expected, strict=True)
 
 
-def test_numpys_warning_of_a_constant_x() -> None:
+def test_numpys_warning_about_a_constant_x() -> None:
     with pytest.warns(np.exceptions.RankWarning, match="poorly conditioned"):
         polyfit([2.0, 2.0, 2.0], [1.0, 2.0, 3.0], 1)
 
@@ -424,22 +433,7 @@ def test_numpys_errors(x: Any, y: Any, options: Any) -> None:
     assert str(ours.value) == str(theirs.value)
 
 
-@pytest.mark.parametrize("noise", NOISE)
-def test_polyfit_of_time_stamps(noise: float) -> None:
-    rng = np.random.default_rng(14)
-    x = np.sort(1.7e9 + 86_400.0 * rng.random(40))
-    y = 300.0 + 1e-4 * (x - 1.7e9) + noise * rng.normal(size=40)
-    coefficients, covariance = polyfit(x, y, 1, cov=True)
-    exact, errors = oracle.least_squares(x, y), exact_errors(x, y)
-    # Each number is rounded a few times at the end.
-    assert coefficients == pytest.approx((exact.slope, exact.intercept), rel=1e-15)
-    assert np.sqrt(np.diag(covariance)) == pytest.approx(errors, rel=1e-14)
-    correlation = -np.mean(x) / np.hypot(np.mean(x), np.std(x))
-    assert covariance[0, 1] / math.prod(errors) == pytest.approx(correlation, rel=1e-12)
-    assert covariance[0, 1] == covariance[1, 0]
-
-
-def test_polyfit_where_numpy_gives_up() -> None:
+def test_polyfit_of_x_too_far_from_zero_for_numpy() -> None:
     x, y = 1e12 + np.arange(30) / 4096.0, np.arange(30) % 7.0
     with pytest.warns(np.exceptions.RankWarning):
         np.polyfit(x, y, 1)
@@ -449,7 +443,7 @@ def test_polyfit_where_numpy_gives_up() -> None:
 
 @pytest.mark.parametrize("power", [-400, 400])
 @pytest.mark.parametrize("cov", [True, "unscaled"])
-def test_scales_of_weights(cov: Any, power: int) -> None:
+def test_polyfit_scales_with_weights_and_points(cov: Any, power: int) -> None:
     x, y = cloud(15)
     w = 0.5 + np.arange(12.0)
     one, one_cov = polyfit(x, y, 1, w=w, cov=cov)
@@ -459,15 +453,10 @@ def test_scales_of_weights(cov: Any, power: int) -> None:
     scale = -2 * power if cov == "unscaled" else 0
     np.testing.assert_array_equal(np.ldexp(one_cov, scale), other_cov)
 
-
-@pytest.mark.parametrize("power", [-400, 400])
-@pytest.mark.parametrize("cov", [True, "unscaled"])
-def test_scales_of_points(cov: Any, power: int) -> None:
-    x, y = cloud(16)
     one, one_cov = polyfit(x, y, 1, cov=cov)
     other, other_cov = polyfit(np.ldexp(x, power), np.ldexp(y, power), 1, cov=cov)
-    scale = np.array([-power, 0] if cov == "unscaled" else [0, power])
+    scales = np.array([-power, 0] if cov == "unscaled" else [0, power])
     # Powers of two round nothing but where a frame is chosen.
     assert np.ldexp(other, [0, -power]) == pytest.approx(one, rel=1e-13)
-    back = np.ldexp(other_cov, -(scale + scale[:, np.newaxis]))
+    back = np.ldexp(other_cov, -(scales + scales[:, np.newaxis]))
     assert back == pytest.approx(one_cov, rel=1e-13)

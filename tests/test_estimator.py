@@ -19,8 +19,10 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 
 import fastfit as ff
-from fastfit.estimator import LineRegressor
+from fastfit import estimator
+from fastfit.estimator import FeatureSelectionWarning, LineRegressor
 from fastfit.losses import LOSSES
+from fastfit.points.opening import points_of
 from tests.conftest import COMPILED, Script
 
 Points = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
@@ -43,33 +45,28 @@ class Plain(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
 
-def names_of_checks(estimator: Any) -> list[str]:
-    return [check.func.__name__ for _, check in estimator_checks_generator(estimator)]
-
-
-def require_every_check(estimator: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Without this scikit-learn skips the check of its array API.
-    monkeypatch.setenv("SCIPY_ARRAY_API", "1")
-    results = check_estimator(estimator)
-    assert [result["check_name"] for result in results] == names_of_checks(Plain())
-    assert {result["status"] for result in results} == {"passed"}
-    assert len(results) >= 50
-
-
+# Compiled code differs from NumPy's by types and layouts alone, so one loss is checked compiled.
+@pytest.mark.filterwarnings("ignore::fastfit.estimator.FeatureSelectionWarning")
 @pytest.mark.parametrize(
-    "estimator",
+    "regressor",
     [
-        *(LineRegressor(loss=name, backend="numba" if COMPILED else "numpy") for name in LOSSES),
-        LineRegressor(solver="gradient_descent"),
-        LineRegressor(fit_intercept=False, n_threads=1),
-        LineRegressor(backend="numpy"),
+        LineRegressor(backend="numba" if COMPILED else "numpy"),
+        *(LineRegressor(loss=name, backend="numpy") for name in LOSSES),
+        LineRegressor(solver="gradient_descent", backend="numpy"),
+        LineRegressor(fit_intercept=False, n_threads=1, backend="numpy"),
     ],
     ids=repr,
 )
 def test_every_check_of_scikit_learn_runs_and_passes(
-    estimator: LineRegressor, monkeypatch: pytest.MonkeyPatch
+    regressor: LineRegressor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    require_every_check(estimator, monkeypatch)
+    # Without this scikit-learn skips the check of its array API.
+    monkeypatch.setenv("SCIPY_ARRAY_API", "1")
+    results = check_estimator(regressor)
+    expected = [check.func.__name__ for _, check in estimator_checks_generator(Plain())]
+    assert [result["check_name"] for result in results] == expected
+    assert {result["status"] for result in results} == {"passed"}
+    assert len(results) >= 50
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -103,14 +100,25 @@ def test_the_line_is_that_of_fit_line(points: Points) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_floats_are_read_in_place(points: Points, dtype: Any) -> None:
+@pytest.mark.filterwarnings("ignore::fastfit.estimator.FeatureSelectionWarning")
+def test_floats_are_read_in_place(
+    points: Points, dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Any] = []
+
+    def recorded(*given: Any, **options: Any) -> Any:
+        opened.append(points_of(*given, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(estimator, "points_of", recorded)
     x, y, _ = (values.astype(dtype) for values in points)
     x.flags.writeable = False
     wide = np.hstack([np.zeros_like(x), x])
     for values in (x, wide, np.asfortranarray(wide)):
         line = LineRegressor().fit(values, y).line_
-        assert np.shares_memory(line._points.x, values)
-        assert np.shares_memory(line._points.y, y)
+        assert np.shares_memory(opened[-1].x, values)
+        assert np.shares_memory(opened[-1].y, y)
+        assert opened[-1].n_passes == 1
         assert line.slope == ff.fit_line(x, y).slope
 
 
@@ -133,13 +141,20 @@ def test_time_stamps_are_predicted_to_the_last_digits(rng: np.random.Generator) 
 # Several features
 
 
-def test_of_several_features_the_one_of_least_loss(rng: np.random.Generator) -> None:
+def test_of_several_features_the_one_with_the_smallest_loss_is_fitted(
+    rng: np.random.Generator,
+) -> None:
     for _ in range(5):
         x = rng.normal(size=(60, 4))
         y = x @ rng.normal(size=4) + rng.normal(size=60)
         losses = [ff.fit_line(column, y).loss for column in x.T]
-        for regressor in (LineRegressor().fit(x, y), LineRegressor().partial_fit(x, y)):
-            best = int(np.argmin(losses))
+        best = int(np.argmin(losses))
+        for fit in (LineRegressor().fit, LineRegressor().partial_fit):
+            with pytest.warns(
+                FeatureSelectionWarning, match=f"feature {best} of X .*; 3 other features"
+            ) as caught:
+                regressor = fit(x, y)
+            assert [warning.filename for warning in caught] == [__file__]
             assert (regressor.feature_, regressor.n_features_in_) == (best, 4)
             line = ff.fit_line(x[:, best], y)
             np.testing.assert_array_equal(np.flatnonzero(regressor.coef_), [best])
@@ -149,7 +164,8 @@ def test_of_several_features_the_one_of_least_loss(rng: np.random.Generator) -> 
             )
 
 
-def test_a_constant_feature_is_passed_over_and_the_first_of_equals_taken(points: Points) -> None:
+@pytest.mark.filterwarnings("ignore::fastfit.estimator.FeatureSelectionWarning")
+def test_constant_features_are_skipped_and_the_first_of_equals_is_taken(points: Points) -> None:
     x, y, w = points
     several = np.hstack([np.full_like(x, 0.1), x, x])
     for fit in (LineRegressor().fit, LineRegressor().partial_fit):
@@ -240,7 +256,7 @@ def test_there_is_no_line_before_two_different_x() -> None:
     assert LineRegressor(fit_intercept=False).partial_fit([[2.0]], [6.0]).coef_ == 3.0
 
 
-def test_a_line_is_not_kept_beyond_its_points() -> None:
+def test_a_line_is_dropped_when_points_no_longer_determine_one() -> None:
     regressor = LineRegressor(fit_intercept=False).fit([[2.0]], [6.0])
     regressor.set_params(fit_intercept=True).partial_fit([[2.0]], [6.0])
     assert not hasattr(regressor, "coef_")
@@ -350,7 +366,8 @@ def test_clone_and_pickle(points: Points) -> None:
 def test_names_of_features(points: Points) -> None:
     x, y, _ = points
     frame = pd.DataFrame({"constant": 1, "hours": x[:, 0].astype(np.float32)})
-    regressor = LineRegressor().fit(frame, pd.Series(y))
+    with pytest.warns(FeatureSelectionWarning, match="feature 'hours' of X .* 1 other feature was"):
+        regressor = LineRegressor().fit(frame, pd.Series(y))
     assert regressor.feature_names_in_[regressor.feature_] == "hours"
     assert regressor.n_features_in_ == 2
     with pytest.raises(ValueError, match="feature names should match"):
@@ -358,7 +375,7 @@ def test_names_of_features(points: Points) -> None:
     assert not hasattr(regressor.fit(x, y), "feature_names_in_")
 
 
-# What is refused
+# Errors and warnings
 
 
 @pytest.mark.parametrize(
@@ -424,14 +441,16 @@ def test_bad_predictions(points: Points) -> None:
 def test_warnings(points: Points) -> None:
     x, y, _ = points
     short = LineRegressor(solver=ff.GradientDescent(max_iter=1, learning_rate=0.1))
-    with pytest.warns(ff.ConvergenceWarning, match="max_iter"):
-        short.fit(x, y)
+    for fit in (short.fit, short.partial_fit):
+        with pytest.warns(ff.ConvergenceWarning, match="max_iter") as caught:
+            fit(x, y)
+        assert [warning.filename for warning in caught] == [__file__]
     assert short.n_iter_ == 1
     with pytest.warns(DataConversionWarning, match="column-vector y"):
         LineRegressor().fit(x, y[:, None])
 
 
-def test_what_to_install_is_said(run_script: Script) -> None:
+def test_a_missing_library_is_named(run_script: Script) -> None:
     out = run_script(
         "import sys\n"
         "sys.modules['sklearn'] = None\n"

@@ -140,7 +140,11 @@ def test_stderr_of_lines_with_little_noise(noise: float, offset: float, backend:
     y = 2.0 * x + 1.0 + noise * rng.normal(size=N)
     fit = ff.fit_line(x, y, backend=backend)
     assert fit.stderr == pytest.approx(exact_stderr(x, y), rel=1e-13)
-    assert fit.n_passes == (1 if noise > 1e-4 else 2)
+    # Moments have some 80 bits, so a line from them may be off by 1e-24. For residuals of 1e-15, an error of 1e-27 is
+    # already significant: whether the measured residuals show one, which costs a third pass, depends on the rounding of
+    # the processor (fused multiply-add, width of vectors).
+    expected = {1} if noise > 1e-4 else {2} if noise > 1e-14 else {2, 3}
+    assert fit.n_passes in expected
 
 
 @pytest.mark.parametrize("through_origin", [False, True])

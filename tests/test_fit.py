@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastfit as ff
+from fastfit import worked_example
 from fastfit.plotting import axes_to_save
 from tests import oracle
-from tests.conftest import COMPILED
+from tests.conftest import COMPILED, Script
 
 clouds = st.integers(0, 2**32 - 1).map(
     lambda seed: np.random.default_rng(seed).normal(size=(2, 5 + seed % 200))
@@ -50,33 +51,22 @@ def test_shifting(cloud: Any, x_shift: int, y_shift: int) -> None:
     assert other.loss == pytest.approx(one.loss, abs=1e-11)
 
 
+def line_of(fit: ff.LineFit) -> Any:
+    return pytest.approx((fit.slope, fit.intercept), rel=1e-12, abs=1e-14)
+
+
 @settings(max_examples=20, deadline=None)
 @given(cloud=clouds, seed=st.integers(0, 1000))
-def test_order_of_the_points_does_not_matter(cloud: Any, seed: int) -> None:
-    order = np.random.default_rng(seed).permutation(cloud.shape[1])
-    one, other = ff.fit_line(*cloud), ff.fit_line(*cloud[:, order])
-    assert (other.slope, other.intercept) == pytest.approx(
-        (one.slope, one.intercept), rel=1e-12, abs=1e-14
-    )
-
-
-@settings(max_examples=20, deadline=None)
-@given(cloud=clouds)
-def test_points_twice_give_the_same_line(cloud: Any) -> None:
-    one, other = ff.fit_line(*cloud), ff.fit_line(*np.tile(cloud, 2))
-    assert (other.slope, other.intercept) == pytest.approx(
-        (one.slope, one.intercept), rel=1e-12, abs=1e-14
-    )
-    assert other.loss == pytest.approx(one.loss, rel=1e-12)
-
-
-@settings(max_examples=20, deadline=None)
-@given(cloud=clouds)
-def test_backends_agree(cloud: Any) -> None:
-    one, other = ff.fit_line(*cloud), ff.fit_line(*cloud, backend="numpy")
-    assert (other.slope, other.intercept) == pytest.approx(
-        (one.slope, one.intercept), rel=1e-12, abs=1e-14
-    )
+def test_permuted_and_repeated_points_and_both_backends_give_the_same_line(
+    cloud: Any, seed: int
+) -> None:
+    one, order = ff.fit_line(*cloud), np.random.default_rng(seed).permutation(cloud.shape[1])
+    permuted = ff.fit_line(*cloud[:, order])
+    twice = ff.fit_line(*np.tile(cloud, 2))
+    other = ff.fit_line(*cloud, backend="numpy")
+    for fit in (permuted, twice, other):
+        assert (fit.slope, fit.intercept) == line_of(one)
+    assert twice.loss == pytest.approx(one.loss, rel=1e-12)
     assert (other.n_iter, other.status, other.n_passes) == (one.n_iter, one.status, one.n_passes)
 
 
@@ -88,16 +78,13 @@ def test_gradient_is_zero_at_the_answer(backend: Any, rng: np.random.Generator) 
     assert abs(float(exact.grad_offset)) < 1e-10
 
 
-def test_a_perfect_line_is_found(backend: Any) -> None:
+def test_a_perfect_line_and_two_points(backend: Any) -> None:
     x = np.arange(50.0)
     fit = ff.fit_line(x, 3 - 0.5 * x, backend=backend)
     assert (fit.slope, fit.intercept) == pytest.approx((-0.5, 3.0), rel=1e-14)
     assert fit.loss < 1e-28
-
-
-def test_two_points(backend: Any) -> None:
-    fit = ff.fit_line([1.0, 3.0], [5.0, 4.0], backend=backend)
-    assert (fit.slope, fit.intercept) == pytest.approx((-0.5, 5.5), rel=1e-15)
+    two = ff.fit_line([1.0, 3.0], [5.0, 4.0], backend=backend)
+    assert (two.slope, two.intercept) == pytest.approx((-0.5, 5.5), rel=1e-15)
 
 
 @pytest.mark.parametrize("value", [0.0, 5.0, 0.1, -1e9, 1e300, 1e-300])
@@ -125,7 +112,9 @@ def test_nan_policies(backend: Any) -> None:
 
 
 @pytest.mark.parametrize("policy", ["raise", "omit", "propagate"])
-def test_policies_cost_no_pass(policy: Any, backend: Any, rng: np.random.Generator) -> None:
+def test_nan_policies_need_no_extra_pass(
+    policy: Any, backend: Any, rng: np.random.Generator
+) -> None:
     x, y = 1e9 + rng.normal(size=(2, 3000))
     assert ff.fit_line(x, y, nan_policy=policy, backend=backend).n_passes == 1
     x[:2] = y[-3:] = np.nan
@@ -143,7 +132,7 @@ def test_policies_cost_no_pass(policy: Any, backend: Any, rng: np.random.Generat
         assert descent.plot(axes_to_save()).get_title() == "2,995 points"
 
 
-def test_omit_leaves_no_infinity_out_and_may_leave_too_little(backend: Any) -> None:
+def test_omitting_nan_keeps_infinity_and_may_leave_too_few_points(backend: Any) -> None:
     y = np.array([1.0, np.nan, np.inf, 2.0])
     with pytest.raises(ValueError, match="got infinity at index 2"):
         ff.fit_line(np.arange(4.0), y, nan_policy="omit", backend=backend)
@@ -216,8 +205,8 @@ def test_nan_far_from_the_start_is_named_by_its_index(backend: Any) -> None:
         ff.fit_line(np.arange(300_000.0), y, backend=backend)
 
 
-def test_spread_that_underflows_beside_an_offset() -> None:
-    """All x of the sample are alike, and one point differs by next to nothing."""
+def test_a_spread_that_underflows_relative_to_an_offset() -> None:
+    """All x of the subsample are equal, and one other x differs by 1e-170."""
     x = np.zeros(5000 if COMPILED else 2500)
     x[1] = 1e-170
     fit = ff.fit_line(x, np.where(x == 0, 1.0, 3.0))
@@ -231,14 +220,14 @@ def test_time_stamps(backend: Any, offset: float, rng: np.random.Generator) -> N
     y = 0.001 * (x - offset) + rng.normal(size=2000)
     exact = oracle.least_squares(x, y)
     fit = ff.fit_line(x, y, backend=backend)
-    # The descent solves the slope to 1e-10 of the spreads, in practice to rounding.
+    # Closed form from sums of some 80 bits.
     assert oracle.relative_error(fit.slope, exact.slope) < 1e-13
     assert oracle.relative_error(fit.intercept, exact.intercept) < 1e-13
     assert oracle.relative_error(fit.loss, exact.loss) < 1e-13
 
 
 @pytest.mark.parametrize("n", [32_768, 100_003])
-def test_python_threads_at_once_get_the_same_bits(n: int, rng: np.random.Generator) -> None:
+def test_concurrent_python_threads_get_the_same_bits(n: int, rng: np.random.Generator) -> None:
     if not COMPILED:
         pytest.skip("a hundred thousand points in the interpreter")
     x, y = rng.normal(size=(2, n))
@@ -256,6 +245,55 @@ def test_python_threads_at_once_get_the_same_bits(n: int, rng: np.random.Generat
     assert {(fit.slope, fit.intercept, fit.loss) for fit in found} == {
         (expected.slope, expected.intercept, expected.loss)
     }
+
+
+SHORT = ff.GradientDescent(max_iter=1, learning_rate=0.1)
+MOMENTS = ff.Moments.of([1.0, 2.0, 4.0], [1.0, 3.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: ff.fit_line([1.0, 2.0, 4.0], [1.0, 3.0, 2.0], solver=SHORT, backend="numpy"),
+        lambda: ff.fit_line(MOMENTS, solver=SHORT),
+        lambda: worked_example.run("numpy"),
+    ],
+    ids=["fit_line", "moments", "worked_example"],
+)
+def test_warnings_name_the_line_of_the_caller(call: Any) -> None:
+    with pytest.warns(ff.ConvergenceWarning) as caught:
+        call()
+    assert [(each.filename, each.lineno) for each in caught] == [
+        (__file__, call.__code__.co_firstlineno)
+    ]
+
+
+def test_no_public_call_warns_unless_it_means_to(run_script: Script) -> None:
+    pytest.importorskip("sklearn")
+    out = run_script(
+        "import warnings; warnings.simplefilter('error')\n"
+        "import numpy as np, fastfit as ff\n"
+        "from fastfit.compat import linregress, polyfit\n"
+        "from fastfit.estimator import LineRegressor\n"
+        "x = np.arange(6000.0); y = x + np.sin(x); y[7] = 1e4\n"
+        "w = np.where(x > 9, 1.0, 0.0)\n"
+        "for loss, weight in (('squared_error', None), ('squared_error', w), ('huber', None)):\n"
+        "    fit = ff.fit_line(x, y, loss=loss, sample_weight=weight)\n"
+        "    fit.summary(), fit.to_dict(), fit.conf_int(), fit.predict(x)\n"
+        "    fit.confidence_band(x), fit.prediction_band(x)\n"
+        "ff.fit_line(x, y, solver=ff.GradientDescent(record_every=1)).history\n"
+        "ff.fit_line([0, 1, np.nan], [0, 1, 2], nan_policy='propagate').summary()\n"
+        "ff.fit_line([0, 1], [0, 1]).summary()\n"
+        "(ff.Moments.of(x, y) + ff.Moments()).fit().summary()\n"
+        "ff.objective(x, y, loss='huber')([1.0, 0.0])\n"
+        "linregress(x, y), linregress(x, 0 * x), polyfit(x, y, 1, cov=True)\n"
+        "LineRegressor().fit(x[:, None], y).predict(x[:, None])\n"
+        "import matplotlib; matplotlib.use('Agg')\n"
+        "fit.plot(confidence_band=True)\n"
+        "print('silent')",
+        PYTHONWARNINGS="error",
+    )
+    assert out == "silent\n"
 
 
 def test_a_fit_survives_pickling_without_its_points() -> None:

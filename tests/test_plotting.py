@@ -1,8 +1,9 @@
-"""Pictures: what is on them."""
+"""What pictures show."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import weakref
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -19,15 +20,11 @@ X = np.linspace(0, 4, 50)
 Y = 2 * X + 1 + np.sin(9 * X)
 
 
-@pytest.fixture(autouse=True)
-def _close_figures() -> Iterator[None]:
-    yield
-    plt.close("all")
-
-
-def test_a_new_figure_is_one_that_pyplot_shows() -> None:
+def test_draws_on_given_axes_or_on_a_figure_that_pyplot_shows() -> None:
     ax = ff.fit_line(X, Y).plot()
     assert [plt.figure(number) for number in plt.get_fignums()] == [ax.get_figure()]
+    assert ff.fit_line(X, Y).plot(ax) is ax
+    assert ff.fit_line(X, Y).plot(ax=ax) is ax
 
 
 def test_points_and_line() -> None:
@@ -41,7 +38,7 @@ def test_points_and_line() -> None:
     assert line.get_label() == f"y = {fit.slope:.4g} x + {fit.intercept:.4g}" == fit.equation(4)
 
 
-def test_line_lies_over_the_points_and_the_legend_beside_it() -> None:
+def test_the_line_is_above_the_points_and_the_legend_does_not_cover_it() -> None:
     for sign, place in ((1, 2), (-1, 1)):  # Matplotlib's codes: upper left, upper right
         ax = ff.fit_line(X, sign * Y).plot()
         dots, line = ax.get_lines()
@@ -69,24 +66,96 @@ def test_path_fades_in() -> None:
     assert last.get_alpha() is None
 
 
-def test_many_points_are_drawn_as_density() -> None:
-    x = np.tile(X, 200)
-    ax = ff.fit_line(x, np.tile(Y, 200), backend="numpy").plot()
+N = 10_000
+
+
+def large(layout: str) -> tuple[Any, Any]:
+    """Return x and y of N points, each its own array or a view of a larger one."""
+    x, y = np.tile(X, N // 50), np.tile(Y, N // 50)
+    if layout == "reversed table":
+        table = np.column_stack([x, y])[::-1]
+        return table[:, 0], table[:, 1]
+    return (x.astype("f"), y.astype("f")) if layout == "float32" else (x, y)
+
+
+def count_in(ax: Any) -> float:
+    """Return the number of points in the density drawn."""
     (mesh,) = (item for item in ax.collections if isinstance(item, QuadMesh))
-    assert np.ma.sum(np.ma.asarray(mesh.get_array())) == x.size
     assert len(ax.get_lines()) == 1
+    return float(np.ma.sum(np.ma.asarray(mesh.get_array())))
+
+
+@pytest.mark.parametrize("layout", ["float64", "float32", "reversed table"])
+def test_many_points_are_drawn_as_density_and_a_sample_when_their_arrays_are_gone(
+    layout: str,
+) -> None:
+    x, y = large(layout)
+    fit = ff.fit_line(x, y, backend="numpy")
+    ax = fit.plot()
+    assert (count_in(ax), ax.get_title()) == (N, "10,000 points")
+    shown = fit._points.columns()  # type: ignore[union-attr]
+    np.testing.assert_array_equal(shown, (x, y))
+    del shown, ax
+    alive = weakref.ref(x if x.base is None else x.base)
+    del x, y
+    assert alive() is None
+    ax = fit.plot()
+    assert (count_in(ax), ax.get_title()) == (4096, "4,096 of 10,000 points")
+    # A sample of a periodic order has points of all its phases.
+    sample_x, sample_y = fit._points.columns()  # type: ignore[union-attr]
+    assert {*sample_x} == {*X.astype(sample_x.dtype)}
+    assert {*zip(sample_x, sample_y, strict=True)} <= {*zip(*large(layout), strict=True)}
+
+
+@pytest.mark.parametrize("n", [4097, 5000, 8191, 8193, 100_003])
+def test_samples_are_spread_over_all_points(n: int) -> None:
+    x = np.arange(float(n))
+    fit = ff.fit_line(x, x + 1, backend="numpy")
+    shown, _ = fit._points.columns()  # type: ignore[union-attr]
+    gaps = np.diff(np.append(shown, n))
+    assert 2000 < shown.size <= 4096
+    assert gaps.min() >= 1.0
+    assert gaps.max() <= 2.0 * max(2.0, n / 4096) + 1.0
+
+
+@pytest.mark.parametrize("kind", ["list", "integers", "nan", "huge", "nanoseconds", "view"])
+def test_converted_points_are_drawn_while_they_are_alive_and_then_a_sample(kind: str) -> None:
+    x, y = large("float64")
+    given = {
+        "list": x.tolist(),
+        "integers": np.arange(N),
+        "nan": np.where(np.arange(N) < 10, np.nan, x),
+        "huge": 1e200 * x,
+        "nanoseconds": 1_700_000_000_000_000_000 + np.arange(N),
+        "view": np.random.default_rng(1).normal(size=(N, 2))[:, 0],
+    }[kind]
+    n = N - 10 if kind == "nan" else N
+    fit = ff.fit_line(given, y, nan_policy="omit", backend="numpy")
+    if kind != "list":  # which no weak reference can follow
+        assert fit.plot().get_title() == f"{n:,} points"
+    expected = {*np.asarray(given, dtype=float)}
+    del given
+    shown, total = fit.plot().get_title().split(" of ")
+    assert total == f"{n:,} points"
+    assert 2000 < int(shown.replace(",", "")) <= 4096
+    values, _ = fit._points.columns()  # type: ignore[union-attr]
+    assert {*values} <= expected
+
+
+def test_files_are_read_again_for_a_picture(tmp_path: Path) -> None:
+    pl = pytest.importorskip("polars")
+    x, y = large("float64")
+    path = tmp_path / "points.parquet"
+    pl.DataFrame({"x": x, "y": y}).write_parquet(path)
+    fit = ff.fit_line(ff.scan(path, x="x", y="y"), backend="numpy")
+    assert count_in(fit.plot()) == N
+    path.unlink()
+    assert count_in(fit.plot()) == 4096
 
 
 def test_extreme_points_can_be_drawn() -> None:
     ax = ff.fit_line(1e200 * X, Y).plot()
     np.testing.assert_allclose(np.asarray(ax.get_lines()[0].get_xdata()), 1e200 * X)
-
-
-def test_draws_on_given_axes() -> None:
-    figure, ax = plt.subplots()
-    assert ff.fit_line(X, Y).plot(ax) is ax
-    assert ff.fit_line(X, Y).plot(ax=ax) is ax
-    plt.close(figure)
 
 
 @pytest.mark.filterwarnings("ignore::fastfit.ConvergenceWarning")
@@ -101,13 +170,10 @@ def test_worked_example() -> None:
     assert right.get_yscale() == "log"
 
 
-def test_a_fit_of_nan_cannot_be_drawn() -> None:
+def test_fits_of_nan_and_descents_without_history_cannot_be_drawn() -> None:
     fit = ff.fit_line(X, np.where(X == 0, np.nan, Y), nan_policy="propagate")
     with pytest.raises(ValueError, match="no line to draw"):
         fit.plot()
-
-
-def test_a_descent_without_history_cannot_be_drawn() -> None:
     with pytest.raises(ValueError, match="record_every"):
         draw_descent(ff.fit_line(X, Y), X, Y)
 
@@ -126,7 +192,7 @@ except ImportError as error:
     assert out == "drawing needs matplotlib: pip install 'fastfit[plot]'\n"
 
 
-def test_bands_are_drawn_where_they_are() -> None:
+def test_bands_are_drawn_at_their_bounds() -> None:
     fit = ff.fit_line(X, Y)
     assert len(fit.plot().collections) == 0
     ax = fit.plot(confidence_band=True, prediction_band=True, level=0.8)
@@ -147,9 +213,7 @@ def test_bands_are_drawn_where_they_are() -> None:
     assert texts == ["80 % prediction band", "80 % confidence band", fit.equation(4)]
     with pytest.raises(ValueError, match="level must be a probability"):
         fit.plot(confidence_band=True, level=95)
-
-
-def test_two_points_have_no_bands_to_draw() -> None:
+    # Two points have no errors, and so no bands.
     ax = ff.fit_line([0.0, 1.0], [1.0, 3.0]).plot(confidence_band=True, prediction_band=True)
     assert len(ax.collections) == 0
     assert len(ax.get_legend().get_texts()) == 1  # type: ignore[union-attr]

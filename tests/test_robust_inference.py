@@ -1,4 +1,4 @@
-"""Errors of robust lines: the sandwich, against its formula, statsmodels and repeated experiments."""
+"""Errors of robust lines: the sandwich formula against NumPy, statsmodels and repeated experiments."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ NORMS = {
 
 @pytest.mark.parametrize("name", ["huber", "tukey"])
 def test_line_and_scale_are_those_of_statsmodels(name: str) -> None:
-    """With f_scale="mad", both iterate to the scale of the line found."""
+    """With f_scale="mad", both find the scale that is consistent with the line."""
     x, y = points(2000)
     norm, tuning = NORMS[name]
     theirs = sm.RLM(y, sm.add_constant(x), M=norm(**{tuning: ROBUST[name].tuning})).fit(
@@ -107,7 +107,7 @@ def test_line_and_scale_are_those_of_statsmodels(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["huber", "tukey"])
 def test_errors_are_those_of_statsmodels(name: str) -> None:
-    """Its formulas assume one spread of all residuals, ours does not: the same where it holds, but for chance."""
+    """Its formulas assume a constant spread, ours do not; they agree where it is constant, up to chance."""
     x, y = points(40_000 if COMPILED else 4_000)
     norm, tuning = NORMS[name]
     model = sm.RLM(y, sm.add_constant(x), M=norm(**{tuning: ROBUST[name].tuning}))
@@ -122,7 +122,7 @@ def test_errors_are_those_of_statsmodels(name: str) -> None:
 
 @pytest.mark.parametrize("name", ROBUST)
 @pytest.mark.parametrize("spread", ["even", "growing"])
-def test_errors_are_the_scatter_of_repeated_experiments(name: str, spread: str) -> None:
+def test_errors_match_the_scatter_of_repeated_experiments(name: str, spread: str) -> None:
     rng = np.random.default_rng(21)
     x = np.linspace(0.0, 1.0, 200)
     size = 1.0 if spread == "even" else 0.2 + 4 * x**2
@@ -139,7 +139,7 @@ def test_errors_are_the_scatter_of_repeated_experiments(name: str, spread: str) 
 
 
 @pytest.mark.parametrize("name", ROBUST)
-def test_what_else_a_robust_line_says(name: str) -> None:
+def test_other_results_of_a_robust_line(name: str) -> None:
     x, y = points(300)
     fit = ff.fit_line(x, y, loss=name)
     assert fit.rvalue == pytest.approx(np.corrcoef(x, y)[0, 1], rel=1e-12)
@@ -158,7 +158,7 @@ def test_what_else_a_robust_line_says(name: str) -> None:
     assert "converged after" in repr(fit)
 
 
-def test_what_points_do_not_tell_is_nan() -> None:
+def test_errors_that_points_do_not_determine_are_nan() -> None:
     two = ff.fit_line([1.0, 2.0], [3.0, 4.0], loss="huber")
     assert math.isnan(two.stderr)
     assert np.isnan(two.covariance).all()
@@ -166,6 +166,6 @@ def test_what_points_do_not_tell_is_nan() -> None:
     light = ff.fit_line(x, y, loss="huber", sample_weight=0.01)
     assert math.isnan(light.stderr)
     assert ff.fit_line(x, y).f_scale is None
-    # All bend points on the straight part: no curvature, and so no error.
+    # All residuals are on the straight part of the loss: no curvature, so no errors.
     straight = ff.fit_line([0.0, 0.0, 1.0, 1.0], [0.0, 1.0, 0.0, 1.0], loss=ff.Huber(1e-3))
     assert math.isnan(straight.stderr)

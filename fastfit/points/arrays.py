@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import functools
 import math
+import weakref
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NoReturn
 
@@ -161,6 +163,13 @@ class ArrayPoints:
         """The y values that are fitted, as the caller knows them."""
         self._leave_out()
         return _as_passed(self._y, self._exponent[1], self._offset[1])
+
+    def at(self, places: Any) -> tuple[Column, Column]:
+        """Return copies of x and y, as the caller knows them, at some places."""
+        self._leave_out()
+        x = _as_passed(self._x[places], self._exponent[0], self._offset[0])
+        y = _as_passed(self._y[places], self._exponent[1], self._offset[1])
+        return (x.copy(), y.copy()) if isinstance(places, slice) else (x, y)
 
     def evaluate(
         self, loss: Loss, slope: float, offset: float, *, curvature: bool = False
@@ -574,6 +583,20 @@ class Arrays(Source):
         """Return a context with the points, converted and checked."""
         self.refuse_checkpoint(plan)
         return nullcontext(self.points(reading))
+
+    def again(self) -> Callable[[], Source | None]:
+        """Return a function that returns these arrays while all of them are alive, and then None."""
+        try:
+            given = [None if each is None else weakref.ref(each) for each in self._given]
+        except TypeError:  # lists and numbers
+            return lambda: None
+
+        def find() -> Source | None:
+            found = [None if each is None else each() for each in given]
+            gone = any(a is None is not b for a, b in zip(found, given, strict=True))
+            return None if gone else Arrays(*found)
+
+        return find
 
     def points(self, reading: Reading) -> ArrayPoints:
         """Return the points, converted and checked."""

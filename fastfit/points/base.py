@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -177,6 +177,10 @@ class Source(ABC):
         ValueError
             If the source has no use for an option of the reading or the plan; the message names it.
         """
+
+    def again(self) -> Callable[[], Source | None]:
+        """Return a function that returns this source later, for a picture; None if what it needs is gone by then."""
+        return lambda: self
 
     def refuse_checkpoint(self, plan: Plan) -> None:
         """Raise ValueError if a checkpoint is asked for."""

@@ -78,7 +78,7 @@ class Report(NamedTuple):
         fits = []
         for fit in self.fits:
             numbers = {**fit._asdict(), "points_per_second": fit.points_per_second}
-            fits.append({name: _or_none(value) for name, value in numbers.items()})
+            fits.append({name: validation.finite_or_none(value) for name, value in numbers.items()})
         read = [
             {"n_points": n, "seconds": s, "bytes_per_second": n * BYTES_PER_POINT / s}
             for n, s in self.read.items()
@@ -124,10 +124,6 @@ def _time(seconds: float) -> str:
 
 def _sizes(caches: dict[str, int]) -> str:
     return ", ".join(f"{level} {size // 1024:,} KiB" for level, size in caches.items()) or "unknown"
-
-
-def _or_none(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def measure(

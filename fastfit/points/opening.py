@@ -1,0 +1,87 @@
+"""From the arguments of a caller to opened points: which source they stand for, and how it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from fastfit import validation
+from fastfit.losses import Loss, SquaredError
+from fastfit.points.arrays import ArrayPoints, Arrays
+from fastfit.points.base import Plan, Points, Reading, Source
+
+BACKENDS = ("numba", "numpy")
+NAN_POLICIES = ("raise", "omit", "propagate")
+_DASK = ("dask", "dask_expr")
+_SQUARED_ERROR = SquaredError()
+
+
+def source_of(x: Any, y: Any, sample_weight: Any, sigma: Any) -> Source:
+    """Return the source of points that such arguments stand for."""
+    if isinstance(x, Source):
+        for name, value in (("y", y), ("sample_weight", sample_weight), ("sigma", sigma)):
+            if value is not None:
+                got = validation.what_came(value)
+                raise ValueError(f"{name} must be left out when x {x.refusal}; got {got}")
+        return x
+    given = x, y, sample_weight, sigma
+    if any(type(each).__module__.partition(".")[0] in _DASK for each in given):
+        from fastfit.points.dask import DaskPoints
+
+        return DaskPoints(*given)
+    return Arrays(*given)
+
+
+def points_of(
+    x: Any,
+    y: Any,
+    sample_weight: Any = None,
+    sigma: Any = None,
+    *,
+    loss: Loss = _SQUARED_ERROR,
+    **options: Any,
+) -> Points:
+    """Return opened points, for arguments like those of ``fit_line``; options are those of ``reading_of``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what it must be; the message names it.
+    """
+    return opened(source_of(x, y, sample_weight, sigma), reading_of(**options), loss)
+
+
+def array_points_of(x: Any, y: Any, sample_weight: Any = None, **options: Any) -> ArrayPoints:
+    """Return the same of arrays; other sources raise TypeError."""
+    return Arrays(x, y, sample_weight).points(reading_of(**options))
+
+
+def opened(source: Source, reading: Reading, loss: Loss = _SQUARED_ERROR) -> Points:
+    """Return the points of a source; they stay readable."""
+    with source.opened(reading, Plan(loss)) as points:
+        return points
+
+
+def opened_again(again: Callable[[], Source | None], reading: Reading) -> Points | None:
+    """Return the points of a source, opened once more; None if it is gone."""
+    source = again()
+    return None if source is None else opened(source, reading)
+
+
+def reading_of(
+    *,
+    nan_policy: str = "raise",
+    n_threads: int | None = None,
+    backend: str = "numba",
+    through_origin: bool = False,
+    sampled: int = Reading.sampled,
+    nan_policies: Iterable[str] = NAN_POLICIES,
+) -> Reading:
+    """Return how points are to be read, after checking the arguments."""
+    validation.require_one_of(backend, BACKENDS, "backend")
+    validation.require_one_of(nan_policy, nan_policies, "nan_policy")
+    if n_threads is not None:
+        n_threads = validation.positive_integer(n_threads, "n_threads")
+        if backend == "numpy" and n_threads > 1:
+            raise ValueError(f"n_threads must be None or 1 with backend='numpy'; got {n_threads}")
+    return Reading(nan_policy, backend, n_threads, through_origin, sampled)
