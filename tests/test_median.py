@@ -161,7 +161,7 @@ def test_sums_that_are_rounded_end_the_search(weight: float, error: float) -> No
 def test_places_of_the_part_are_spread_over_all_points() -> None:
     n = 100_000
     points = ArrayPoints(columns(np.arange(n, dtype=float), np.arange(n, dtype=float)))
-    few = points.thinned(1000)
+    few = points.subsample(1000)
     assert few is not None
     assert few.n_points == 1000
     assert (np.diff(few.x) > 0).all()
@@ -169,4 +169,4 @@ def test_places_of_the_part_are_spread_over_all_points() -> None:
     # Every residue is seen about as often.
     counts = np.bincount(few.x.astype(int) % 10, minlength=10)
     assert int(counts.min()) > 60
-    assert points.thinned(60_000) is None
+    assert points.subsample(60_000) is None

@@ -54,6 +54,8 @@ class KeptPoints:
         if self._n_points > MOST_KEPT:
             try:
                 points: Any = self._again()
+                if points is not None:
+                    points.moments()  # leaves out points with NaN
             except (OSError, TypeError, ValueError):  # files were changed or removed
                 points = None
             if points is not None and points.n_points == self._n_points:
