@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastfit import validation
 from fastfit.fit import fit_line
@@ -167,7 +166,7 @@ def measure(
     say = progress or (lambda share, what: None)
     say(0.0, "making points")
     sizes = [n for n in SIZES if n < max_points] + [max_points]
-    x, y = _points(max_points)
+    x, y = points_with_outliers(max_points)
     cases: list[_Case] = []
     for done, n in enumerate(sizes):
         for kind, (fit, numpys) in _kinds(x[:n], y[:n], n_threads).items():
@@ -255,9 +254,9 @@ def _beside_numpy(
     return found
 
 
-def _points(n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def points_with_outliers(n: int, seed: int = 0) -> tuple[Any, Any]:
     """Return n points about the line ``y = 0.5 x + 1``, with noise of Student's t of 3 degrees of freedom."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     x = rng.standard_normal(n)
     y = 0.5 * x + 1.0 + rng.standard_t(3, size=n)
     x.flags.writeable = y.flags.writeable = False
