@@ -193,6 +193,10 @@ def _export(revision: str | None, into: Path) -> str:
     return _git("log", "-1", "--format=%h %s", revision)
 
 
+def _matches(name: str, patterns: list[str]) -> bool:
+    return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+
+
 @dataclass
 class Comparison:
     """Two sides, the workloads that both have, and their times in seconds."""
@@ -213,8 +217,7 @@ class Comparison:
             if not fnmatch.filter([*in_head, *in_base], pattern):
                 raise NoComparison(f"no workload matches {pattern}")
         for name, in_gate in {**in_base, **in_head}.items():
-            matches = any(fnmatch.fnmatch(name, pattern) for pattern in self.patterns)
-            if not (matches if self.patterns else in_gate):
+            if not (_matches(name, self.patterns) if self.patterns else in_gate):
                 continue
             if name not in in_base:
                 self.notes[name] = "new: base has no such workload"
@@ -348,52 +351,34 @@ def markdown(comparison: Comparison, verdicts: list[Verdict]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Compare, print and save the result, and return the exit code."""
-    parser = argparse.ArgumentParser(
-        description="Fail if this tree is slower than another revision."
-    )
+    parser = argparse.ArgumentParser(description="Fail if this tree is slower than another one.")
     add = parser.add_argument
     add("base", nargs="?", help="revision to compare with; by default, where this branch left main")
     add("--head", help="revision that may be slower; by default, the working tree")
-    add(
-        "-k",
-        "--select",
-        action="append",
-        default=[],
-        help="workloads, such as 'loop/*', instead of the gate's",
-    )
-    add(
-        "--minutes",
-        type=float,
-        default=5.0,
-        help="add no pairs of processes after this time (%(default)s)",
-    )
-    add(
-        "--shared-environment",
-        action="store_true",
-        help="install nothing: use the packages of this Python",
-    )
+    patterns = "workloads, such as 'loop/*', instead of the gate's"
+    add("-k", "--select", action="append", default=[], help=patterns)
+    add("--minutes", type=float, default=5.0, help="after this, add no pairs of processes")
+    shared = "install nothing: use the packages of this Python"
+    add("--shared-environment", action="store_true", help=shared)
     options = parser.parse_args(arguments)
-    started = time.perf_counter()
+    began = time.perf_counter()
     console = Console(stderr=True)
     columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     task = bar.add_task("installing both", total=1.0)
     try:
         with tempfile.TemporaryDirectory() as folder, bar:
-            shared = options.shared_environment
-            base, head = (Side(name, Path(folder) / name, shared) for name in ("base", "head"))
+            base, head = (
+                Side(name, Path(folder) / name, options.shared_environment)
+                for name in ("base", "head")
+            )
             base.revision = _export(options.base or _branch_point(), base.tree)
             head.revision = _export(options.head, head.tree)
-            if not shared:
+            if not options.shared_environment:
                 with ThreadPoolExecutor(2) as pool:
                     list(pool.map(Side.install, (base, head)))
-            comparison = Comparison(
-                base,
-                head,
-                options.select,
-                60.0 * options.minutes,
-                lambda share, what: bar.update(task, completed=share, description=what),
-            )
+            say = lambda share, what: bar.update(task, completed=share, description=what)  # noqa: E731
+            comparison = Comparison(base, head, options.select, 60.0 * options.minutes, say)
             comparison.choose()
             whole = comparison.prepare()
             comparison.measure()
@@ -406,7 +391,7 @@ def main(arguments: list[str] | None = None) -> int:
         "base": comparison.base.revision,
         "head": comparison.head.revision,
         "platform": platform.platform(),
-        "seconds": time.perf_counter() - started,
+        "seconds": time.perf_counter() - began,
         "slower": [v.name for v in verdicts if v.state == "slower"],
         "unclear": [v.name for v in verdicts if v.state == "unclear"],
         "notes": comparison.notes,

@@ -53,8 +53,8 @@ def draw(x: Any, y: Any, fits: dict[str, ff.LineFit], path: Path) -> None:
         (right, y - x, (-25, 400, 3), (-45, 90, 1)),
     ):
         bins = [np.arange(x_low, x_high, x_bin) - 0.5, np.arange(y_low, y_high, y_bin) - 0.5]
-        # Below the smallest count, so that single points stand out from the paper.
-        axes.hist2d(x, values, bins, norm="log", cmin=1, cmap="Greys", rasterized=True)
+        # The scale starts far below the smallest count, so that single flights stand out from the paper.
+        axes.hist2d(x, values, bins, norm="log", vmin=0.03, cmin=1, cmap="Greys", rasterized=True)
         axes.set(xlim=(x_low, x_high), ylim=(y_low, y_high), xlabel="departure delay, minutes")
     at = np.array([-50.0, 1320.0])
     for name, fit in fits.items():
