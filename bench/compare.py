@@ -1,246 +1,73 @@
-"""Is this tree slower than another revision? ``python bench/compare.py [BASE]``.
+"""The gate: is this tree slower than another revision? ``python bench/compare.py [BASE]``.
 
-Base and head are installed in environments of their own and timed in turn (A B B A ...), in separate processes that
-run side by side, one waiting while the other is timed. Within a process the shortest time counts; across the pairs of
-processes, the median of the ratio of head to base. How much that may be off is told by the spread of the pairs, and
-pairs are added until it is little enough, or the time is up. Head is slower where it is beyond both a relative and an
-absolute threshold, each what chance alone exceeds in one run of a thousand, and slower in nearly all pairs. Nothing is
-stored or looked up, so it runs on any machine.
+- Base and head are installed in environments of their own; nothing is stored, so this runs on any machine.
+- A process of each side runs at the same time, one waiting while the other is timed, in turn (A B B A ...).
+- Within a process the shortest time counts; across pairs of processes, the median of head / base (see ``judge.py``).
+- Pairs of processes are added until the result is precise enough, or the time is up.
 
 Exit code 0: not slower; 1: slower, or broken; 2: no comparison was possible.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import fnmatch
-import functools
 import json
 import math
 import os
 import platform
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import numpy as np
-import typer
-from numpy.typing import ArrayLike
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from scipy import stats
-from scipy.stats import mstats
 
 ROOT = Path(__file__).resolve().parent.parent
-# Chance alone is to fail one run of the gate in a thousand, all its workloads together. That is so of noise about one
-# value, with outliers. For processes that are of two kinds, faster and slower ones, there is the next rule.
-FALSE_ALARMS = 1e-3
-# Of so many pairs, at most one may be faster where head is slower.
-ONE_IN = 5
-# A slowdown of less is none: compilers and linkers move code about, and that alone makes a few percent.
-SMALLEST = 0.03
-# Pairs of processes are added until chance could not explain this much, or the workload has had its seconds.
-WANTED, MOST_SECONDS = 0.06, 30.0
-FEWEST_PAIRS, MOST_PAIRS = 9, 31
-# In each pair, so many turns of so many seconds for each side.
+if __name__ == "__main__":  # as a script, Python looks for modules in bench/ alone
+    sys.path.insert(0, str(ROOT))
+
+from bench.judge import FEWEST_PAIRS, Verdict, judge, percent  # noqa: E402
+
+MOST_PAIRS = 31
+# Seconds after which a workload gets no more pairs.
+MOST_SECONDS = 30.0
+# In each pair of processes, turns per side, and seconds per turn.
 TURNS, SECONDS = 3, 0.02
-# A process that takes longer to answer hangs, and is ended.
+# Seconds after which a process that does not answer is ended.
 LONGEST = 300.0
-# It is unclear whether head is slower where it may be by this, with 99 % confidence.
-HIDDEN = 1.1
-# A spread of nothing, seen in few pairs, is not believed: clocks and calls are no better than this.
-RESOLUTION = 5e-4
 
 
-class NoComparison(Exception):  # noqa: N818  # it is no error of the code's
-    """There is nothing to compare, or no way to."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the times of a workload tell, in seconds, one for each process.
-
-    ``ratio`` is head over base, ``low`` and ``high`` bound it with 99 % confidence; ``confidence`` is that in head
-    being slower at all (or faster, where it is), all workloads taken together. ``state`` is ``slower``, ``faster``,
-    ``same``, or ``unclear`` where the interval reaches beyond a tenth.
-    """
-
-    name: str
-    base: list[float] = field(repr=False)
-    head: list[float] = field(repr=False)
-    ratio: float
-    low: float
-    high: float
-    relative_threshold: float
-    absolute_threshold: float
-    confidence: float
-    state: str
-
-    @property
-    def base_median(self) -> float:
-        """The median across processes."""
-        return statistics.median(self.base)
-
-    @property
-    def threshold(self) -> float:
-        """The larger threshold, as a share of base."""
-        return max(self.relative_threshold, self.absolute_threshold / self.base_median)
-
-    def __str__(self) -> str:
-        by = abs(self.ratio - 1.0)
-        return (
-            f"{self.name} is {self.state}{f' by {by:.1%}' if self.state != 'same' else ''} "
-            f"(99 % interval {self.low - 1.0:+.1%} to {self.high - 1.0:+.1%}, confidence {_percent(self.confidence)})"
-        )
-
-
-def _percent(share: float) -> str:
-    return "> 99.99 %" if share > 0.9999 else f"{100 * share:.2f} %"
-
-
-def _error_of_median(values: Any) -> float:
-    """Return the standard error of the median, by Maritz and Jarrett (Journal of the ASA 73, 1978)."""
-    return float(mstats.mjci(values, prob=[0.5])[0])
-
-
-def judge(name: str, base: ArrayLike, head: ArrayLike, n_workloads: int = 1) -> Verdict:
-    """Return what paired times of base and head tell.
-
-    Parameters
-    ----------
-    name : str
-        The workload.
-    base, head : array_like, shape (n,)
-        Times in seconds, those of one pair of processes at the same place; at least 5.
-    n_workloads : int
-        How many are judged in one run. Each has its share of the false alarms.
-    """
-    base, head = np.asarray(base, dtype=float), np.asarray(head, dtype=float)
-    logs = np.log(head / base)
-    middle = float(np.median(logs))
-    error = max(_error_of_median(logs), RESOLUTION / math.sqrt(logs.size))
-    # The error is a guess itself. How far out chance then goes falls with the number of pairs, but not in the tails:
-    # there, it stays that of the fewest (by simulation; tests/test_compare.py has some of it).
-    chance = stats.t(FEWEST_PAIRS - 1)
-    beyond_chance = float(chance.isf(FALSE_ALARMS / n_workloads))
-    relative = max(SMALLEST, math.expm1(beyond_chance * error))
-    ratio = math.exp(middle)
-    # What is left in seconds once head is slower by that ratio, on a machine that itself has slow phases.
-    absolute = beyond_chance * _error_of_median(head - ratio * base)
-    difference = float(np.median(head - base))
-    confidence = max(0.0, 1.0 - n_workloads * float(chance.sf(abs(middle) / error)))
-    margin = float(chance.isf(0.005)) * error
-    high, exceptions = math.exp(middle + margin), logs.size // ONE_IN
-    if ratio - 1.0 > relative and difference > absolute and (logs <= 0.0).sum() <= exceptions:
-        state = "slower"
-    elif (
-        1.0 / ratio - 1.0 > relative
-        and -difference > absolute
-        and (logs >= 0.0).sum() <= exceptions
-    ):
-        state = "faster"
-    else:
-        state = "unclear" if high > HIDDEN else "same"
-    return Verdict(
-        name,
-        base.tolist(),
-        head.tolist(),
-        ratio,
-        math.exp(middle - margin),
-        high,
-        relative,
-        absolute,
-        confidence,
-        state,
-    )
-
-
-class Process:
-    """A worker in the environment of one side."""
-
-    def __init__(self, side: Side) -> None:
-        self._name = side.name
-        self._process = subprocess.Popen(
-            [str(side.python), "-P", "-m", "bench.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=side.environment(),
-            cwd=side.folder,
-        )
-        self.greeting: dict[str, Any] = {}
-
-    def greet(self) -> None:
-        """Wait until it has started."""
-        self.greeting = self._answer()
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        hung = threading.Timer(LONGEST, self._process.kill)
-        hung.daemon = True
-        hung.start()
-        try:
-            line = self._process.stdout.readline()
-        finally:
-            hung.cancel()
-        if not line:
-            return {"error": f"the process ended with exit code {self._process.wait()}"}
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
-        """Return the answer to a command."""
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # the answer says so
-        return self._answer()
-
-    def must(self, do: str, **arguments: Any) -> dict[str, Any]:
-        """Return the answer to a command that was answered before."""
-        answer = self.ask(do, **arguments)
-        if "error" in answer:
-            what = arguments.get("name", do)
-            raise NoComparison(
-                f"{self._name} failed while it was timed, at {what}: {answer['error']}"
-            )
-        return answer
-
-    def close(self) -> None:
-        """End it."""
-        self._process.kill()
-        self._process.communicate()
+class NoComparison(Exception):  # noqa: N818  # it is not an error of the code that is compared
+    """There is nothing to compare, or no way to do it."""
 
 
 @dataclass
 class Side:
-    """One of the two that are compared: a tree, what it is installed in, and the suite it is timed with."""
+    """One of the two trees that are compared, where it is installed, and the benchmarks it is timed with."""
 
     name: str
-    revision: str
     folder: Path
+    in_place: bool
+    revision: str = ""
     python: Path = Path(sys.executable)
-    in_place: bool = False
 
     @property
     def tree(self) -> Path:
-        """Where its files are."""
+        """The files of the revision."""
         return self.folder / "tree"
 
     def use(self, suite: Path) -> None:
-        """Take the benchmarks of a tree, and the worker beside this file."""
+        """Take the benchmarks of a tree, with this gate's worker."""
         shutil.rmtree(self.folder / "suite", ignore_errors=True)
         shutil.copytree(suite / "bench", self.folder / "suite" / "bench")
         shutil.copy(Path(__file__).with_name("worker.py"), self.folder / "suite" / "bench")
@@ -255,136 +82,183 @@ class Side:
         }
 
     def install(self) -> None:
-        """Make an environment with this tree and all that it needs."""
-        python = self.folder / "env" / ("Scripts" if os.name == "nt" else "bin") / "python"
-        commands = [
-            [sys.executable, "-m", "venv", str(self.folder / "env")],
-            # With what drop-ins replace.
-            [str(python), "-m", "pip", "install", "--quiet", f"{self.tree}[sklearn,stats]"],
-        ]
-        for command in commands:
+        """Install this tree, and all that its benchmarks need, in a new environment."""
+        folder = self.folder / "env"
+        self.python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+        # The extras are what the drop-ins replace.
+        pip = [str(self.python), "-m", "pip", "install", "--quiet", f"{self.tree}[sklearn,stats]"]
+        for command in ([sys.executable, "-m", "venv", str(folder)], pip):
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise NoComparison(f"{self.name} can't be installed:\n{done.stderr.strip()}")
-        self.python = python
 
 
-def _git(*arguments: str, root: Path) -> str:
+class Process:
+    """A worker of one side; see ``worker.py`` for its commands."""
+
+    def __init__(self, side: Side) -> None:
+        self.name = side.name
+        self._process = subprocess.Popen(
+            [str(side.python), "-P", "-m", "bench.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=side.environment(),
+            cwd=side.folder,
+        )
+
+    def send(self, do: str, **arguments: Any) -> None:
+        """Send a command."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # the missing answer reports it
+            self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+            self._process.stdin.flush()
+
+    def answer(self) -> dict[str, Any]:
+        """Wait for an answer; it has the key ``error`` if something failed."""
+        assert self._process.stdout is not None
+        hung = threading.Timer(LONGEST, self._process.kill)
+        hung.start()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            hung.cancel()
+        if not line:
+            return {"error": f"the process ended with exit code {self._process.wait()}"}
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+
+
+@contextlib.contextmanager
+def started(*sides: Side) -> Iterator[tuple[list[Process], list[dict[str, Any]]]]:
+    """Start a process for each side at the same time; yield them and their greetings, and end them."""
+    with contextlib.ExitStack() as stack:
+        processes = [Process(side) for side in sides]
+        for process in processes:
+            stack.callback(process.close)
+        yield processes, [process.answer() for process in processes]
+
+
+def ask(
+    processes: list[Process], do: str, *, must: bool = False, **arguments: Any
+) -> list[dict[str, Any]]:
+    """Send a command to all processes and return their answers; with ``must``, an error ends the comparison."""
+    for process in processes:
+        process.send(do, **arguments)
+    answers = [process.answer() for process in processes]
+    for process, answer in zip(processes, answers, strict=True):
+        if must and "error" in answer:
+            at = f"{process.name} failed while it was timed, at {arguments.get('name', do)}"
+            raise NoComparison(f"{at}: {answer['error']}")
+    return answers
+
+
+def _git(*arguments: str) -> str:
     done = subprocess.run(
-        ["git", *arguments], cwd=root, capture_output=True, text=True, check=False
+        ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise NoComparison(done.stderr.strip() or f"git {' '.join(arguments)} failed")
     return done.stdout.strip()
 
 
-def base_of(root: Path) -> str:
+def _branch_point() -> str:
     """Return the revision where this branch left main."""
     for main in ("origin/main", "main"):
         with contextlib.suppress(NoComparison):
-            return _git("merge-base", "HEAD", main, root=root)
+            return _git("merge-base", "HEAD", main)
     raise NoComparison("there is no branch main to compare with; name a revision")
 
 
-def _export(revision: str | None, into: Path, root: Path) -> str:
-    """Put the files of a revision there, or those of the working tree, and return what to call it."""
+def _export(revision: str | None, into: Path) -> str:
+    """Write the files of a revision, or of the working tree, to a folder; return a description of the revision."""
     into.mkdir(parents=True)
     if revision is None:
-        names = _git("ls-files", "-z", "--cached", "--others", "--exclude-standard", root=root)
+        names = _git("ls-files", "-z", "--cached", "--others", "--exclude-standard")
         for name in filter(None, names.split("\0")):
-            if (root / name).is_file():
+            if (ROOT / name).is_file():
                 (into / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(root / name, into / name)
+                shutil.copy(ROOT / name, into / name)
         return "the working tree"
-    try:
-        commit = _git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}", root=root)
-    except NoComparison:
-        raise NoComparison(f"{revision!r} is no revision of {root}") from None
     archive = into.with_suffix(".tar")
-    _git("archive", "--output", str(archive), commit, root=root)
+    _git("archive", "--output", str(archive), revision)
     shutil.unpack_archive(archive, into, filter="data")
     archive.unlink()
-    return _git("log", "-1", "--format=%h %s", commit, root=root)
+    return _git("log", "-1", "--format=%h %s", revision)
+
+
+def _matches(name: str, patterns: list[str]) -> bool:
+    return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
 
 
 @dataclass
 class Comparison:
-    """Two sides, and what came of it."""
+    """Two sides, the workloads that both have, and their times in seconds."""
 
     base: Side
     head: Side
-    patterns: tuple[str, ...] = ()
-    most_seconds: float = 300.0
-    progress: Any = None
+    patterns: list[str]
+    most_seconds: float
+    say: Callable[[float, str], None]
     names: list[str] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
     times: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
 
-    @property
-    def sides(self) -> tuple[Side, Side]:
-        """Both of them."""
-        return self.base, self.head
-
-    def _say(self, share: float, what: str) -> None:
-        if self.progress:
-            self.progress(share, what)
-
-    def _matches(self, name: str) -> bool:
-        return any(fnmatch.fnmatch(name, pattern) for pattern in self.patterns)
-
     def choose(self) -> None:
-        """Choose the workloads: those that match a pattern, or those of the gate.
-
-        Both sides are timed with the benchmarks of head, as far as these run in base, and else each with its own.
-        """
-        greetings = []
-        for side in self.sides:
-            side.use(self.head.tree)
-            with _processes(side) as (process,):
-                greeting = process.greeting
-            if (
-                "error" in greeting
-                and side is self.base
-                and (side.tree / "bench" / "workloads.py").exists()
-            ):
-                self.notes["base"] = (
-                    f"timed with its own benchmarks, as head's do not run in it: {greeting['error']}"
-                )
-                side.use(side.tree)
-                with _processes(side) as (process,):
-                    greeting = process.greeting
-            if "error" in greeting:
-                raise NoComparison(f"the benchmarks do not run in {side.name}: {greeting['error']}")
-            if not Path(greeting["fastfit"]).resolve().is_relative_to(side.folder.resolve()):
-                raise NoComparison(f"{side.name} runs {greeting['fastfit']}, which is not its own")
-            greetings.append(greeting["workloads"])
-        known_in_base, in_gate = greetings
-        for name in in_gate:
-            chosen = self._matches(name) if self.patterns else in_gate[name]
-            if chosen and name in known_in_base:
-                self.names.append(name)
-            elif chosen:
-                self.notes[name] = "new: base has no such workload"
-        for name, gated in known_in_base.items():
-            if name not in in_gate and (gated if not self.patterns else self._matches(name)):
-                self.notes[name] = "gone: head has no such workload"
+        """Choose the workloads: those that match a pattern, or else those of the gate."""
+        in_base, in_head = self._workloads_of(self.base), self._workloads_of(self.head)
         for pattern in self.patterns:
-            if not fnmatch.filter([*in_gate, *known_in_base], pattern):
+            if not fnmatch.filter([*in_head, *in_base], pattern):
                 raise NoComparison(f"no workload matches {pattern}")
+        for name, in_gate in {**in_base, **in_head}.items():
+            if not (_matches(name, self.patterns) if self.patterns else in_gate):
+                continue
+            if name not in in_base:
+                self.notes[name] = "new: base has no such workload"
+            elif name not in in_head:
+                self.notes[name] = "gone: head has no such workload"
+            else:
+                self.names.append(name)
         if not self.names:
             raise NoComparison("there is no workload that both sides have")
 
+    def _workloads_of(self, side: Side) -> dict[str, bool]:
+        """Return whether a workload is of the gate, by name.
+
+        Both sides are timed with the benchmarks of head. If these do not run in base, base is timed with its own.
+        """
+        for suite in (self.head.tree, side.tree):
+            side.use(suite)
+            with started(side) as (_, (greeting,)):
+                pass
+            if "error" not in greeting:
+                break
+            if side is self.head or not (side.tree / "bench" / "workloads.py").exists():
+                raise NoComparison(f"the benchmarks do not run in {side.name}: {greeting['error']}")
+            why = f"head's do not run in it: {greeting['error']}"
+            self.notes["base"] = f"timed with its own benchmarks, as {why}"
+        else:
+            raise NoComparison(f"no benchmarks run in {side.name}: {greeting['error']}")
+        if not Path(greeting["fastfit"]).resolve().is_relative_to(side.folder.resolve()):
+            raise NoComparison(f"{side.name} runs {greeting['fastfit']}, which is not its own")
+        workloads: dict[str, bool] = greeting["workloads"]
+        return workloads
+
     def prepare(self) -> bool:
-        """Compile and check every workload on both sides; return whether those that run in base run in head."""
+        """Compile and check every workload on both sides; return False if one that runs in base fails in head."""
         whole = True
-        with _processes(*self.sides) as processes, ThreadPoolExecutor(2) as pool:
+        with started(self.base, self.head) as (processes, _):
             for done, name in enumerate(list(self.names)):
-                self._say(done / len(self.names), f"compiling {name}")
-                asked = functools.partial(Process.ask, do="prepare", name=name, check=True)
-                in_base, in_head = (
-                    answer.get("error", "") for answer in pool.map(asked, processes)
-                )
-                list(pool.map(functools.partial(Process.ask, do="drop"), processes))
+                self.say(done / len(self.names), f"compiling {name}")
+                answers = ask(processes, "prepare", name=name, check=True)
+                in_base, in_head = (answer.get("error", "") for answer in answers)
+                ask(processes, "drop")
                 if in_head and in_base:
                     self.notes[name] = f"runs in neither ({in_head.splitlines()[0]})"
                 elif in_head:
@@ -400,73 +274,53 @@ class Comparison:
         return whole
 
     def measure(self) -> None:
-        """Time pairs of processes until every spread is small enough, or the time is up."""
+        """Time pairs of processes until every workload is known well enough, or the time is up."""
         start = time.perf_counter()
-        pairs, spent = 0, dict.fromkeys(self.names, 0.0)
+        spent = dict.fromkeys(self.names, 0.0)
         waiting = list(self.names)
-        while waiting and pairs < MOST_PAIRS:
+        for pairs in range(MOST_PAIRS):
             passed = time.perf_counter() - start
-            if pairs >= FEWEST_PAIRS and passed * (1.0 + 1.0 / pairs) > self.most_seconds:
+            if pairs >= FEWEST_PAIRS:
+                if passed * (1.0 + 1.0 / pairs) > self.most_seconds:
+                    break
+                found = {v.name: v for v in self.verdicts()}
+                waiting = [
+                    n for n in waiting if not found[n].is_precise and spent[n] < MOST_SECONDS
+                ]
+            if not waiting:
                 break
-            order = [0, 1] if pairs % 2 == 0 else [1, 0]
-            with _processes(*(self.sides[k] for k in order)) as processes:
+            forward = 1 if pairs % 2 == 0 else -1
+            with started(*(self.base, self.head)[::forward]) as (processes, _):
                 for done, name in enumerate(waiting):
                     share = (pairs + done / len(waiting)) / max(FEWEST_PAIRS, pairs + 1)
-                    self._say(share, f"pair {pairs + 1}: {name}")
+                    self.say(share, f"pair {pairs + 1}: {name}")
                     began = time.perf_counter()
-                    best = _in_turn(processes, name)
+                    best = _shortest_times(processes, name)[::forward]
                     spent[name] += time.perf_counter() - began
-                    for k, seconds in zip(order, best, strict=True):
-                        self.times[name][k].append(seconds)
-            pairs += 1
-            if pairs >= FEWEST_PAIRS:
-                wide = [
-                    v.name for v in self.verdicts() if v.threshold > WANTED or v.state == "unclear"
-                ]
-                waiting = [n for n in waiting if n in wide and spent[n] < MOST_SECONDS]
+                    for times, seconds in zip(self.times[name], best, strict=True):
+                        times.append(seconds)
 
     def verdicts(self) -> list[Verdict]:
-        """Return what the times tell so far."""
-        times = {name: self.times[name] for name in self.names}
-        return [judge(name, base, head, len(times)) for name, (base, head) in times.items()]
+        """Judge the times measured so far."""
+        n = len(self.times)
+        return [judge(name, base, head, n) for name, (base, head) in self.times.items()]
 
 
-@contextlib.contextmanager
-def _processes(*sides: Side) -> Iterator[list[Process]]:
-    """Start a process for each side, and end them."""
-    with contextlib.ExitStack() as started:
-
-        def start(side: Side) -> Process:
-            process = Process(side)
-            started.callback(process.close)
-            process.greet()
-            return process
-
-        with ThreadPoolExecutor(len(sides)) as pool:
-            processes = list(pool.map(start, sides))
-        yield processes
-
-
-def _in_turn(processes: list[Process], name: str) -> list[float]:
-    """Return the shortest time of a workload in each process."""
+def _shortest_times(processes: list[Process], name: str) -> list[float]:
+    """Return the shortest time of a workload in each process, the processes taking turns."""
+    are_long = [answer["is_long"] for answer in ask(processes, "prepare", must=True, name=name)]
     best = [math.inf] * len(processes)
-    with ThreadPoolExecutor(len(processes)) as pool:
-        prepared = list(
-            pool.map(functools.partial(Process.must, do="prepare", name=name), processes)
-        )
-    for turn in range(1 if any(answer["is_long"] for answer in prepared) else TURNS):
-        order = range(len(processes)) if turn % 2 == 0 else reversed(range(len(processes)))
-        for k in order:
-            best[k] = min(best[k], processes[k].must("time", seconds=SECONDS)["seconds"])
-    for process in processes:
-        process.must("drop")
+    for turn in range(1 if any(are_long) else TURNS):
+        for k in range(len(processes))[:: 1 if turn % 2 == 0 else -1]:
+            (answer,) = ask([processes[k]], "time", must=True, seconds=SECONDS)
+            best[k] = min(best[k], answer["seconds"])
+    ask(processes, "drop", must=True)
     return best
 
 
 def markdown(comparison: Comparison, verdicts: list[Verdict]) -> str:
-    """Return the table, and what else there is to say."""
+    """Return the table of verdicts, the notes, and the result in one line."""
     order = ("slower", "unclear", "faster", "same")
-    verdicts = sorted(verdicts, key=lambda v: (order.index(v.state), -v.ratio))
     lines = [
         f"Base: {comparison.base.revision}  ",
         f"Head: {comparison.head.revision}  ",
@@ -475,113 +329,81 @@ def markdown(comparison: Comparison, verdicts: list[Verdict]) -> str:
         "| workload | base | head / base | 99 % interval | threshold | confidence | verdict |",
         "|---|---|---|---|---|---|---|",
     ]
-    for v in verdicts:
+    for v in sorted(verdicts, key=lambda v: (order.index(v.state), -v.ratio)):
         state = f"**{v.state}**" if v.state in {"slower", "unclear"} else v.state
         threshold = f"{v.relative_threshold:.1%} and {1e6 * v.absolute_threshold:.3g} us"
         lines.append(
             f"| `{v.name}` | {1e6 * v.base_median:,.4g} us | {v.ratio:.3f} | {v.low:.3f} to {v.high:.3f} "
-            f"| {threshold} | {_percent(v.confidence)} | {state} |"
+            f"| {threshold} | {percent(v.confidence)} | {state} |"
         )
-    lines += ["", *(f"- `{name}`: {note}" for name, note in comparison.notes.items())]
-    slower = [v for v in verdicts if v.state == "slower"]
-    broken = [name for name, note in comparison.notes.items() if note.startswith("broken")]
-    lines += [f"- {v}" for v in slower]
-    pairs = (
-        f"{min(len(v.base) for v in verdicts)} to {max(len(v.base) for v in verdicts)} pairs"
-        if verdicts
-        else ""
-    )
-    result = f"{len(slower)} slower, {len(broken)} broken" if slower or broken else "not slower"
+    slower = [f"- {v}" for v in verdicts if v.state == "slower"]
+    broken = sum(note.startswith("broken") for note in comparison.notes.values())
     unclear = sum(v.state == "unclear" for v in verdicts)
-    result += f", {unclear} unclear for noise" if unclear else ""
-    return "\n".join(
-        [*lines, "", f"{result}: {len(verdicts)} workloads, {pairs} of processes each"]
+    pairs = [len(v.base) for v in verdicts] or [0]
+    lines += ["", *(f"- `{name}`: {note}" for name, note in comparison.notes.items()), *slower, ""]
+    lines.append(
+        (f"{len(slower)} slower, {broken} broken" if slower or broken else "not slower")
+        + (f", {unclear} unclear because of noise" if unclear else "")
+        + f": {len(verdicts)} workloads, {min(pairs)} to {max(pairs)} pairs of processes each"
     )
+    return "\n".join(lines)
 
 
-def run(
-    base: Annotated[
-        str | None,
-        typer.Argument(help="Revision to compare with; by default, where this branch left main."),
-    ] = None,
-    head: Annotated[
-        str | None, typer.Option(help="Revision that may be slower; by default, the working tree.")
-    ] = None,
-    select: Annotated[
-        list[str] | None,
-        typer.Option("--select", "-k", help="Workloads, such as 'loop/*', instead of the gate's."),
-    ] = None,
-    minutes: Annotated[
-        float, typer.Option(help="Add no pairs of processes after so many minutes.", min=0.0)
-    ] = 5.0,
-    shared_environment: Annotated[
-        bool,
-        typer.Option(
-            "--shared-environment",
-            help="Install nothing: both trees run beside the packages of this Python.",
-        ),
-    ] = False,
-    output: Annotated[
-        Path | None,
-        typer.Option(help="Folder for compare.json and compare.md; by default .benchmarks."),
-    ] = None,
-) -> None:
-    """Fail if this tree is slower than another revision."""
-    output = output or ROOT / ".benchmarks"
-    started = time.perf_counter()
+def main(arguments: list[str] | None = None) -> int:
+    """Compare, print and save the result, and return the exit code."""
+    parser = argparse.ArgumentParser(description="Fail if this tree is slower than another one.")
+    add = parser.add_argument
+    add("base", nargs="?", help="revision to compare with; by default, where this branch left main")
+    add("--head", help="revision that may be slower; by default, the working tree")
+    patterns = "workloads, such as 'loop/*', instead of the gate's"
+    add("-k", "--select", action="append", default=[], help=patterns)
+    add("--minutes", type=float, default=5.0, help="after this, add no pairs of processes")
+    shared = "install nothing: use the packages of this Python"
+    add("--shared-environment", action="store_true", help=shared)
+    options = parser.parse_args(arguments)
+    began = time.perf_counter()
+    console = Console(stderr=True)
+    columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    task = bar.add_task("installing both", total=1.0)
     try:
-        with tempfile.TemporaryDirectory() as folder, _bar() as progress:
-            sides = []
-            for name, revision in (("base", base or base_of(ROOT)), ("head", head)):
-                side = Side(name, "", Path(folder) / name, in_place=shared_environment)
-                side.revision = _export(revision, side.tree, ROOT)
-                sides.append(side)
-            comparison = Comparison(
-                sides[0], sides[1], tuple(select or ()), 60.0 * minutes, progress
+        with tempfile.TemporaryDirectory() as folder, bar:
+            base, head = (
+                Side(name, Path(folder) / name, options.shared_environment)
+                for name in ("base", "head")
             )
-            if not shared_environment:
-                progress(0.0, "installing both")
+            base.revision = _export(options.base or _branch_point(), base.tree)
+            head.revision = _export(options.head, head.tree)
+            if not options.shared_environment:
                 with ThreadPoolExecutor(2) as pool:
-                    list(pool.map(Side.install, sides))
+                    list(pool.map(Side.install, (base, head)))
+            say = lambda share, what: bar.update(task, completed=share, description=what)  # noqa: E731
+            comparison = Comparison(base, head, options.select, 60.0 * options.minutes, say)
             comparison.choose()
             whole = comparison.prepare()
             comparison.measure()
             verdicts = comparison.verdicts()
     except NoComparison as error:
-        typer.echo(f"compare: error: {error}", err=True)
-        raise typer.Exit(2) from None
+        print(f"compare: error: {error}", file=sys.stderr)
+        return 2
     table = markdown(comparison, verdicts)
-    slower = [verdict.name for verdict in verdicts if verdict.state == "slower"]
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "compare.md").write_text(table + "\n", encoding="utf-8")
     content = {
         "base": comparison.base.revision,
         "head": comparison.head.revision,
         "platform": platform.platform(),
-        "seconds": time.perf_counter() - started,
-        "slower": slower,
-        "unclear": [verdict.name for verdict in verdicts if verdict.state == "unclear"],
+        "seconds": time.perf_counter() - began,
+        "slower": [v.name for v in verdicts if v.state == "slower"],
+        "unclear": [v.name for v in verdicts if v.state == "unclear"],
         "notes": comparison.notes,
         "workloads": [asdict(verdict) for verdict in verdicts],
     }
+    output = ROOT / ".benchmarks"
+    output.mkdir(exist_ok=True)
+    (output / "compare.md").write_text(table + "\n", encoding="utf-8")
     (output / "compare.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-    typer.echo(table)
-    if slower or not whole:
-        raise typer.Exit(1)
-
-
-@contextlib.contextmanager
-def _bar() -> Iterator[Any]:
-    """Show how far it is on a terminal, and nothing in a pipe."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda share, what: None
-        return
-    columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=1.0)
-        yield lambda share, what: progress.update(task, completed=share, description=what)
+    print(table)
+    return int(bool(content["slower"]) or not whole)
 
 
 if __name__ == "__main__":
-    typer.run(run)
+    sys.exit(main())

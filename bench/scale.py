@@ -1,160 +1,105 @@
-"""How fits scale past this machine: time per point to a billion, cost of joining, and what 10^12 points would take.
+"""How fits scale beyond memory and one machine: ``python -m bench.scale [POWER]``.
 
-``python -m bench.scale``: points are generated chunk by chunk by Dask and never all there, so memory does not limit
-their number. Takes about four minutes; ``--most 8`` stops at 10^8 points.
+- Time per point of 10^6 to 10^9 (or 10^POWER) points, which Dask generates chunk by chunk.
+- Peak memory of a process that fits a Parquet file of 100 and of 200 million rows (Linux).
+- An estimate for 10^12 points on workers of one core each. It assumes that each core reads as fast as one does here,
+  and that the scheduler takes 1 ms a task (as Dask's documentation says) while workers read.
 """
 
 from __future__ import annotations
 
-import argparse
+import functools
 import math
 import os
-import statistics
+import subprocess
+import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import dask
 import dask.array as da
 import numpy as np
-import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 import fastfit as ff
-from fastfit.points.base import Reading
 from fastfit.points.dask import FAN_IN
-from fastfit.points.parts import Part, Survey
+from fastfit.speed.timing import times
 
-# Points to a chunk, 8 MB: as large as a cache, and a billion points are a thousand chunks.
+# Points of a chunk: 8 MB, as large as a cache.
 CHUNK = 1 << 19
-PARTITIONS = (10, 100, 1000, 10_000, 100_000)
-WORKERS = (10, 100, 1000)
-# Seconds that a scheduler takes for a task.
-TASK = 1e-3
+POINTS, WORKERS, PARTITIONS = 1e12, (10, 100, 1000), (10_000, 100_000)
+SECONDS_A_TASK = 1e-3
 
 
-def generated(place: Any, n: int = CHUNK) -> Any:
-    """Return one column of random numbers, cheap to make: what is to be measured is the fit."""
-    return np.random.Generator(np.random.SFC64(int(place[0]))).random(n)
+def columns(n: int) -> list[Any]:
+    """Return x and y, generated when a chunk is asked for."""
+
+    def generated(place: Any) -> Any:
+        return np.random.Generator(np.random.SFC64(int(place[0]))).random(CHUNK)
+
+    count = n // CHUNK
+    places = (da.arange(k * count, (k + 1) * count, chunks=1) for k in range(2))
+    sizes = ((CHUNK,) * count,)
+    return [da.map_blocks(generated, place, dtype=float, chunks=sizes) for place in places]
 
 
-def columns(n: int) -> tuple[Any, Any]:
-    """Return x and y that are made when a chunk is asked for."""
-    chunks = -(-n // CHUNK)
-    found = []
-    for seed in range(2):
-        place = da.arange(seed * chunks, (seed + 1) * chunks, chunks=1)
-        sizes = ((CHUNK,) * chunks,)
-        found.append(da.map_blocks(generated, place, dtype=float, chunks=sizes))
-    return found[0], found[1]
+def write(path: Path, millions: int) -> None:
+    rng = np.random.default_rng(0)
+    with pq.ParquetWriter(path, pa.schema({"x": pa.float64(), "y": pa.float64()})) as writer:
+        for _ in range(millions):
+            writer.write_table(pa.table({"x": rng.random(1_000_000), "y": rng.random(1_000_000)}))
 
 
-def seconds(call: Callable[[], object], rounds: int) -> float:
-    call()
-    found = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        call()
-        found.append(time.perf_counter() - start)
-    return statistics.median(found)
+def peak(path: Path) -> int:
+    """Return the peak memory of a process that fits a file, in MB."""
+    code = f"import fastfit as ff; ff.fit_line(ff.scan({str(path)!r}, 'x', 'y')); "
+    code += "print(*(line.split()[1] for line in open('/proc/self/status') if 'VmHWM' in line))"
+    return int(subprocess.check_output([sys.executable, "-c", code])) // 1000
 
 
-def time_per_point(most: int) -> None:
-    print("| points | chunks | ns a point, made and fitted | beside a million |\n|---|---|---|---|")
-    at_first = None
+def seconds(call: Callable[[], object], rounds: int = 5) -> float:
+    return float(np.median(times({"": call}, rounds, inner=1)[""]))
+
+
+def main(most: int = 9) -> None:
+    print("| points | ns a point, generated and fitted |\n|---|---|")
     for power in range(6, most + 1):
         n = -(-(10**power) // CHUNK) * CHUNK
-        x, y = columns(n)
         rounds = 2 if power > 8 else min(51, 4 * 10 ** (8 - power) + 1)
-        each = seconds(lambda x=x, y=y: ff.fit_line(x, y), rounds) / n  # type: ignore[misc]
-        at_first = at_first or each
-        row = f"{n:,} | {n // CHUNK:,} | {1e9 * each:.3g} | {each / at_first:.3g}"
-        print(f"| {row} |", flush=True)
-
-
-def cost_of_joining() -> dict[int, float]:
-    """Print, and return, what joining takes in one process, for numbers of partitions."""
+        each = seconds(functools.partial(ff.fit_line, *columns(n)), rounds) / n
+        print(f"| {n:,} | {1e9 * each:.3g} |", flush=True)
+    rates = {}
     rng = np.random.default_rng(0)
-    task = Survey(Reading(n_threads=1))
-    parts = [task.of(Part(rng.random(1000), rng.random(1000))) for _ in range(100)]
-    found = {}
-    print("\n| partitions | joined in one process, s | joins in a row, on a tree |\n|---|---|---|")
-    for count in PARTITIONS:
-        start = time.perf_counter()
-        level = [parts[k % 100] for k in range(count)]
-        depth = 0
-        while len(level) > 1:
-            groups = [level[k : k + FAN_IN] for k in range(0, len(level), FAN_IN)]
-            depth += len(groups[0]) - 1
-            level = []
-            for one, *others in groups:
-                for other in others:
-                    one = task.joined(one, other)  # noqa: PLW2901
-                level.append(one)
-        found[count] = time.perf_counter() - start
-        print(f"| {count:,} | {found[count]:.3g} | {depth} |", flush=True)
-    return found
-
-
-def overhead_of_dask(count: int = 1000) -> float:
-    """Print, and return, the seconds that a task takes that has next to nothing to do, scheduler included."""
-    x = da.from_array(np.arange(count * 10.0), chunks=10, name="small")
-    took = seconds(lambda: ff.fit_line(x, x * 2.0 + (x % 3.0)), 3)
-    print(f"\nA partition of ten points costs {1e6 * took / count:.0f} us.")
-    return took / count
-
-
-def rate_from_memory(n: int = 50_000_000) -> float:
-    """Return points per second and process, one thread each, from memory."""
-    rng = np.random.default_rng(0)
-    x, y = rng.random(n), rng.random(n)
-    return n / seconds(lambda: ff.fit_line(x, y, n_threads=1), 5)
-
-
-def rate_from_parquet(n: int = 20_000_000) -> float:
-    """Return points per second and core, from a file of float64 that the system has in its cache."""
-    rng = np.random.default_rng(0)
+    x, y = rng.random((2, 20_000_000))
+    rates["memory"] = x.size / seconds(lambda: ff.fit_line(x, y, n_threads=1))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "t.parquet"
-        pl.DataFrame({"x": rng.random(n), "y": rng.random(n)}).write_parquet(path)
-        return n / seconds(lambda: ff.fit_line(ff.scan(path)), 5) / (os.cpu_count() or 1)
-
-
-def plan(joining: dict[int, float], rates: dict[str, float], points: float = 1e12) -> None:
-    """Print what so many points would take on workers of one core each.
-
-    Assumed is that each core reads as fast as one does here, that partitions are evenly spread, and that a scheduler
-    takes 1 ms a task (as the documentation of Dask says), which goes on while workers read.
-    """
-    for name, rate in rates.items():
-        print(f"\nFrom {name}: {rate:.3g} points a second and core.")
-    print(
-        "\n| workers | partitions | scheduling, s | joining, s | " + ", s | ".join(rates) + ", s |"
-    )
-    print("|---|---|---|---|" + "---|" * len(rates))
-    for workers in WORKERS:
-        for partitions in (10_000, 100_000):
-            scheduling = partitions * TASK
-            # Joins of a partition's share on each worker, and those that wait for each other up the tree.
-            each = joining[partitions] / partitions
-            depth = math.ceil(math.log(partitions, FAN_IN)) * (FAN_IN - 1)
-            joined = (partitions / workers + depth) * each
-            whole = (max(points / (workers * rate), scheduling) + joined for rate in rates.values())
-            row = f"{workers:,} | {partitions:,} | {scheduling:.3g} | {joined:.2g} | "
-            print(f"| {row}{' | '.join(f'{s:,.0f}' for s in whole)} |")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--most", type=int, default=9, help="largest power of ten of points")
-    chosen = parser.parse_args()
-    print(f"{os.cpu_count()} processors, Dask {dask.__version__}, threaded scheduler\n")
-    time_per_point(chosen.most)
-    joining = cost_of_joining()
-    overhead_of_dask()
-    plan(joining, {"memory": rate_from_memory(), "Parquet": rate_from_parquet()})
+        write(path, 20)
+        rates["Parquet"] = (
+            x.size / seconds(lambda: ff.fit_line(ff.scan(path))) / (os.cpu_count() or 1)
+        )
+        for millions in (100, 200):
+            write(path, millions)
+            print(f"peak memory, {millions} million rows of Parquet: {peak(path)} MB", flush=True)
+    parts = [ff.Moments.of(rng.random(1000), rng.random(1000)) for _ in range(1000)]
+    a_merge = seconds(lambda: functools.reduce(ff.Moments.merge, parts)) / len(parts)
+    small = da.from_array(np.arange(1e4), chunks=10, name="small")
+    a_task = seconds(lambda: ff.fit_line(small, small * 2.0 + (small % 3.0))) / 1000
+    print(f"a merge: {1e6 * a_merge:.2g} us; a partition of ten points: {1e6 * a_task:.0f} us")
+    print("".join(f"from {name}: {rate:.3g} points/s and core\n" for name, rate in rates.items()))
+    print("| workers | partitions | scheduling, s | merging, s |", ", s | ".join(rates) + ", s |")
+    print("|---|---|---|---|---|---|")
+    for workers, partitions in ((w, p) for w in WORKERS for p in PARTITIONS):
+        scheduling = partitions * SECONDS_A_TASK
+        # A worker merges its share of the partitions; merges up the tree wait for each other.
+        depth = math.ceil(math.log(partitions, FAN_IN)) * (FAN_IN - 1)
+        merging = (partitions / workers + depth) * a_merge
+        reading = [max(POINTS / (workers * rate), scheduling) + merging for rate in rates.values()]
+        row = f"{workers:,} | {partitions:,} | {scheduling:.3g} | {merging:.2g}"
+        print(f"| {row} | {' | '.join(f'{s:,.0f}' for s in reading)} |")
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))

@@ -1,13 +1,15 @@
-"""Every workload under pytest-benchmark: ``python -m pytest bench``."""
+"""Every workload under pytest-benchmark: ``python -m pytest bench``. With ``--benchmark-disable``, each runs once."""
 
 from __future__ import annotations
 
+import fnmatch
 from typing import Any
 
 import pytest
 
-from bench.measure import ratio, times
-from bench.workloads import WORKLOADS, Workload
+from bench.others import READ
+from bench.workloads import GATE, TARGETS, TITLES, WORKLOADS, Workload
+from fastfit.speed.timing import ratio, times
 
 ROUNDS = 5
 
@@ -18,17 +20,20 @@ def test_workload(benchmark: Any, workload: Workload) -> None:
     prepared = workload.prepare()
     prepared.check(prepared.call())  # the first call compiles, and touches every page
     result = benchmark(prepared.call)
-    n_bytes = workload.n_passes(result) * workload.n_bytes
-    assert n_bytes > 0 or workload.n_points == 0
-    benchmark.extra_info.update(points=workload.n_points, bytes=n_bytes)
-    if not benchmark.enabled:
-        return
-    median = benchmark.stats.stats.median
-    benchmark.extra_info.update(points_per_second=workload.n_points / median)
-    calls = {"ours": prepared.call, "read": prepared.read, "replaced": prepared.replaced}
-    found = times({name: call for name, call in calls.items() if call}, rounds=ROUNDS)
-    if "read" in found:
-        reads = ratio(found, "ours", "read") / workload.n_passes(result)
-        benchmark.extra_info.update(share_of_read_limit=1.0 / reads)
-    if "replaced" in found:
-        benchmark.extra_info.update(times_faster=ratio(found, "replaced", "ours"))
+    n_passes = workload.n_passes(result)
+    info: dict[str, Any] = {"points": workload.n_points, "passes": n_passes}
+    if benchmark.enabled:
+        info["points_per_second"] = workload.n_points / benchmark.stats.stats.median
+        info["times_faster"] = {}
+        for other in prepared.compared_to():
+            found = times({"ours": prepared.call, other.name: other.call}, rounds=ROUNDS)
+            info["times_faster"][other.name] = ratio(found, other.name, "ours")
+        if READ in info["times_faster"]:
+            info["share_of_read_limit"] = n_passes * info["times_faster"].pop(READ)
+    benchmark.extra_info.update(info)
+
+
+def test_every_entry_is_about_a_workload() -> None:
+    assert GATE | set(TITLES) <= set(WORKLOADS)
+    for pattern in TARGETS:
+        assert fnmatch.filter(WORKLOADS, pattern) or pattern.startswith("memory/"), pattern

@@ -1,7 +1,7 @@
-"""One process of a comparison: it times workloads on command, in the revision that it was started with.
+"""One process of the gate: it times workloads on command, in the revision that it was started with.
 
-A command is a line of JSON on stdin, its answer one on stdout: ``{"do": "prepare", "name": ...}``, then any number of
-``{"do": "time", "name": ..., "seconds": ...}``, answered by the shortest time of a call, then ``{"do": "drop"}``.
+Commands and answers are lines of JSON, on stdin and stdout: ``{"do": "prepare", "name": ...}``, then any number of
+``{"do": "time", "seconds": ...}``, answered by the shortest time of a call, then ``{"do": "drop"}``.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import sys
 import time
 from typing import Any
 
-# Shorter than this, and a call is repeated: the clock, and calling it, would show.
+# A shorter call is repeated within one measurement, since reading the clock takes time too; in seconds.
 SHORTEST = 0.002
-# What takes longer has one turn in each process.
+# A longer call has one turn in each process.
 LONG = 0.3
 
 
 class Worker:
-    """Holds the workload that is being timed."""
+    """Holds the workload that is timed."""
 
     def __init__(self, workloads: dict[str, Any]) -> None:
         self._workloads = workloads
@@ -29,7 +29,7 @@ class Worker:
         self._repeats = 1
 
     def prepare(self, name: str, check: bool = False) -> dict[str, Any]:
-        """Make the points, compile, check the result if asked to, and find out how often to call."""
+        """Make the points, compile, check the result if asked to, and find how often to repeat a call."""
         prepared = self._workloads[name].prepare()
         result = prepared.call()
         if check:
@@ -46,7 +46,7 @@ class Worker:
         return (time.perf_counter() - start) / self._repeats
 
     def time(self, seconds: float) -> dict[str, Any]:
-        """Call for so many seconds, and return the shortest time; the first call, after a rest, does not count."""
+        """Return the shortest time of a call during some seconds; the first short call after a pause is left out."""
         if self._repeats > 1:
             self._call()
         end = time.perf_counter() + seconds
@@ -56,36 +56,35 @@ class Worker:
         return {"seconds": best}
 
     def drop(self) -> dict[str, Any]:
-        """Let go of the workload, and collect what the collector, switched off, has left."""
+        """Free the workload, and run the garbage collector, which is switched off while calls are timed."""
         self._call = None
         gc.collect()
         return {}
 
 
 def main() -> None:
-    """Answer commands until there are no more."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever is printed meanwhile is no answer
-
-    def answer(content: dict[str, Any]) -> None:
-        print(json.dumps(content), file=answers, flush=True)
-
+    os.dup2(2, 1)  # what workloads print must not mix with the answers
     try:
         import fastfit
         from bench.workloads import WORKLOADS
+
+        in_gate = {name: workload.in_gate for name, workload in WORKLOADS.items()}
+        greeting: dict[str, Any] = {"workloads": in_gate, "fastfit": str(fastfit.__file__)}
     except Exception as error:
-        answer({"error": f"{type(error).__name__}: {error}"})
+        greeting = {"error": f"{type(error).__name__}: {error}"}
+    print(json.dumps(greeting), file=answers, flush=True)
+    if "error" in greeting:
         return
     gc.disable()
-    in_gate = {name: workload.in_gate for name, workload in WORKLOADS.items()}
-    answer({"workloads": in_gate, "fastfit": str(fastfit.__file__)})
     worker = Worker(WORKLOADS)
     for line in sys.stdin:
         command = json.loads(line)
         try:
-            answer(getattr(worker, command.pop("do"))(**command))
+            answer = getattr(worker, command.pop("do"))(**command)
         except Exception as error:
-            answer({"error": f"{type(error).__name__}: {error}"})
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ from fastfit.kernels import compiled
 from fastfit.kernels.bare_read import bare_read
 from fastfit.kernels.block import BLOCK
 from fastfit.losses import LOSSES, RobustLoss
-from fastfit.plotting import draw_throughput
 from fastfit.speed import throughput, timing
 from fastfit.speed.machine import machine
+from fastfit.speed.picture import draw_throughput
 from fastfit.speed.throughput import Report, Throughput
 from tests.conftest import needs_compiler
 

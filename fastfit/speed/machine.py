@@ -1,4 +1,4 @@
-"""What a report of a bug, or of a time, has to say of the machine."""
+"""What a report of a bug or of a time should say about the machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fastfit.kernels import compiled
 
 
 def machine() -> dict[str, Any]:
-    """Return versions, processor, caches, threads and thread layer: what a report of a bug or of a time needs."""
+    """Return versions, processor, caches, threads and thread layer."""
     return {
         "fastfit": __version__,
         "python": platform.python_version(),
@@ -32,7 +32,7 @@ def machine() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Return the name of the processor, as far as the system tells it."""
+    """Return the name of the processor, as far as it is known."""
     if sys.platform == "darwin":
         return _sysctl("machdep.cpu.brand_string") or platform.processor()
     try:
@@ -44,7 +44,7 @@ def _processor() -> str:
 
 
 def _caches() -> dict[str, int]:
-    """Return the sizes in bytes of the caches that one processor sees, by level, where the system tells them."""
+    """Return the sizes in bytes of the caches of one processor, by level, as far as they are known."""
     found = {}
     for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         try:

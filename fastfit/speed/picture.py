@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def draw_throughput(report: Report) -> Figure:
-    """Draw points per second over the number of points: bare reads as the roof, fits, and NumPy's way below."""
+    """Draw points per second over the number of points: bare reads as the upper limit, fits, and ``numpy.polyfit``."""
     drawn = figure(9.0, 4.8)
     from matplotlib.ticker import EngFormatter
 
@@ -52,7 +52,7 @@ def draw_throughput(report: Report) -> Figure:
     )
     low, high = sizes[0], sizes[-1]
     for level, size in report.machine["caches"].items():
-        n = size / 16  # as many points as fit into it, x and y
+        n = size / 16  # x and y of so many points fill the cache
         if low < n < high:
             ax.axvline(n, color="gray", linewidth=0.8, linestyle=":")
             where = ax.get_xaxis_transform()

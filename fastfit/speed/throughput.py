@@ -1,7 +1,7 @@
-"""How close to the hardware fits run on this machine: what ``fastfit bench`` measures.
+"""How close fits come to the speed of the hardware on this machine: what ``fastfit bench`` measures.
 
-Everything is timed beside a bare read of the same points, and beside the same fit as people write it in NumPy, round
-by round, so that a machine that is slow for a while is slow for all of them.
+Every fit is compared to a bare read of the same points, and to the same fit as people write it in NumPy. The two are
+timed in turn, so that a machine that is slow for a while is slow for both.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import math
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastfit import validation
 from fastfit.fit import fit_line
@@ -25,31 +25,29 @@ from fastfit.losses import LOSSES, MAD_TO_STD, RobustLoss, SquaredError
 from fastfit.speed.machine import machine
 from fastfit.speed.timing import Call, repeats_for, timed
 
-# Where the curves of the picture have their points, and which of these are in the table.
+# Numbers of points: of the curves in the picture, and of the rows in the table.
 SIZES = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000)
 IN_TABLE = (1_000, 100_000, 1_000_000, 10_000_000)
 BYTES_PER_POINT = 16  # x and y
 LEAST_SQUARES, STEP = "least squares", "descent step"
-# Fits are timed for so many seconds all together, and each beside NumPy for so many more, round by round.
+# Seconds to compare all fits with reads, and each fit with NumPy; bounds of the number of rounds.
 _SECONDS_FOR_FITS, _SECONDS_BESIDE_NUMPY = 10.0, 0.6
 _FEWEST_ROUNDS, _MOST_ROUNDS = 4, 40
-# What is expected to take NumPy longer than this is left out. Threads of its come to rest in the time below.
-_TOO_LONG, _REST = 2.0, 0.06
+# NumPy is left out where it is expected to take longer than this, in seconds.
+_TOO_LONG = 2.0
+# Seconds after which NumPy's threads have stopped spinning.
+_REST = 0.06
 # Shares of the progress bar.
 _COMPILING, _FITS = 0.2, 0.4
-# The line that a step starts from.
+# The line that a descent step starts from.
 _LINE = (0.3, 0.1)
 
 
-# A kind of fit, and the number of points.
-_Key = tuple[str, int]
-
-
 class Throughput(NamedTuple):
-    """How fast one kind of fit is, for one number of points.
+    """Speed of one kind of fit for one number of points.
 
-    ``share_of_read_limit`` is the time that a bare read of as much takes (``n_passes`` times the points) over the time
-    of the fit. ``times_faster_than_numpy`` is NaN where NumPy's way was not measured.
+    ``share_of_read_limit`` is the time of ``n_passes`` bare reads over the time of the fit.
+    ``times_faster_than_numpy`` is NaN where NumPy was not measured.
     """
 
     kind: str
@@ -66,7 +64,7 @@ class Throughput(NamedTuple):
 
 
 class Report(NamedTuple):
-    """All that was measured: bare reads in seconds, NumPy's least squares in seconds, and fits."""
+    """The machine, seconds of bare reads and of NumPy's least squares by number of points, and the fits."""
 
     machine: dict[str, Any]
     read: dict[int, float]
@@ -86,9 +84,10 @@ class Report(NamedTuple):
         return {"machine": self.machine, "read": read, "fits": fits}
 
     def __str__(self) -> str:
-        """Return tables of the machine, of the bare reads and of the fits."""
-        told = self.machine | {"caches": _sizes(self.machine["caches"])}
-        lines = [f"{name.replace('_', ' '):<16} {value}" for name, value in told.items()]
+        """Return tables of the machine, the bare reads and the fits."""
+        caches = (f"{k} {v // 1024:,} KiB" for k, v in self.machine["caches"].items())
+        about = self.machine | {"caches": ", ".join(caches) or "unknown"}
+        lines = [f"{name.replace('_', ' '):<16} {value}" for name, value in about.items()]
         lines += ["", f"{'bare read':<14} {'points':>12} {'time':>10} {'GB/s':>8}"]
         shown = {*IN_TABLE, max(self.read)}
         for n, seconds in self.read.items():
@@ -97,7 +96,8 @@ class Report(NamedTuple):
                 lines.append(f"{'':<14} {n:>12,} {_time(seconds):>10} {speed:>8.1f}")
         names = f"{'fit':<14} {'points':>12} {'time':>10} {'points/s':>10} {'reads':>6}"
         lines += ["", f"{names} {'of the read limit':>18} {'faster than NumPy':>18}"]
-        for fit in sorted(self.fits, key=lambda fit: self._kinds.index(fit.kind)):
+        kinds = list(dict.fromkeys(fit.kind for fit in self.fits))
+        for fit in sorted(self.fits, key=lambda fit: kinds.index(fit.kind)):
             if fit.n_points not in shown:
                 continue
             faster = fit.times_faster_than_numpy
@@ -109,10 +109,6 @@ class Report(NamedTuple):
         lines += ["", "Time it on an idle machine. -: NumPy is expected to take over two seconds."]
         return "\n".join(lines)
 
-    @property
-    def _kinds(self) -> list[str]:
-        return list(dict.fromkeys(fit.kind for fit in self.fits))
-
 
 def _time(seconds: float) -> str:
     """Return a time in the unit that fits it."""
@@ -120,10 +116,6 @@ def _time(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
     return f"{1e6 * seconds:.3g} us"
-
-
-def _sizes(caches: dict[str, int]) -> str:
-    return ", ".join(f"{level} {size // 1024:,} KiB" for level, size in caches.items()) or "unknown"
 
 
 def measure(
@@ -163,38 +155,34 @@ def measure(
     say = progress or (lambda share, what: None)
     say(0.0, "making points")
     sizes = [n for n in SIZES if n < max_points] + [max_points]
-    x, y = _points(max_points)
+    x, y = points_with_outliers(max_points)
     cases: list[_Case] = []
     for done, n in enumerate(sizes):
         for kind, (fit, numpys) in _kinds(x[:n], y[:n], n_threads).items():
             say(_COMPILING * done / len(sizes), f"compiling {kind}")
             n_passes = getattr(fit(), "n_passes", 1)
             read = functools.partial(bare_read, x[:n], y[:n], n_threads)
-            often = repeats_for(read), repeats_for(fit)
-            cases.append(_Case(kind, n, n_passes, read, fit, numpys, often))
-    beside_reads = _beside_reads(cases, lambda share: say(_COMPILING + _FITS * share, "fits"))
+            repeats = repeats_for(read), repeats_for(fit)
+            cases.append(_Case(kind, n, n_passes, read, fit, numpys, repeats))
+    _compare_to_reads(cases, lambda share: say(_COMPILING + _FITS * share, "fits"))
     before, rest = _COMPILING + _FITS, 1.0 - _COMPILING - _FITS
-    beside_numpy = _beside_numpy(cases, lambda share: say(before + rest * share, "NumPy"))
+    _compare_to_numpy(cases, lambda share: say(before + rest * share, "NumPy"))
     say(1.0, "done")
-    reads: dict[int, list[float]] = {n: [] for n in sizes}
-    numpy, fits = {}, []
-    for case, pairs in zip(cases, beside_reads, strict=True):
-        reads[case.n_points] += [read for read, _ in pairs]
-        seconds = statistics.median(taken for _, taken in pairs)
-        share = case.n_passes * statistics.median(read / taken for read, taken in pairs)
-        theirs = beside_numpy.get((case.kind, case.n_points), [])
-        faster = statistics.median(taken / ours for taken, ours in theirs) if theirs else math.nan
-        fits.append(Throughput(case.kind, case.n_points, seconds, case.n_passes, share, faster))
-        if theirs and case.kind == LEAST_SQUARES:
-            numpy[case.n_points] = statistics.median(taken for taken, _ in theirs)
-    medians = {n: statistics.median(seconds) for n, seconds in reads.items()}
+    reads = {n: [s for c in cases if c.n_points == n for s, _ in c.reads] for n in sizes}
+    numpy = {c.n_points: c.numpy for c in cases if c.kind == LEAST_SQUARES and c.numpy}
     about = machine()
     about["threads"] = min(about["threads"], n_threads or about["threads"])
-    return Report(about, medians, numpy, fits)
+    return Report(
+        about,
+        {n: statistics.median(seconds) for n, seconds in reads.items()},
+        {n: statistics.median(seconds for seconds, _ in pairs) for n, pairs in numpy.items()},
+        [case.result() for case in cases],
+    )
 
 
-class _Case(NamedTuple):
-    """One kind of fit of so many points; ``often`` is how many reads, and how many fits, take long enough to time."""
+@dataclass
+class _Case:
+    """One kind of fit of some points, and times in seconds: (read, fit) and (NumPy, fit), measured in pairs."""
 
     kind: str
     n_points: int
@@ -202,58 +190,61 @@ class _Case(NamedTuple):
     read: Call
     fit: Call
     numpys: Call
-    often: tuple[int, int]
+    repeats: tuple[int, int]  # of the read and of the fit, that take long enough to time
+    reads: list[tuple[float, float]] = field(default_factory=list)
+    numpy: list[tuple[float, float]] = field(default_factory=list)
+
+    def result(self) -> Throughput:
+        """Return the medians over the pairs."""
+        seconds = statistics.median(fit for _, fit in self.reads)
+        share = self.n_passes * statistics.median(read / fit for read, fit in self.reads)
+        ratios = [numpy / fit for numpy, fit in self.numpy] or [math.nan]
+        faster = statistics.median(ratios)
+        return Throughput(self.kind, self.n_points, seconds, self.n_passes, share, faster)
 
 
-def _beside_reads(
-    cases: list[_Case], say: Callable[[float], None]
-) -> list[list[tuple[float, float]]]:
-    """Return the times of a read and of a fit, for each case in each of as many rounds as there is time for."""
-    found: list[list[tuple[float, float]]] = [[] for _ in cases]
+def _compare_to_reads(cases: list[_Case], say: Callable[[float], None]) -> None:
+    """Time reads and fits, all cases in each of as many rounds as there is time for."""
     start = time.perf_counter()
     for done in range(_MOST_ROUNDS):
         spent = (time.perf_counter() - start) / _SECONDS_FOR_FITS
         if done >= _FEWEST_ROUNDS and spent > 1.0:
             break
         say(min(max(spent, done / _MOST_ROUNDS), 1.0))
-        for case, pairs in zip(cases, found, strict=True):
-            case.read()  # what ran before has taken the caches
-            pairs.append((timed(case.read, case.often[0]), timed(case.fit, case.often[1])))
-    return found
+        for case in cases:
+            case.read()  # the case before has taken the caches
+            read = timed(case.read, case.repeats[0])
+            case.reads.append((read, timed(case.fit, case.repeats[1])))
 
 
-def _beside_numpy(
-    cases: list[_Case], say: Callable[[float], None]
-) -> dict[_Key, list[tuple[float, float]]]:
-    """Return the times of NumPy and of a fit, for each case that is shown, and does not take too long."""
-    found: dict[_Key, list[tuple[float, float]]] = {}
-    longest: dict[str, float] = {}
+def _compare_to_numpy(cases: list[_Case], say: Callable[[float], None]) -> None:
+    """Time NumPy and fits, for each case that is shown and does not take NumPy too long."""
+    longest: dict[str, float] = {}  # seconds a point
     shown = {*IN_TABLE, max(case.n_points for case in cases)}
-    cases = [case for case in cases if case.kind == LEAST_SQUARES or case.n_points in shown]
     for done, case in enumerate(cases):
         say(done / len(cases))
+        if case.kind != LEAST_SQUARES and case.n_points not in shown:
+            continue
         if case.n_points * longest.get(case.kind, 0.0) > _TOO_LONG:
             continue
-        often = repeats_for(case.numpys)
-        pairs = found[case.kind, case.n_points] = []
-        start = time.perf_counter()
-        while len(pairs) < _FEWEST_ROUNDS or (
-            len(pairs) < _MOST_ROUNDS and time.perf_counter() - start < _SECONDS_BESIDE_NUMPY
+        repeats = repeats_for(case.numpys)
+        end = time.perf_counter() + _SECONDS_BESIDE_NUMPY
+        while len(case.numpy) < _FEWEST_ROUNDS or (
+            len(case.numpy) < _MOST_ROUNDS and time.perf_counter() < end
         ):
-            taken = timed(case.numpys, often)
+            numpy = timed(case.numpys, repeats)
             if case.n_points > IN_TABLE[0]:
-                # Threads that NumPy has left spinning slow ours down; and what has rested needs to wake up.
+                # NumPy's threads go on spinning for a while, and ours need a call to wake up after the pause.
                 time.sleep(_REST)
                 case.fit()
             case.fit()
-            pairs.append((taken, timed(case.fit, case.often[1])))
-        longest[case.kind] = max(taken for taken, _ in pairs) / case.n_points
-    return found
+            case.numpy.append((numpy, timed(case.fit, case.repeats[1])))
+        longest[case.kind] = max(numpy for numpy, _ in case.numpy) / case.n_points
 
 
-def _points(n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def points_with_outliers(n: int, seed: int = 0) -> tuple[Any, Any]:
     """Return n points about the line ``y = 0.5 x + 1``, with noise of Student's t of 3 degrees of freedom."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     x = rng.standard_normal(n)
     y = 0.5 * x + 1.0 + rng.standard_t(3, size=n)
     x.flags.writeable = y.flags.writeable = False
@@ -261,7 +252,7 @@ def _points(n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def _kinds(x: Any, y: Any, n_threads: int | None) -> dict[str, tuple[Call, Call]]:
-    """Return what is measured by name: ours, and the same as it is written in NumPy."""
+    """Return what is measured, by name: the call of fastfit, and the same in NumPy."""
     step: Any = (LossGradient(), SquaredError(), x, y, None, (0.0, 0.0), _LINE, n_threads)
     fit = functools.partial(fit_line, x, y, n_threads=n_threads)
     kinds: dict[str, tuple[Call, Call]] = {
@@ -286,7 +277,7 @@ def three_expressions(x: Any, y: Any, line: tuple[float, float]) -> tuple[float,
 
 
 def reweighted_least_squares(x: Any, y: Any, loss: Any) -> tuple[float, float]:
-    """Return slope and intercept of a robust line, as people write it in NumPy, with the scale from the residuals."""
+    """Return slope and intercept of a robust line, as people write it in NumPy; the scale is that of the residuals."""
     slope, intercept = np.polyfit(x, y, 1)
     for _ in range(50):
         residual = y - (slope * x + intercept)

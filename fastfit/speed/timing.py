@@ -1,4 +1,4 @@
-"""Times as ratios: what is compared runs in turn, round by round, for the machine may be shared and noisy."""
+"""Times as ratios: calls are timed in turn, round by round, since the machine may be shared and noisy."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 
 Call = Callable[[], object]
 
-# Shorter than this, and a call is repeated: the clock, and calling it, would show.
+# A shorter call is repeated within one measurement, since reading the clock takes time too; in seconds.
 SHORTEST = 0.002
 
 
 def timed(call: Call, repeats: int = 1) -> float:
-    """Return the seconds that one of so many calls takes."""
+    """Return the mean seconds of a call."""
     start = time.perf_counter()
     for _ in range(repeats):
         call()
@@ -22,7 +22,7 @@ def timed(call: Call, repeats: int = 1) -> float:
 
 
 def repeats_for(call: Call) -> int:
-    """Return how often to call, so that it takes 2 ms or more, after one call that compiles and touches every page."""
+    """Return how many calls take 2 ms or more, after one call that compiles and touches every page."""
     call()
     once = timed(call)
     if once >= SHORTEST:
@@ -34,9 +34,9 @@ def repeats_for(call: Call) -> int:
 def times(
     calls: Mapping[str, Call], rounds: int, inner: int | None = None
 ) -> dict[str, list[float]]:
-    """Return the times of each call, one a round, all calls taking their turn in every round.
+    """Return the times of each call in seconds, one per round; in every round all calls take their turn.
 
-    Each is called once before, and in a round ``inner`` times, or as often as makes 2 ms.
+    Each time is the mean of ``inner`` calls, or of as many as take 2 ms. A round that is not counted comes first.
     """
     repeats = {name: repeats_for(call) if inner is None else inner for name, call in calls.items()}
     found: dict[str, list[float]] = {name: [] for name in calls}
