@@ -24,7 +24,7 @@ import polars as pl
 import fastfit as ff
 from fastfit.points.base import Reading
 from fastfit.points.dask import FAN_IN
-from fastfit.points.parts import Part, Survey
+from fastfit.points.parts import MomentPass, Part
 
 # Points to a chunk, 8 MB: as large as a cache, and a billion points are a thousand chunks.
 CHUNK = 1 << 19
@@ -76,8 +76,8 @@ def time_per_point(most: int) -> None:
 def cost_of_joining() -> dict[int, float]:
     """Print, and return, what joining takes in one process, for numbers of partitions."""
     rng = np.random.default_rng(0)
-    task = Survey(Reading(n_threads=1))
-    parts = [task.of(Part(rng.random(1000), rng.random(1000))) for _ in range(100)]
+    task = MomentPass(Reading(n_threads=1))
+    parts = [task.chunk(Part(rng.random(1000), rng.random(1000))) for _ in range(100)]
     found = {}
     print("\n| partitions | joined in one process, s | joins in a row, on a tree |\n|---|---|---|")
     for count in PARTITIONS:
@@ -90,7 +90,7 @@ def cost_of_joining() -> dict[int, float]:
             level = []
             for one, *others in groups:
                 for other in others:
-                    one = task.joined(one, other)  # noqa: PLW2901
+                    one = task.combine(one, other)  # noqa: PLW2901
                 level.append(one)
         found[count] = time.perf_counter() - start
         print(f"| {count:,} | {found[count]:.3g} | {depth} |", flush=True)

@@ -22,7 +22,7 @@ import fastfit as ff
 from fastfit.losses import LOSSES
 from fastfit.points import parts
 from fastfit.points.arrays import ArrayPoints
-from fastfit.points.base import Reading
+from fastfit.points.base import Plan, Reading
 from fastfit.result import LineFit, Status
 from tests.conftest import COMPILED, Script, loss_of, needs_compiler
 
@@ -238,7 +238,8 @@ def test_robust_fits_of_many_points_begin_with_a_sample(loss: Any, of_time: bool
     assert_alike(fit, expected, 1e-4 if loss == "huber" else 1e-8)
     assert fit.slope == pytest.approx(expected.slope, rel=1e-7)
     assert fit.n_passes <= 12
-    sample = DaskPoints(array(x, 7000), array(y, 7000)).prepared(Reading(sampled=32)).thinned(100)
+    with DaskPoints(array(x, 7000), array(y, 7000)).opened(Reading(), Plan()) as points:
+        sample = points.thinned(100)
     assert isinstance(sample, ArrayPoints)
     assert sample.n_points == pytest.approx(n / 32, rel=0.01)
 
@@ -701,12 +702,12 @@ def test_nothing_is_computed_before_a_fit_asks_for_it(kind: str) -> None:
     x, y = pair() if kind == "array" else (table["x"], table["y"])
     with dask.config.set(scheduler=never):
         points = DaskPoints(x, y, sigma=2.0)
-        prepared = points.prepared(Reading())
         assert points.has_sigma
         assert "sigma" in repr(points)
-        assert prepared.n_passes == 0
-        with pytest.raises(AssertionError, match="something was computed"):
-            prepared.moments()
+        with points.opened(Reading(), Plan()) as opened:
+            assert opened.n_passes == 0
+            with pytest.raises(AssertionError, match="something was computed"):
+                opened.moments()
 
 
 @pytest.mark.parametrize("kind", ["array", "frame"])
@@ -909,8 +910,8 @@ def test_a_task_has_one_thread_of_ours(kind: str, monkeypatch: pytest.MonkeyPatc
     table = frame()
     x, y = pair() if kind == "array" else (table["x"], table["y"])
     for n_threads in (None, 1, 4):
-        prepared = DaskPoints(x, y).prepared(Reading(n_threads=n_threads))
-        assert prepared._reading.n_threads == 1
+        with DaskPoints(x, y).opened(Reading(n_threads=n_threads), Plan()) as opened:
+            assert opened.reading.n_threads == 1
     seen: list[int | None] = []
     original = parts.Part.points
 
@@ -1063,15 +1064,16 @@ def test_plot_draws_a_sample(loss: Any, monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_sample_stays_small_and_is_spread_over_all_points(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(parts, "_MOST_KEPT", 40)
+    monkeypatch.setattr("fastfit.points.sample._MOST_KEPT", 40)
     n = 6000
     x, chunks = np.arange(n, dtype=float), ((n // 2, *[n // 12] * 6),)
     columns = array(x, chunks), array(x % 7.0, chunks)
     reading = Reading(backend="numpy", sampled=32)
-    points = DaskPoints(*columns, sample_weight=array(1.0 + x, chunks)).prepared(reading)
-    kept = points.x
-    assert 20 <= kept.size <= 40
-    np.testing.assert_array_equal(points.y, kept % 7.0)
+    source = DaskPoints(*columns, sample_weight=array(1.0 + x, chunks))
+    with source.opened(reading, Plan()) as points:
+        kept = points.x
+        assert 20 <= kept.size <= 40
+        np.testing.assert_array_equal(points.y, kept % 7.0)
     assert (np.diff(kept) > 0.0).all()
     # Half of the points are in the first partition.
     assert 0.4 < np.mean(kept < n // 2) < 0.6

@@ -15,7 +15,7 @@ import pytest
 
 import fastfit as ff
 from fastfit.losses import LOSSES
-from fastfit.points.base import Reading
+from fastfit.points.base import Plan, Reading
 from fastfit.points.files import streams
 from fastfit.points.files.progress import Display
 from fastfit.points.files.readers import FileError, Table
@@ -251,7 +251,7 @@ def test_columns_of_folders_do_not_count_where_there_are_just_two(tmp_path: Path
     with pytest.raises(
         FileError, match="must be a column of files, and not of folders alone; got 'run'"
     ):
-        ff.scan(root, x="run", y="run").moments()
+        ff.fit_line(ff.scan(root, x="run", y="run"))
     (tmp_path / "t.csv").write_text("a;b\n1;2\n")
     with pytest.raises(FileError, match=r"if something else than commas .* separator=';'"):
         ff.scan(tmp_path / "t.csv")
@@ -312,24 +312,25 @@ def test_a_query_of_polars_derives_and_filters(table: Any, path: Path) -> None:
         ff.fit_line(ff.scan(query.filter(pl.lit(False)), x="double", y="y"))
 
 
-def test_points_that_were_told_nothing(table: Any, path: Path) -> None:
-    points = ff.scan(path, x="x", y="y")
-    assert repr(points) == f"FilePoints({path}, x='x', y='y')"
+def test_opened_points(table: Any, path: Path) -> None:
+    source = ff.scan(path, x="x", y="y")
+    assert repr(source) == f"FilePoints({path}, x='x', y='y')"
     arrays = table["x"], table["y"]
-    assert points.moments() == ff.Moments.of(*arrays)
-    assert points.n_points == N
-    assert (points.n_omitted, points.n_passes, points.weight_unit) == (0, 1, 1.0)
-    assert points.repeats == N
-    solution = ff.Exact().solve(points, ff.SquaredError())
-    assert solution.slope.high == ff.fit_line(*arrays).slope
-    assert points.evaluate(ff.SquaredError(), 2.0, 1.0).loss > 0.0
-    assert points.median_absolute_residual(2.0, 1.0) > 0.0
-    assert points.residuals(solution.slope, solution.intercept) is not None
-    few = points.thinned(10)
-    assert few is not None
-    assert few.frame == points.frame
+    with source.opened(Reading(), Plan()) as points:
+        assert points.moments() == ff.Moments.of(*arrays).sums
+        assert points.n_points == N
+        assert (points.n_omitted, points.n_passes, points.weight_unit) == (0, 1, 1.0)
+        assert points.repeats == N
+        solution = ff.Exact().solve(points, ff.SquaredError())
+        assert solution.slope.high == ff.fit_line(*arrays).slope
+        assert points.evaluate(ff.SquaredError(), 2.0, 1.0).loss > 0.0
+        assert points.median_absolute_residual(2.0, 1.0) > 0.0
+        assert points.residuals(solution.slope, solution.intercept) is not None
+        few = points.thinned(10)
+        assert few is not None
+        assert few.frame == points.frame
     own, others = (
-        ff.objective(points, loss=ff.Huber(1.0)),
+        ff.objective(source, loss=ff.Huber(1.0)),
         ff.objective(*arrays, loss=ff.Huber(1.0)),
     )
     assert own((2.0, 1.0))[0] == others((2.0, 1.0))[0]
@@ -383,8 +384,8 @@ def test_a_file_that_is_not_what_it_was(
     reads, done = [0], list[bool]()
     own = Table.batches
 
-    def counted(self: Table, *arguments: Any) -> Any:
-        for batch in own(self, *arguments):
+    def counted(self: Table, *arguments: Any, **options: Any) -> Any:
+        for batch in own(self, *arguments, **options):
             reads[0] += 1
             if self.path.endswith("b.parquet") and reads[0] > 3 * (N // BATCH) and not done:
                 done.append(True)
@@ -415,11 +416,11 @@ def test_a_file_that_shrinks_under_the_reader_does_not_end_the_process(
     else:
         getattr(table, f"write_{path.suffix[1:]}")(path)
     points = StreamedPoints(ff.scan(path, *columns), Reading())
-    walk = points._walk(0, 0)
-    next(walk)
+    parts = points.parts(0)
+    next(parts)
     os.truncate(path, path.stat().st_size // 100)
     with pytest.raises(FileError, match=f"{name} has changed"):
-        list(walk)
+        list(parts)
 
 
 # What it says meanwhile
@@ -428,7 +429,7 @@ def test_a_file_that_shrinks_under_the_reader_does_not_end_the_process(
 @pytest.mark.usefixtures("streamed")
 def test_it_tells_how_far_it_has_come(table: Any, path: Path) -> None:
     told: list[ReadSoFar] = []
-    points = ff.scan([path, path], x="x", y="y").prepared(Reading(), watch=told.append)
+    points = StreamedPoints(ff.scan([path, path], x="x", y="y"), Reading(), watch=told.append)
     points.moments()
     points.evaluate(ff.SquaredError(), 0.0, 0.0)
     size = 2 * path.stat().st_size

@@ -134,22 +134,19 @@ class DaskPoints(PartedPoints, Source):
 
 
 def _chunks(column: Any) -> list[Any]:
-    """Return the chunks of an array that are there already, or the keys of those that are not."""
+    """Return the chunks of an array if they are in memory already, else the keys of the tasks that compute them."""
     keys = [(column.name, k) for k in range(column.npartitions)]
-    layers = column.dask.layers
-    if len(layers) == 1 and all(
-        type(layers[name]).__name__ == "MaterializedLayer" for name in layers
-    ):
-        there = dict(column.dask)
-        chunks = [getattr(there[key], "value", there[key]) for key in keys]
-        if all(isinstance(chunk, np.ndarray) for chunk in chunks):
-            return chunks
-    return keys
+    if len(getattr(column.dask, "layers", ())) > 1:
+        return keys  # something is to be calculated; to look at its tasks would cost as much as to make them
+    # Dask keeps data in its graph as they are, or as the value of a node.
+    chunks = [getattr(node, "value", node) for node in map(column.dask.get, keys)]
+    there = all(isinstance(chunk, np.ndarray) and chunk.ndim == 1 for chunk in chunks)
+    return chunks if there else keys
 
 
 def _of_arrays(task: Pass, names: list[str], numbers: Any, place: int, *columns: Any) -> Any:
     own = dict(zip(names, columns, strict=True))
-    return task.of(Part(**own, **numbers, name=f"partition {place:,}", first=0))
+    return task.chunk(Part(**own, **numbers, name=f"partition {place:,}", first=0))
 
 
 def _of_series(
@@ -162,14 +159,14 @@ def _of_series(
     if partition_info and partition_info.get("number") is not None:
         name = f"partition {partition_info['number']:,}"
     box = np.empty(1, dtype=object)
-    box[0] = task.of(Part(**own, **numbers, name=name, first=0))
+    box[0] = task.chunk(Part(**own, **numbers, name=name, first=0))
     return pd.Series(box)
 
 
 def _joined(task: Pass, found: Sequence[Any]) -> Any:
     first, *others = map(_unboxed, found)
     for other in others:
-        first = task.joined(first, other)
+        first = task.combine(first, other)
     return first
 
 

@@ -79,7 +79,7 @@ class Part(NamedTuple):
             raise kind(f"{self.name}: {error}") from error
 
 
-class Surveyed(NamedTuple):
+class MomentResult(NamedTuple):
     """What the first pass tells of points."""
 
     n_points: int
@@ -100,31 +100,31 @@ def _merging(backend: str) -> Any:
     return compiled.merged
 
 
-class Survey(NamedTuple):
+class MomentPass(NamedTuple):
     """The first pass: moments, and some of the points if these are asked for."""
 
     reading: Reading
 
-    def of(self, part: Part) -> Surveyed:
+    def chunk(self, part: Part) -> MomentResult:
         """Return what a part tells."""
         with part.named():
             points = part.points(self.reading)
             moments = points.moments()
             step = self.reading.sampled
-            sample = Sample(step, *points.some(step)).thinned_to(step) if step else None
+            sample = Sample(step, *points.every_nth(step)).decimated(step) if step else None
             repeats = points.repeats
         # Of no points, the unit of their weights may be any.
         unit = points.weight_unit if moments.weight_sum else math.inf
-        return Surveyed(points.n_points, points.n_omitted, moments, repeats, unit, sample)
+        return MomentResult(points.n_points, points.n_omitted, moments, repeats, unit, sample)
 
-    def joined(self, a: Surveyed, b: Surveyed) -> Surveyed:
+    def combine(self, a: MomentResult, b: MomentResult) -> MomentResult:
         """Return what both tell."""
         unit = min(a.w_unit, b.w_unit)
         own, other = (each.moments.in_weight_unit(each.w_unit, unit) for each in (a, b))
         sample = None
         if a.sample is not None and b.sample is not None:
-            sample = a.sample.joined(b.sample)
-        return Surveyed(
+            sample = a.sample.merge(b.sample)
+        return MomentResult(
             a.n_points + b.n_points,
             a.n_omitted + b.n_omitted,
             own.merge(other, _merging(self.reading.backend)),
@@ -134,7 +134,7 @@ class Survey(NamedTuple):
         )
 
 
-class Sums(NamedTuple):
+class SumResult(NamedTuple):
     """Sums over the points, and what they lost in rounding."""
 
     totals: tuple[float, ...]
@@ -148,7 +148,7 @@ class Sums(NamedTuple):
         ]
 
 
-class SumUp(NamedTuple):
+class SumPass(NamedTuple):
     """A pass that adds numbers up about a line, by one of the kernels."""
 
     reading: Reading
@@ -158,14 +158,14 @@ class SumUp(NamedTuple):
     loss: Loss | None
     params: tuple[float, ...]
 
-    def of(self, part: Part) -> Sums:
+    def chunk(self, part: Part) -> SumResult:
         """Return the sums over a part."""
         with part.named():
             points = part.points(self.reading, self.w_unit)
-            sums = points.seen_in(self.frame).sums(self.kernel, self.loss, self.params)
-        return Sums(tuple(sums), (0.0,) * len(sums))
+            sums = points.in_frame(self.frame).sums(self.kernel, self.loss, self.params)
+        return SumResult(tuple(sums), (0.0,) * len(sums))
 
-    def joined(self, a: Sums, b: Sums) -> Sums:
+    def combine(self, a: SumResult, b: SumResult) -> SumResult:
         """Return the sums over both (Neumaier)."""
         totals, lost = [], []
         for one, other, its, others in zip(a.totals, b.totals, a.lost, b.lost, strict=True):
@@ -173,10 +173,10 @@ class SumUp(NamedTuple):
             larger, smaller = (one, other) if abs(one) >= abs(other) else (other, one)
             totals.append(total)
             lost.append((its + others) + ((larger - total) + smaller))
-        return Sums(tuple(totals), tuple(lost))
+        return SumResult(tuple(totals), tuple(lost))
 
 
-class Gather(NamedTuple):
+class WindowPass(NamedTuple):
     """A pass that brings together the absolute residuals of a line within bounds."""
 
     reading: Reading
@@ -185,14 +185,14 @@ class Gather(NamedTuple):
     line: tuple[float, float]
     bounds: tuple[float, float]
 
-    def of(self, part: Part) -> ResidualWindow:
+    def chunk(self, part: Part) -> ResidualWindow:
         """Return those of a part."""
         with part.named():
-            points = part.points(self.reading, self.w_unit).seen_in(self.frame)
+            points = part.points(self.reading, self.w_unit).in_frame(self.frame)
             found = points.gather(self.line, *self.bounds, _ROOM)
         return found.decimated(1, _ROOM)
 
-    def joined(self, a: ResidualWindow, b: ResidualWindow) -> ResidualWindow:
+    def combine(self, a: ResidualWindow, b: ResidualWindow) -> ResidualWindow:
         """Return those of both. Weights are added plainly: then a sum over more of them is never less."""
         step = max(a.step, b.step)
         one, two = a.decimated(step, _ROOM), b.decimated(step, _ROOM)
@@ -212,10 +212,10 @@ class Gather(NamedTuple):
 class Pass(Protocol):
     """What one pass does with a part, and how what it finds in two becomes one."""
 
-    def of(self, part: Part) -> Any:
+    def chunk(self, part: Part) -> Any:
         """Return what it finds in a part."""
 
-    def joined(self, a: Any, b: Any) -> Any:
+    def combine(self, a: Any, b: Any) -> Any:
         """Return what it has found in both."""
 
 
@@ -227,7 +227,7 @@ class PartedPoints(ABC):
 
     def __init__(self, reading: Reading) -> None:
         self.reading = reading
-        self._surveyed: Surveyed | None = None
+        self._result: MomentResult | None = None
         self._drawn: Sample | None = None
         self.n_passes = 0
 
@@ -235,10 +235,10 @@ class PartedPoints(ABC):
     def _reduce(self, task: Pass) -> Any:
         """Return what a pass over all parts finds, joined in an order that is always the same."""
 
-    def _survey(self) -> Surveyed:
-        if self._surveyed is None:
-            self._surveyed = self._pass(Survey(self.reading))
-        return self._surveyed
+    def _first_pass(self) -> MomentResult:
+        if self._result is None:
+            self._result = self._pass(MomentPass(self.reading))
+        return self._result
 
     def _pass(self, task: Pass) -> Any:
         found = self._reduce(task)
@@ -248,22 +248,22 @@ class PartedPoints(ABC):
     @property
     def n_points(self) -> int:
         """Number of points, less those left out; one pass, the first time."""
-        return self._survey().n_points
+        return self._first_pass().n_points
 
     @property
     def n_omitted(self) -> int:
         """Number of points that were left out."""
-        return self._survey().n_omitted
+        return self._first_pass().n_omitted
 
     @property
     def repeats(self) -> float:
         """How many points there are, one of weight 2 counted twice."""
-        return self._survey().repeats
+        return self._first_pass().repeats
 
     @property
     def weight_unit(self) -> float:
         """The standard deviation that a weight of 1 stands for, 1 where none were given."""
-        unit = self._survey().w_unit
+        unit = self._first_pass().w_unit
         return unit if math.isfinite(unit) else 1.0
 
     @property
@@ -283,7 +283,7 @@ class PartedPoints(ABC):
 
     def moments(self) -> MomentSums:
         """Return the moments of the points, as ``Points.moments`` says."""
-        return self._survey().moments
+        return self._first_pass().moments
 
     def evaluate(
         self, loss: Loss, slope: float, offset: float, *, curvature: bool = False
@@ -305,18 +305,20 @@ class PartedPoints(ABC):
         frame, unit = self.frame, self.weight_unit
 
         def gather(low: float, high: float) -> ResidualWindow:
-            found: ResidualWindow = self._pass(Gather(self.reading, frame, unit, line, (low, high)))
+            found: ResidualWindow = self._pass(
+                WindowPass(self.reading, frame, unit, line, (low, high))
+            )
             return found
 
         return weighted_median(gather, self.moments().weight_sum, near)
 
     def thinned(self, n: int) -> ArrayPoints | None:
         """Return about n of the points, as ``Points.thinned`` says; none if none were kept."""
-        sample = self._survey().sample
+        sample = self._first_pass().sample
         if sample is None or sample.x.size < n or sample.step < 2:
             return None
         part = Part(sample.x, sample.y, sample.w)
-        few = part.points(self.reading).seen_in(self.frame).like(self.moments())
+        few = part.points(self.reading).in_frame(self.frame).expecting(self.moments())
         try:
             few.moments()
         except ValueError:  # too far apart without the others
@@ -324,17 +326,17 @@ class PartedPoints(ABC):
         return few if few.frame == self.frame else None
 
     def _sums(self, kernel: Any, loss: Loss | None, params: tuple[float, ...]) -> Any:
-        task = SumUp(self.reading, self.frame, self.weight_unit, kernel, loss, params)
-        found: Sums = self._pass(task)
+        task = SumPass(self.reading, self.frame, self.weight_unit, kernel, loss, params)
+        found: SumResult = self._pass(task)
         return type(kernel)(*found.result())
 
     def _sample(self) -> Sample:
         """Return some of the points; one more pass, if none were kept, or not enough for a picture."""
         if self._drawn is None:
-            kept, n_points = self._survey().sample, self.n_points
+            kept, n_points = self._first_pass().sample, self.n_points
             if kept is None or kept.x.size < min(n_points, _SHOWN):
                 step = max(1, n_points // (2 * _SHOWN))
-                again: Surveyed = self._pass(Survey(replace(self.reading, sampled=step)))
+                again: MomentResult = self._pass(MomentPass(replace(self.reading, sampled=step)))
                 kept = again.sample
             self._drawn = kept
         assert self._drawn is not None

@@ -21,7 +21,7 @@ class Sample(NamedTuple):
     y: Any
     w: Any = None
 
-    def thinned_to(self, step: int) -> Sample:
+    def decimated(self, step: int) -> Sample:
         """Return a sample of at least this step, and not too large."""
         found = self
         while found.step < step or found.x.size > _MOST_KEPT:
@@ -33,10 +33,10 @@ class Sample(NamedTuple):
             found = Sample(2 * found.step, found.x[place], found.y[place], w)
         return found
 
-    def joined(self, other: Sample) -> Sample:
+    def merge(self, other: Sample) -> Sample:
         """Return the sample of both."""
         step = max(self.step, other.step)
-        one, two = self.thinned_to(step), other.thinned_to(step)
+        one, two = self.decimated(step), other.decimated(step)
         x, y = np.concatenate([one.x, two.x]), np.concatenate([one.y, two.y])
         w = None if one.w is None else np.concatenate([one.w, two.w])
-        return Sample(step, x, y, w).thinned_to(step)
+        return Sample(step, x, y, w).decimated(step)

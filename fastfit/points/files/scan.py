@@ -103,7 +103,7 @@ class FilePoints(Source):
         self._files, self._lazy = files, lazy
         asked = {name: column for name, column in columns.items() if name in "xy" or column}
         others = [column for name, column in asked.items() if name not in "xy" and column]
-        found = readers.chosen(self.table(0), asked["x"], asked["y"], others)
+        found = readers.resolve_columns(self.table(0), asked["x"], asked["y"], others)
         self.columns: dict[str, str] = dict(zip(asked, found, strict=True))
 
     def __repr__(self) -> str:
@@ -149,14 +149,8 @@ class FilePoints(Source):
 
     @contextmanager
     def opened(self, reading: Reading, plan: Plan) -> Iterator[Points]:
-        """Yield the points: in memory if they are few, and else to be read at every pass, with progress shown."""
-        checkpoint = None
-        if plan.checkpoint is not None:
-            if not self._files:
-                raise ValueError("checkpoint must be None for a query, whose files are not known")
-            own = {"nan_policy": reading.nan_policy, "backend": reading.backend}
-            checkpoint = Checkpoint(plan.checkpoint, {**self._identity(), **own, **plan.identity})
-        with display(plan.progress) as shown:
+        """Yield the points: in memory if they are few, else to be read at every pass, with progress shown."""
+        with self._checkpoint(reading, plan) as checkpoint, display(plan.progress) as shown:
             if shown is not None:
                 shown.expect(plan.n_passes)
             watch = None if shown is None else shown.watch
@@ -165,6 +159,23 @@ class FilePoints(Source):
             if points is None:
                 plan.announce()
             yield points or streamed
+
+    @contextmanager
+    def _checkpoint(self, reading: Reading, plan: Plan) -> Iterator[Checkpoint | None]:
+        """Yield the checkpoint that is asked for, and write what it keeps however the fit ends."""
+        if plan.checkpoint is None:
+            yield None
+            return
+        if not self._files:
+            raise ValueError("checkpoint must be None for a query, whose files are not known")
+        own = {"nan_policy": reading.nan_policy, "backend": reading.backend}
+        checkpoint = Checkpoint(
+            plan.checkpoint, {**self._identity(), **own, **plan.identity}, self.n_tables
+        )
+        try:
+            yield checkpoint
+        finally:
+            checkpoint.close()
 
     def _identity(self) -> dict[str, str]:
         """Return what tells these files and columns from others."""
