@@ -23,8 +23,8 @@ from fastfit.losses import LOSSES
 from fastfit.points import parts
 from fastfit.points.arrays import ArrayPoints
 from fastfit.points.base import Plan, Reading
-from fastfit.result import LineFit, Status
-from tests.conftest import COMPILED, Script, loss_of, needs_compiler
+from fastfit.result import LineFit
+from tests.conftest import COMPILED, Script, needs_compiler
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
@@ -121,14 +121,19 @@ class Counted:
 
 @pytest.mark.parametrize(
     "chunks",
-    [CHUNK, N, -1, (CHUNK, 1, N - CHUNK - 3, 2), 100],
-    ids=["12", "1", "whole", "uneven", "many"],
+    [N, -1, (CHUNK, 1, N - CHUNK - 3, 2), 100],
+    ids=["1", "whole", "uneven", "many"],
 )
-def test_least_squares_is_that_of_memory_to_the_last_bit(chunks: Any, backend: Any) -> None:
+def test_least_squares_is_that_of_memory_however_it_is_cut(chunks: Any) -> None:
     chunks = (chunks,) if isinstance(chunks, tuple) else chunks
-    fit = ff.fit_line(array(X, chunks), array(Y, chunks), backend=backend)
-    assert_same(fit, ff.fit_line(X, Y, backend=backend))
-    assert fit.n_passes == 1
+    assert_same(ff.fit_line(array(X, chunks), array(Y, chunks)), ff.fit_line(X, Y))
+
+
+@pytest.mark.parametrize("name", ROBUST)
+def test_robust_losses_of_partitions_that_lie_side_by_side(name: str) -> None:
+    place = np.argsort(X)
+    fit = ff.fit_line(array(X[place]), array(Y[place]), loss=name)
+    assert_alike(fit, ff.fit_line(X, Y, loss=name), 1e-6)
 
 
 @pytest.mark.parametrize("fan_in", [2, 3, 11, 12, 32])
@@ -138,22 +143,6 @@ def test_results_are_joined_on_as_many_levels_as_it_takes(
 ) -> None:
     monkeypatch.setattr(points_in_dask, "FAN_IN", fan_in)
     assert_alike(ff.fit_line(*pair(), loss=loss), ff.fit_line(X, Y, loss=loss), 1e-13)
-
-
-@pytest.mark.parametrize("name", ROBUST)
-def test_robust_losses_with_a_given_scale(name: str, backend: Any) -> None:
-    options: Any = {"loss": loss_of(name), "backend": backend, "solver": ff.Newton(tol=1e-13)}
-    assert_alike(ff.fit_line(*pair(), **options), ff.fit_line(X, Y, **options), 1e-9)
-
-
-@pytest.mark.parametrize("name", ROBUST)
-@pytest.mark.parametrize("in_order", [False, True])
-def test_robust_losses_with_the_scale_of_the_residuals(name: str, in_order: bool) -> None:
-    # In order, partitions lie side by side, each far from where the others are.
-    place = np.argsort(X) if in_order else slice(None)
-    fit = ff.fit_line(array(X[place]), array(Y[place]), loss=name)
-    assert_alike(fit, ff.fit_line(X, Y, loss=name), 1e-6)
-    assert isinstance(fit.f_scale, float)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -166,34 +155,18 @@ def test_a_median_of_more_residuals_than_there_is_room_for(
     assert_alike(fit, ff.fit_line(X, Y, loss="huber", sample_weight=W if weighted else None), 1e-6)
 
 
-OPTIONS: list[Any] = [
-    {"sample_weight": W},
-    {"sample_weight": 2.5},
-    {"sigma": SIGMA},
-    {"sigma": SIGMA, "absolute_sigma": True},
-    {"sigma": 0.25, "absolute_sigma": True},
-    {"sigma": SIGMA, "sample_weight": W},
-    {"fit_intercept": False},
-    {"fit_intercept": False, "sample_weight": W},
-]
-
-
-@pytest.mark.parametrize("options", OPTIONS, ids=" ".join)
-def test_options_of_least_squares(options: Any) -> None:
-    expected = ff.fit_line(X, Y, **options)
-    given = {k: array(v) if isinstance(v, np.ndarray) else v for k, v in options.items()}
-    fit = ff.fit_line(*pair(), **given)
-    assert_alike(fit, expected, 1e-15)
-    assert fit.residual_std == pytest.approx(expected.residual_std, rel=1e-15)
-    assert fit.n_passes == 1
-
-
-@pytest.mark.parametrize("loss", ["huber", ff.Tukey(f_scale=4.0)])
-@pytest.mark.parametrize("options", OPTIONS[:2] + OPTIONS[-2:], ids=" ".join)
-def test_options_of_robust_losses(options: Any, loss: Any) -> None:
-    given = {k: array(v) if isinstance(v, np.ndarray) else v for k, v in options.items()}
-    fit = ff.fit_line(*pair(), loss=loss, **given)
-    assert_alike(fit, ff.fit_line(X, Y, loss=loss, **options), 1e-6 if loss == "huber" else 1e-9)
+@pytest.mark.parametrize(
+    ("loss", "options"),
+    [
+        ("squared_error", {"sample_weight": 2.5}),
+        ("squared_error", {"sigma": 0.25, "absolute_sigma": True}),
+        ("huber", {"sample_weight": 2.5}),
+    ],
+)
+def test_one_weight_or_sigma_for_all(loss: str, options: Any) -> None:
+    options = {**options, "loss": loss, "backend": "numpy"}
+    rel = 1e-6 if loss == "huber" else 1e-15
+    assert_alike(ff.fit_line(*pair(), **options), ff.fit_line(X, Y, **options), rel)
 
 
 def test_sigma_of_very_different_sizes_in_different_partitions() -> None:
@@ -208,19 +181,6 @@ def test_a_partition_without_points_has_no_say_in_the_unit_of_weights() -> None:
     sigma[:CHUNK] = NAN
     fit = ff.fit_line(*pair(), sigma=array(sigma), **options)
     assert_alike(fit, ff.fit_line(X, Y, sigma=sigma, **options), 1e-15)
-
-
-@pytest.mark.parametrize("loss", ["squared_error", ff.Huber(f_scale=1.5)])
-@pytest.mark.parametrize("passes", ["auto", "samples"])
-def test_gradient_descent(loss: Any, passes: str) -> None:
-    solver = ff.GradientDescent(passes=passes, record_every=1)
-    fit = ff.fit_line(*pair(), loss=loss, solver=solver)
-    expected = ff.fit_line(X, Y, loss=loss, solver=solver)
-    assert_alike(fit, expected, 1e-9)
-    assert fit.n_passes == expected.n_passes
-    assert fit.history is not None
-    assert expected.history is not None
-    np.testing.assert_allclose(fit.history.loss, expected.history.loss, rtol=1e-12)
 
 
 @needs_compiler
@@ -249,20 +209,8 @@ def test_robust_fits_of_many_points_begin_with_a_sample(loss: Any, of_time: bool
 LOSSES_OF_BITS = ["squared_error", HUBER, "huber"]
 SCHEDULERS: list[dict[str, Any]] = [
     {"scheduler": "synchronous"},
-    *({"scheduler": "threads", "num_workers": count} for count in (1, 2, 4)),
+    {"scheduler": "threads", "num_workers": 4},
 ]
-
-
-@pytest.mark.parametrize("loss", LOSSES_OF_BITS, ids=["least squares", "huber", "huber, mad"])
-@pytest.mark.parametrize("kind", ["array", "frame"])
-def test_every_scheduler_finds_the_same_bits(loss: Any, kind: str) -> None:
-    table = frame(5)
-    x, y = pair() if kind == "array" else (table["x"], table["y"])
-    found = set()
-    for scheduler in SCHEDULERS:
-        with dask.config.set(**scheduler):
-            found.add(bits(ff.fit_line(x, y, loss=loss)))
-    assert len(found) == 1
 
 
 @pytest.mark.parametrize("loss", LOSSES_OF_BITS[:2], ids=["least squares", "huber"])
@@ -291,7 +239,7 @@ def test_no_bit_depends_on_which_partition_is_ready_first(loss: Any) -> None:
 @pytest.mark.parametrize("loss", LOSSES_OF_BITS, ids=["least squares", "huber", "huber, mad"])
 def test_chunks_that_do_not_match(loss: Any) -> None:
     found = set()
-    for scheduler in SCHEDULERS[::3]:
+    for scheduler in SCHEDULERS:
         x, y, w = array(X, N // 4), array(Y, N // 7), array(W, N)
         with dask.config.set(**scheduler):
             fit = ff.fit_line(x, y, sample_weight=w, loss=loss)
@@ -439,21 +387,32 @@ def test_a_single_partition(loss: Any) -> None:
     [
         pytest.param(X.astype(np.float32), Y, id="float32"),
         pytest.param(X.astype(np.float32), Y.astype(np.float16), id="float32 and float16"),
-        pytest.param(TIMES, Y, id="time stamps in x"),
-        pytest.param(X, TIMES, id="time stamps in y"),
         pytest.param(TIMES.astype(np.uint64), TIMES[::-1], id="time stamps in both"),
         pytest.param(TIMES.astype(np.longdouble), Y, id="longdouble"),
         pytest.param(X > 3.0, Y, id="bool in x"),
-        pytest.param(X, Y > 5.0, id="bool in y"),
         pytest.param((10 * X).astype(np.int8), Y.astype(">f8"), id="int8 and other byte order"),
-        pytest.param(1e150 * X, 1e-100 * Y, id="very large and very small"),
-        pytest.param(np.repeat([1e-200, 1.0], N // 2) * X, Y, id="different partitions"),
         pytest.param(np.arange(N) // (N // 2), Y, id="x constant in every partition"),
     ],
 )
 def test_numbers_of_every_type(x: Any, y: Any) -> None:
+    assert_same(ff.fit_line(array(x), array(y)), ff.fit_line(x, y))
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        pytest.param(TIMES, Y, id="time stamps in x"),
+        pytest.param(X, TIMES, id="time stamps in y"),
+        pytest.param(X, Y > 5.0, id="bool in y"),
+        pytest.param(1e150 * X, 1e-100 * Y, id="very large and very small"),
+        pytest.param(np.repeat([1e-200, 1.0], N // 2) * X, Y, id="different partitions"),
+    ],
+)
+def test_numbers_that_are_shifted_or_scaled(x: Any, y: Any) -> None:
     expected = ff.fit_line(x, y)
     assert_same(ff.fit_line(array(x), array(y)), expected)
+    table = frame(6, x=x, y=y)
+    assert_same(ff.fit_line(table["x"], table["y"]), expected)
     scale = float(np.median(np.abs(np.asarray(y, dtype=float) - expected.predict(x)))) or 0.1
     loss = ff.Huber(f_scale=scale)
     assert_alike(ff.fit_line(array(x), array(y), loss=loss), ff.fit_line(x, y, loss=loss), 1e-9)
@@ -544,64 +503,7 @@ def test_infinity_is_an_error(policy: Any, value: float) -> None:
             ff.fit_line(array(X), array(y), loss=loss, nan_policy=policy)
 
 
-@pytest.mark.parametrize("loss", ["squared_error", HUBER, "huber"])
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("kind", ["array", "frame"])
-def test_omit(loss: Any, weighted: bool, kind: str) -> None:
-    x, y = X.copy(), HOLES.copy()
-    x[::11] = NAN
-    y[CHUNK : 2 * CHUNK] = NAN  # a whole partition
-    w = W.copy()
-    w[5::7] = NAN
-    if kind == "array":
-        columns = [array(x), array(y), array(w)]
-    else:
-        table = frame(12, x=x, y=y, w=w)
-        columns = [table["x"], table["y"], table["w"]]
-    weights = columns[2] if weighted else None
-    fit = ff.fit_line(*columns[:2], sample_weight=weights, loss=loss, nan_policy="omit")
-    weights = w if weighted else None
-    expected = ff.fit_line(x, y, sample_weight=weights, loss=loss, nan_policy="omit")
-    assert fit.n_omitted == expected.n_omitted > CHUNK
-    assert_alike(fit, expected, 1e-6 if loss == "huber" else 1e-9)
-
-
-def test_omit_with_sigma() -> None:
-    sigma = SIGMA.copy()
-    sigma[::5] = NAN
-    sigma[:CHUNK] = NAN
-    options: Any = {"nan_policy": "omit", "absolute_sigma": True}
-    fit = ff.fit_line(array(X), array(HOLES), sigma=array(sigma), **options)
-    assert_alike(fit, ff.fit_line(X, HOLES, sigma=sigma, **options), 1e-15)
-
-
-@pytest.mark.parametrize("loss", ["squared_error", HUBER, "tukey"])
-@pytest.mark.parametrize("value", [NAN, INF])
-def test_propagate(loss: Any, value: float) -> None:
-    y = changed(Y, {CHUNK: value})
-    fit = ff.fit_line(array(X), array(y), loss=loss, nan_policy="propagate")
-    assert fit.status is Status.NOT_FINITE
-    assert np.isnan([fit.slope, fit.intercept, fit.loss, fit.stderr]).all()
-    assert (fit.n_points, fit.n_passes) == (N, 1)
-    clean = ff.fit_line(*pair(), loss=loss, nan_policy="propagate")
-    assert_alike(clean, ff.fit_line(X, Y, loss=loss), 1e-6)
-
-
 # Data frames
-
-
-@pytest.mark.parametrize("loss", ["squared_error", HUBER, "tukey"])
-def test_columns_of_a_data_frame(loss: Any) -> None:
-    table = frame()
-    fit = ff.fit_line(table["x"], table["y"], sample_weight=table["w"], loss=loss)
-    expected = ff.fit_line(X, Y, sample_weight=W, loss=loss)
-    assert_alike(fit, expected, 1e-6 if loss == "tukey" else 1e-9)
-
-
-def test_least_squares_of_a_data_frame_to_the_last_bit() -> None:
-    table = frame(t=TIMES)
-    assert_same(ff.fit_line(table["x"], table["y"]), ff.fit_line(X, Y))
-    assert_same(ff.fit_line(table["t"], table["y"]), ff.fit_line(TIMES, Y))
 
 
 def test_filtered_data_frames_and_columns_that_are_calculated() -> None:
@@ -963,12 +865,13 @@ def test_processes_find_the_same_bits(client: Any, kind: str, loss: Any) -> None
     x, y = pair() if kind != "frame" else (table["x"], table["y"])
     if kind == "unknown":
         x, y = x[array(X) > 3.0], y[array(X) > 3.0]
+    options: Any = {"loss": loss, "backend": "numba" if kind == "array" else "numpy"}
     with dask.config.set(scheduler="threads", num_workers=2):
-        expected = ff.fit_line(x, y, loss=loss)
+        expected = ff.fit_line(x, y, **options)
     with client.as_current():
         if kind == "persisted":
             x, y = x.persist(), y.persist()
-        fit = ff.fit_line(x, y, loss=loss)
+        fit = ff.fit_line(x, y, **options)
     assert bits(fit) == bits(expected)
 
 
@@ -1095,32 +998,3 @@ def test_points_that_were_made_before() -> None:
     with_sigma = DaskPoints(*pair(), sigma=array(SIGMA))
     fit = ff.fit_line(with_sigma, absolute_sigma=True)
     assert_alike(fit, ff.fit_line(X, Y, sigma=SIGMA, absolute_sigma=True), 1e-15)
-
-
-@pytest.mark.parametrize("loss", ["squared_error", HUBER, "huber"])
-@pytest.mark.parametrize("kind", ["array", "frame"])
-def test_objective(loss: Any, kind: str) -> None:
-    table = frame()
-    x, y = pair() if kind == "array" else (table["x"], table["y"])
-    ours, expected = ff.objective(x, y, loss=loss), ff.objective(X, Y, loss=loss)
-    for line in ([1.0, 2.0], [2.0, -1.0], [0.0, 0.0]):
-        value, gradient = ours(line)
-        wanted, slope = expected(line)
-        assert value == pytest.approx(wanted, rel=1e-12)
-        # Near the minimum, the gradient is what is left of larger numbers.
-        size = 1e-12 * float(np.abs(expected([0.0, 0.0])[1]).max())
-        np.testing.assert_allclose(gradient, slope, rtol=1e-12, atol=size)
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-def test_moments(weighted: bool) -> None:
-    table = frame()
-    expected = ff.Moments.of(X, Y, W if weighted else None)
-    names = ("count", "weight_sum", "x_mean", "y_mean", "xx", "xy", "yy")
-    for moments in (
-        ff.Moments.of(*pair(), array(W) if weighted else None),
-        ff.Moments.of(table["x"], table["y"], table["w"] if weighted else None),
-        ff.Moments().update(*pair(), array(W) if weighted else None),
-    ):
-        for name in names:
-            assert getattr(moments, name) == getattr(expected, name), name

@@ -1,7 +1,7 @@
 """Points that come in parts: batches of files, partitions of a cluster.
 
-What a pass does with a part, and how two partial results become one, is here; who brings the parts, and in what order
-results are joined, is left to those who know where the points live.
+Each pass says what it computes from a part (``chunk``) and how two results become one (``combine``). Which parts there
+are, and in what order results are combined, is up to the subclass of ``PartedPoints`` that knows where the points are.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from fastfit.points.base import Reading, Residuals
 from fastfit.points.median import weighted_median
 from fastfit.points.sample import Sample
 
-# As many as a picture shows one by one.
+# Points that a picture shows one by one, at most.
 _SHOWN = 3000
-# So many residuals near the median are brought together: 8 MB, and as much for their weights.
+# Residuals near the median that are collected at most: 8 MB, and as much for their weights.
 _ROOM = 1 << 20
 
 
 class Part(NamedTuple):
-    """Some of the points, as a reader has brought them.
+    """Some of the points, as a reader returns them.
 
-    ``name`` is what errors call it, and ``first`` the place of its first point among those of that name.
+    ``name`` is what errors call the part (a file, a partition), and ``first`` the index there of its first point.
     """
 
     x: Any
@@ -51,7 +51,7 @@ class Part(NamedTuple):
     first: int = 0
 
     def points(self, reading: Reading, w_unit: float | None = None) -> ArrayPoints:
-        """Return the points, ready to be read."""
+        """Return the points, converted and checked; ``w_unit`` is the sigma that has weight 1, None to choose one."""
         columns = validation.columns(self.x, self.y, self.sample_weight, self.sigma, w_unit=w_unit)
         return ArrayPoints(
             columns,
@@ -64,12 +64,12 @@ class Part(NamedTuple):
 
     @property
     def values(self) -> tuple[Any, ...]:
-        """The columns that there are."""
+        """The columns that were given."""
         return tuple(values for values in self[:4] if values is not None)
 
     @contextlib.contextmanager
     def named(self) -> Iterator[None]:
-        """Let errors say which part they are about."""
+        """Name the part in errors about its values."""
         try:
             yield
         except (TypeError, ValueError) as error:
@@ -80,7 +80,7 @@ class Part(NamedTuple):
 
 
 class MomentResult(NamedTuple):
-    """What the first pass tells of points."""
+    """What the first pass finds: counts, moments, and a sample if one is asked for."""
 
     n_points: int
     n_omitted: int
@@ -92,7 +92,7 @@ class MomentResult(NamedTuple):
 
 @functools.cache
 def _merging(backend: str) -> Any:
-    """Return what merges sums: the same, compiled or not."""
+    """Return the function that merges two sums: compiled or not, with the same result."""
     if backend == "numpy":
         return merged
     from fastfit.kernels import compiled
@@ -101,24 +101,24 @@ def _merging(backend: str) -> Any:
 
 
 class MomentPass(NamedTuple):
-    """The first pass: moments, and some of the points if these are asked for."""
+    """The first pass: moments, and a sample of the points if ``reading`` asks for one."""
 
     reading: Reading
 
     def chunk(self, part: Part) -> MomentResult:
-        """Return what a part tells."""
+        """Return the moments of a part."""
         with part.named():
             points = part.points(self.reading)
             moments = points.moments()
             step = self.reading.sampled
             sample = Sample(step, *points.every_nth(step)).decimated(step) if step else None
             repeats = points.repeats
-        # Of no points, the unit of their weights may be any.
+        # A part without points fits any unit of weights.
         unit = points.weight_unit if moments.weight_sum else math.inf
         return MomentResult(points.n_points, points.n_omitted, moments, repeats, unit, sample)
 
     def combine(self, a: MomentResult, b: MomentResult) -> MomentResult:
-        """Return what both tell."""
+        """Return the moments of both."""
         unit = min(a.w_unit, b.w_unit)
         own, other = (each.moments.in_weight_unit(each.w_unit, unit) for each in (a, b))
         sample = None
@@ -135,13 +135,13 @@ class MomentPass(NamedTuple):
 
 
 class SumResult(NamedTuple):
-    """Sums over the points, and what they lost in rounding."""
+    """Sums over points, and what rounding has taken from them."""
 
     totals: tuple[float, ...]
     lost: tuple[float, ...]
 
     def result(self) -> list[float]:
-        """Return the sums; infinity and NaN stand as they are."""
+        """Return the sums, corrected unless they are infinite or NaN."""
         return [
             total + lost if math.isfinite(total) else total
             for total, lost in zip(self.totals, self.lost, strict=True)
@@ -149,7 +149,7 @@ class SumResult(NamedTuple):
 
 
 class SumPass(NamedTuple):
-    """A pass that adds numbers up about a line, by one of the kernels."""
+    """A pass that sums over all points, about a line, by one of the kernels."""
 
     reading: Reading
     frame: Frame
@@ -166,7 +166,7 @@ class SumPass(NamedTuple):
         return SumResult(tuple(sums), (0.0,) * len(sums))
 
     def combine(self, a: SumResult, b: SumResult) -> SumResult:
-        """Return the sums over both (Neumaier)."""
+        """Return the sums over both, compensated for rounding (Neumaier)."""
         totals, lost = [], []
         for one, other, its, others in zip(a.totals, b.totals, a.lost, b.lost, strict=True):
             total = one + other
@@ -177,7 +177,7 @@ class SumPass(NamedTuple):
 
 
 class WindowPass(NamedTuple):
-    """A pass that brings together the absolute residuals of a line within bounds."""
+    """A pass that collects the absolute residuals of a line within bounds."""
 
     reading: Reading
     frame: Frame
@@ -186,14 +186,14 @@ class WindowPass(NamedTuple):
     bounds: tuple[float, float]
 
     def chunk(self, part: Part) -> ResidualWindow:
-        """Return those of a part."""
+        """Return the residuals of a part."""
         with part.named():
             points = part.points(self.reading, self.w_unit).in_frame(self.frame)
             found = points.gather(self.line, *self.bounds, _ROOM)
         return found.decimated(1, _ROOM)
 
     def combine(self, a: ResidualWindow, b: ResidualWindow) -> ResidualWindow:
-        """Return those of both. Weights are added plainly: then a sum over more of them is never less."""
+        """Return the residuals of both. Weights are added without compensation, so that their sums never decrease."""
         step = max(a.step, b.step)
         one, two = a.decimated(step, _ROOM), b.decimated(step, _ROOM)
         weights = None
@@ -210,19 +210,19 @@ class WindowPass(NamedTuple):
 
 
 class Pass(Protocol):
-    """What one pass does with a part, and how what it finds in two becomes one."""
+    """One pass over points in parts: what it computes from a part, and how two results become one."""
 
     def chunk(self, part: Part) -> Any:
-        """Return what it finds in a part."""
+        """Return the result for a part."""
 
     def combine(self, a: Any, b: Any) -> Any:
-        """Return what it has found in both."""
+        """Return the result for the points of both."""
 
 
 class PartedPoints(ABC):
-    """Points in parts: all of the protocol, from a way to do one pass.
+    """Points in parts: the whole ``Points`` protocol, from a way to do one pass.
 
-    A subclass brings ``_reduce``. Nothing is read before moments are asked for.
+    A subclass supplies ``_reduce``. Nothing is read before it is needed.
     """
 
     def __init__(self, reading: Reading) -> None:
@@ -233,7 +233,7 @@ class PartedPoints(ABC):
 
     @abstractmethod
     def _reduce(self, task: Pass) -> Any:
-        """Return what a pass over all parts finds, joined in an order that is always the same."""
+        """Return the result of a pass over all parts, combined in an order that is always the same."""
 
     def _first_pass(self) -> MomentResult:
         if self._result is None:
@@ -252,7 +252,7 @@ class PartedPoints(ABC):
 
     @property
     def n_omitted(self) -> int:
-        """Number of points that were left out."""
+        """Number of points left out."""
         return self._first_pass().n_omitted
 
     @property
@@ -268,17 +268,17 @@ class PartedPoints(ABC):
 
     @property
     def frame(self) -> Frame:
-        """The coordinates in which lines are evaluated: about the mean, or a rounded number near it."""
+        """The coordinates in which lines are evaluated, centred on a rounded number near the mean."""
         return _frame_of(self.moments(), self.reading.through_origin)
 
     @property
     def x(self) -> Any:
-        """Values of x, of some of the points if there are many."""
+        """Values of x; of a sample if there are many points."""
         return self._sample().x
 
     @property
     def y(self) -> Any:
-        """Values of y, of the same points."""
+        """Values of y, at the same points."""
         return self._sample().y
 
     def moments(self) -> MomentSums:
@@ -321,7 +321,7 @@ class PartedPoints(ABC):
         few = part.points(self.reading).in_frame(self.frame).expecting(self.moments())
         try:
             few.moments()
-        except ValueError:  # too far apart without the others
+        except ValueError:  # without the other points, these are too far apart for float64
             return None
         return few if few.frame == self.frame else None
 
@@ -331,7 +331,7 @@ class PartedPoints(ABC):
         return type(kernel)(*found.result())
 
     def _sample(self) -> Sample:
-        """Return some of the points; one more pass, if none were kept, or not enough for a picture."""
+        """Return a sample of the points; one more pass unless the first one kept enough for a picture."""
         if self._drawn is None:
             kept, n_points = self._first_pass().sample, self.n_points
             if kept is None or kept.x.size < min(n_points, _SHOWN):
@@ -344,7 +344,7 @@ class PartedPoints(ABC):
 
 
 def _frame_of(moments: MomentSums, through_origin: bool) -> Frame:
-    """Return the frame about points with these moments, in which they are shifted without rounding."""
+    """Return the frame centred near the mean, on numbers so round that shifting the points rounds nothing."""
     if not moments.weight_sum or through_origin:
         return Frame(x_exponent=moments.exponents[0], y_exponent=moments.exponents[1])
     spread = moments.relative_to(Frame())

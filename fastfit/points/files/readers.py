@@ -96,7 +96,7 @@ class Table:
 
 
 def open_table(path: str, *, keys: Sequence[tuple[str, str]] = ()) -> Table:
-    """Return a file or URL, opened as its name says.
+    """Open a file or URL; the ending of its name says how.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def open_table(path: str, *, keys: Sequence[tuple[str, str]] = ()) -> Table:
 
 
 def ending_of(path: str) -> str:
-    """Return the ending in ``FORMATS`` that a name has, the longest; "" for none."""
+    """Return the longest ending in ``FORMATS`` that a name has; "" for none."""
     return max((each for each in FORMATS if path.lower().endswith(each)), key=len, default="")
 
 
@@ -140,7 +140,7 @@ def is_url(path: str) -> bool:
 def resolve_columns(
     table: Table, x: str | None, y: str | None, others: Sequence[str]
 ) -> tuple[str, ...]:
-    """Return the names of the columns to read, or raise with a list of those there are."""
+    """Return the names of the columns to read; raise FileError, with a list of all, if they are not there."""
     names = table.names
     there = "; it has " + (", ".join(map(repr, names)) if names else "none")
     stripped = {name.strip(): name for name in names}  # "x, y" in a header means "x" and "y"
@@ -173,7 +173,7 @@ def resolve_columns(
 
 
 def query(lazy: Any) -> Table:
-    """Return a query of Polars, of which columns can be read."""
+    """Return the table that a query of Polars yields."""
     path = "the query"
     with _readable(path):
         schema = lazy.collect_schema()
@@ -182,7 +182,7 @@ def query(lazy: Any) -> Table:
 
 @contextlib.contextmanager
 def _readable(path: str) -> Iterator[None]:
-    """Turn whatever a reading library raises into a ``FileError`` of one line."""
+    """Turn whatever a library raises about a file into a ``FileError`` of one line."""
     try:
         yield
     except (FileError, NotAsTyped, ImportError, MemoryError):
@@ -212,7 +212,7 @@ def _is_number(text: str) -> bool:
 
 
 def _with_folders(table: Table, keys: Sequence[tuple[str, str]]) -> Table:
-    """Return a table that also has the columns that folders stand for, each of one value."""
+    """Return the table with the columns that its folders stand for, each of one value."""
     new = {name: value for name, value in keys if name not in table.names}
     if not new:
         return table
@@ -245,7 +245,7 @@ def _key(path: str, name: str, text: str) -> float:
 
 
 def _needed(what: str) -> Any:
-    """Return Polars, or say how to install it."""
+    """Return Polars; raise ImportError that says how to install it."""
     try:
         return __import__("polars")
     except ImportError as error:
@@ -402,7 +402,7 @@ def _npy(path: str) -> Table:
     try:
         table = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        # NumPy's advice for anything it does not know is to unpickle it, which runs code from the file.
+        # NumPy advises to unpickle what it does not know, which would run code from the file.
         why = "it holds no plain numbers" if "pickle" in str(error) else _one_line(error)
         raise FileError(f"{path} is no readable .npy file: {why}") from error
     if not isinstance(table, np.memmap):
