@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
@@ -13,8 +13,6 @@ from typing import Annotated, Any, NoReturn
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fastfit import worked_example
 from fastfit._version import __version__
@@ -22,7 +20,7 @@ from fastfit.fit import fit_line
 from fastfit.losses import LOSSES, Loss, RobustLoss, as_loss
 from fastfit.outcome import ConvergenceWarning
 from fastfit.points.files.progress import display
-from fastfit.points.files.scan import scan
+from fastfit.points.files.scan import FilePoints, scan
 from fastfit.result import LineFit
 from fastfit.solvers.base import Solver
 from fastfit.solvers.exact import Exact
@@ -45,7 +43,7 @@ class Backend(StrEnum):
 
 
 class SolverName(StrEnum):
-    """How to go downhill."""
+    """How the line is found."""
 
     AUTO = "auto"
     EXACT = "exact"
@@ -54,21 +52,24 @@ class SolverName(StrEnum):
 
 
 class Passes(StrEnum):
-    """What a descent reads at every step."""
+    """Whether a descent reads the points at every step or once."""
 
     AUTO = "auto"
     SAMPLES = "samples"
     MOMENTS = "moments"
 
 
-# Options that Newton's method shares with the descent.
+# Options of the descent that Newton's method has too.
 _OF_NEWTON = {"max_iter", "tol", "record_every"}
 
-BackendOption = Annotated[Backend, typer.Option(help="What computes the passes.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-PlotOption = Annotated[
-    Path | None, typer.Option(help="Write a picture to this file.", metavar="OUT.png")
-]
+
+def _option(help_text: str, *names: str, metavar: str | None = None) -> Any:
+    return typer.Option(*names, help=help_text, metavar=metavar)
+
+
+BackendOption = Annotated[Backend, _option("What computes the passes.")]
+JsonOption = Annotated[bool, _option("Print JSON.", "--json")]
+PlotOption = Annotated[Path | None, _option("Write a picture to this file.", metavar="OUT.png")]
 
 
 def _fail(error: Exception) -> NoReturn:
@@ -81,9 +82,8 @@ def _fail(error: Exception) -> NoReturn:
 def _errors_in_one_line(checkpoint: Path | None = None) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", ConvergenceWarning
-            )  # the message is printed with the fit
+            # The message is printed with the fit.
+            warnings.simplefilter("ignore", ConvergenceWarning)
             yield
     except (ValueError, TypeError, ImportError, OSError, MemoryError, RuntimeError) as error:
         _fail(error)
@@ -109,32 +109,25 @@ def _pair(text: str | None) -> tuple[float, float] | str | None:
     return slope, intercept
 
 
-def _rate(text: str) -> float | str:
+def _number_or_word(text: str) -> float | str:
     try:
         return float(text)
     except ValueError:
-        return text  # "auto", or an error that the solver words
-
-
-def _f_scale(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text  # "mad", or an error that the loss words
+        return text  # a word such as "auto"; any other is an error of the object that takes it
 
 
 def _loss(name: str, f_scale: str | None) -> Loss:
-    """Return the loss with the scale that was given, or raise if it has none."""
+    """Return the loss with the scale that was given; raise ValueError if it has none."""
     loss = as_loss(name)
     if f_scale is None:
         return loss
     if not isinstance(loss, RobustLoss):
         raise ValueError(f"--f-scale must be left out with --loss {name}, which has none")
-    return type(loss)(_f_scale(f_scale))
+    return type(loss)(_number_or_word(f_scale))
 
 
 def _solver(name: SolverName, loss: Loss, given: dict[str, Any]) -> Solver:
-    """Return the solver with the options that were given, or raise if it has none of that name."""
+    """Return the solver with the options that were given; raise ValueError if it does not have one of them."""
     of_newton = set(given) <= _OF_NEWTON
     if name is SolverName.AUTO:
         if isinstance(loss, RobustLoss):
@@ -155,103 +148,64 @@ def _solver(name: SolverName, loss: Loss, given: dict[str, Any]) -> Solver:
     return Exact()
 
 
+_FILES = "Files (.parquet, .csv, .csv.gz, .arrow, .feather, .npy), folders, patterns or URLs."
+_SOLVER = (
+    "How the line is found; auto is exact for squared error and newton for robust losses, "
+    "unless an option of the descent is given."
+)
+_INIT = "Line to start from: random, or SLOPE,INTERCEPT as in --init=-2,1."
+_STANDARDIZE = "Descend on axes with mean 0 and standard deviation 1; without, in those of the file, often slowly."
+_LOSS = f"What a residual costs: {', '.join(LOSSES)}; robust but for the first."
+_F_SCALE = "Residual at which a robust loss bends, or mad: from the residuals, the default."
+_CHECKPOINT = "Keep in this file what was read, so that the same command goes on from there."
+_BANDS = "Draw 95 % confidence and prediction bands; of a robust line, the former."
+
+
 @app.command()
 def fit(
-    files: Annotated[
-        list[str],
-        typer.Argument(
-            help="Files (.parquet, .csv, .csv.gz, .arrow, .feather, .npy), folders, patterns or URLs.",
-            metavar="FILE...",
-        ),
-    ],
-    x: Annotated[
-        str | None, typer.Option(help="Column of x (of a .npy table, its number from 0).")
-    ] = None,
-    y: Annotated[str | None, typer.Option(help="Column of y.")] = None,
+    files: Annotated[list[str], typer.Argument(help=_FILES, metavar="FILE...")],
+    x: Annotated[str | None, _option("Column of x (of a .npy table, its number from 0).")] = None,
+    y: Annotated[str | None, _option("Column of y.")] = None,
     weight: Annotated[
-        str | None, typer.Option(help="Column of weights: 2 is the point twice.", metavar="COL")
+        str | None, _option("Column of weights: 2 is the point twice.", metavar="COL")
     ] = None,
     sigma: Annotated[
-        str | None, typer.Option(help="Column of standard deviations of y.", metavar="COL")
+        str | None, _option("Column of standard deviations of y.", metavar="COL")
     ] = None,
     absolute_sigma: Annotated[
-        bool, typer.Option("--absolute-sigma", help="Take errors from sigma, not from residuals.")
+        bool, _option("Take errors from sigma, not from residuals.", "--absolute-sigma")
     ] = False,
     intercept: Annotated[
-        bool, typer.Option(help="Fit an intercept; without, the line passes the origin.")
+        bool, _option("Fit an intercept; without, the line passes the origin.")
     ] = True,
-    loss: Annotated[
-        str,
-        typer.Option(
-            help=f"What a residual costs: {', '.join(LOSSES)}; robust but for the first.",
-            metavar="NAME",
-        ),
-    ] = "squared_error",
-    f_scale: Annotated[
-        str | None,
-        typer.Option(
-            help="Residual at which a robust loss bends, or mad: from the residuals, the default.",
-            metavar="NUMBER|mad",
-        ),
-    ] = None,
-    solver: Annotated[
-        SolverName,
-        typer.Option(
-            help="How the line is found; auto is exact for squared error and newton for robust losses, "
-            "unless an option of the descent is given."
-        ),
-    ] = SolverName.AUTO,
-    init: Annotated[
-        str | None,
-        typer.Option(
-            help="Line to start from: random, or SLOPE,INTERCEPT as in --init=-2,1.", metavar="PAIR"
-        ),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of --init random.")] = None,
+    loss: Annotated[str, _option(_LOSS, metavar="NAME")] = "squared_error",
+    f_scale: Annotated[str | None, _option(_F_SCALE, metavar="NUMBER|mad")] = None,
+    solver: Annotated[SolverName, _option(_SOLVER)] = SolverName.AUTO,
+    init: Annotated[str | None, _option(_INIT, metavar="PAIR")] = None,
+    seed: Annotated[int | None, _option("Seed of --init random.")] = None,
     learning_rate: Annotated[
-        str | None, typer.Option(help="Step length, or auto.", metavar="NUMBER|auto")
+        str | None, _option("Step length, or auto.", metavar="NUMBER|auto")
     ] = None,
     standardize: Annotated[
-        bool | None,
-        typer.Option(
-            "--standardize/--no-standardize",
-            help="Descend on axes with mean 0 and standard deviation 1; without, in those of the file, often slowly.",
-        ),
+        bool | None, _option(_STANDARDIZE, "--standardize/--no-standardize")
     ] = None,
-    max_iter: Annotated[int | None, typer.Option(help="Largest number of steps.")] = None,
+    max_iter: Annotated[int | None, _option("Largest number of steps.")] = None,
     tol: Annotated[
-        float | None, typer.Option(help="How close to zero the gradient must come, free of units.")
+        float | None, _option("How close to zero the gradient must come, free of units.")
     ] = None,
     record_every: Annotated[
-        int | None, typer.Option(help="Print every so many states, and the last.")
+        int | None, _option("Print every so many states, and the last.")
     ] = None,
-    passes: Annotated[
-        Passes | None, typer.Option(help="Read the points at every step, or once.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help="Largest number of threads.")] = None,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            help="Keep in this file what was read, so that the same command goes on from there.",
-            metavar="PATH",
-        ),
-    ] = None,
+    passes: Annotated[Passes | None, _option("Read the points at every step, or once.")] = None,
+    threads: Annotated[int | None, _option("Largest number of threads.")] = None,
+    checkpoint: Annotated[Path | None, _option(_CHECKPOINT, metavar="PATH")] = None,
     progress: Annotated[
-        bool,
-        typer.Option(
-            "--progress/--no-progress", help="Show how far the work has come, on a terminal."
-        ),
+        bool, _option("Show how far the work has come, on a terminal.", "--progress/--no-progress")
     ] = True,
     backend: BackendOption = Backend.NUMBA,
     as_json: JsonOption = False,
     plot: PlotOption = None,
-    bands: Annotated[
-        bool,
-        typer.Option(
-            "--bands",
-            help="Draw 95 % confidence and prediction bands; of a robust line, the former.",
-        ),
-    ] = False,
+    bands: Annotated[bool, _option(_BANDS, "--bands")] = False,
 ) -> None:
     """Fit a line to two columns of files, by least squares or by a robust loss.
 
@@ -262,16 +216,13 @@ def fit(
     Example: fastfit fit flights.parquet --x distance --y air_time --plot flights.png
     """
     with _errors_in_one_line(checkpoint):
-        if plot is not None:
-            from fastfit.plotting import axes_to_save, check_path, save
-
-            check_path(plot)
+        _check_plot(plot)
         if bands and plot is None:
             raise ValueError("--bands must be left out without --plot")
         options = {
             "init": _pair(init),
             "rng": seed,
-            "learning_rate": None if learning_rate is None else _rate(learning_rate),
+            "learning_rate": None if learning_rate is None else _number_or_word(learning_rate),
             "standardize": standardize,
             "max_iter": max_iter,
             "tol": tol,
@@ -299,17 +250,31 @@ def fit(
                 progress=progress,
             )
             if plot is not None:
-                axes = result.plot(axes_to_save(), confidence_band=bands, prediction_band=bands)
-                more = f" and {len(points.paths) - 1:,} more" if len(points.paths) > 1 else ""
-                axes.set(
-                    xlabel=points.columns["x"],
-                    ylabel=points.columns["y"],
-                    title=f"{Path(points.paths[0]).name}{more}: {axes.get_title()}",
-                )
-                save(axes, plot)
+                _draw(result, points, plot, bands=bands)
     _print(result, as_json=as_json)
     if not result.converged:
         typer.echo(f"fastfit: warning: {result.message}", err=True)
+
+
+def _check_plot(plot: Path | None) -> None:
+    """Raise at once what would keep a picture from being written after a long fit."""
+    if plot is not None:
+        from fastfit.plotting import check_path
+
+        check_path(plot)
+
+
+def _draw(result: LineFit, points: FilePoints, plot: Path, *, bands: bool) -> None:
+    from fastfit.plotting import axes_to_save, save
+
+    axes = result.plot(axes_to_save(), confidence_band=bands, prediction_band=bands)
+    more = f" and {len(points.paths) - 1:,} more" if len(points.paths) > 1 else ""
+    axes.set(
+        xlabel=points.columns["x"],
+        ylabel=points.columns["y"],
+        title=f"{Path(points.paths[0]).name}{more}: {axes.get_title()}",
+    )
+    save(axes, plot)
 
 
 @app.command()
@@ -320,12 +285,11 @@ def demo(
 ) -> None:
     """Run the worked example: 4,750 steps of gradient descent on twenty points, every 250th printed."""
     with _errors_in_one_line():
-        if plot is not None:
-            from fastfit.plotting import check_path, draw_descent, save
-
-            check_path(plot)
+        _check_plot(plot)
         result = worked_example.run(backend.value)
         if plot is not None:
+            from fastfit.plotting import draw_descent, save
+
             save(draw_descent(result, np.array(worked_example.X), np.array(worked_example.Y)), plot)
     if as_json:
         _print(result, as_json=True)
@@ -335,14 +299,12 @@ def demo(
 
 @app.command()
 def bench(
-    max_points: Annotated[
-        int, typer.Option(help="Largest number of points, 16 bytes each.")
-    ] = 10_000_000,
-    threads: Annotated[int | None, typer.Option(help="Largest number of threads.")] = None,
+    max_points: Annotated[int, _option("Largest number of points, 16 bytes each.")] = 10_000_000,
+    threads: Annotated[int | None, _option("Largest number of threads.")] = None,
     as_json: JsonOption = False,
     plot: PlotOption = None,
 ) -> None:
-    """Measure how fast fits are on this machine, beside a bare read of the points and beside NumPy.
+    """Measure how fast fits are on this machine, compared with a bare read of the points and with NumPy.
 
     Up to ten million points, it takes less than a minute on an idle machine. The share of the read limit is the
     time of a bare read of what the fit has read, over the time of the fit. NumPy's way is polyfit, three expressions
@@ -351,32 +313,19 @@ def bench(
     from fastfit.speed import throughput
 
     with _errors_in_one_line():
+        _check_plot(plot)
+        with display() as shown:
+            watch = None if shown is None else shown.share
+            report = throughput.measure(max_points, threads, watch)
         if plot is not None:
-            from fastfit.plotting import check_path, save
+            from fastfit.plotting import save
             from fastfit.speed.picture import draw_throughput
 
-            check_path(plot)
-        with _share_done() as progress:
-            report = throughput.measure(max_points, threads, progress)
-        if plot is not None:
             save(draw_throughput(report), plot)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), allow_nan=False))
     else:
         typer.echo(str(report))
-
-
-@contextmanager
-def _share_done() -> Iterator[Callable[[float, str], None] | None]:
-    """Show how much of the work is done on a terminal, and nothing in a pipe."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    columns = (TextColumn("{task.description:<24}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=1.0)
-        yield lambda share, what: progress.update(task, completed=share, description=what)
 
 
 def _print(result: LineFit, *, as_json: bool) -> None:

@@ -19,8 +19,7 @@ def available_cpus() -> int:
     the CPU quota of its control groups on Linux (versions 1 and 2) allows, rounded up.
     """
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    quota = min(_quotas(), default=math.inf)
-    return max(1, min(count or 1, count or 1 if quota == math.inf else math.ceil(quota)))
+    return max(1, min([count or 1, *map(math.ceil, _quotas())]))
 
 
 def _quotas() -> Iterator[float]:
@@ -28,14 +27,13 @@ def _quotas() -> Iterator[float]:
     for folder in _folders():
         # Files that are missing or hold something else limit nothing.
         with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
-            yield _positive((folder / "cpu.max").read_text().split())
+            yield _ratio(*(folder / "cpu.max").read_text().split())
         with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
-            yield _positive(
-                [(folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period")]
-            )
+            names = "cpu.cfs_quota_us", "cpu.cfs_period_us"
+            yield _ratio(*((folder / name).read_text() for name in names))
 
 
-def _positive(numbers: list[str]) -> float:
+def _ratio(*numbers: str) -> float:
     """Return quota over period, or raise ValueError where there is no quota ("max", or -1)."""
     quota, period = map(int, numbers)
     if quota <= 0:

@@ -22,13 +22,14 @@ import fastfit as ff
 from fastfit.losses import LOSSES
 from fastfit.points import parts
 from fastfit.points.arrays import ArrayPoints
-from fastfit.points.base import Reading
-from fastfit.result import LineFit, Status
-from tests.conftest import COMPILED, Script, loss_of, needs_compiler
+from fastfit.points.base import Plan, Reading
+from fastfit.result import LineFit
+from tests.conftest import COMPILED, Script, needs_compiler
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 dd = pytest.importorskip("dask.dataframe")
+bag = pytest.importorskip("dask.bag")
 get_sync = pytest.importorskip("dask.local").get_sync
 points_in_dask = pytest.importorskip("fastfit.points.dask")
 DaskPoints = points_in_dask.DaskPoints
@@ -121,14 +122,19 @@ class Counted:
 
 @pytest.mark.parametrize(
     "chunks",
-    [CHUNK, N, -1, (CHUNK, 1, N - CHUNK - 3, 2), 100],
-    ids=["12", "1", "whole", "uneven", "many"],
+    [N, -1, (CHUNK, 1, N - CHUNK - 3, 2), 100],
+    ids=["1", "whole", "uneven", "many"],
 )
-def test_least_squares_is_that_of_memory_to_the_last_bit(chunks: Any, backend: Any) -> None:
+def test_least_squares_is_that_of_memory_however_it_is_cut(chunks: Any) -> None:
     chunks = (chunks,) if isinstance(chunks, tuple) else chunks
-    fit = ff.fit_line(array(X, chunks), array(Y, chunks), backend=backend)
-    assert_same(fit, ff.fit_line(X, Y, backend=backend))
-    assert fit.n_passes == 1
+    assert_same(ff.fit_line(array(X, chunks), array(Y, chunks)), ff.fit_line(X, Y))
+
+
+@pytest.mark.parametrize("name", ROBUST)
+def test_robust_losses_of_partitions_that_lie_side_by_side(name: str) -> None:
+    place = np.argsort(X)
+    fit = ff.fit_line(array(X[place]), array(Y[place]), loss=name)
+    assert_alike(fit, ff.fit_line(X, Y, loss=name), 1e-6)
 
 
 @pytest.mark.parametrize("fan_in", [2, 3, 11, 12, 32])
@@ -138,22 +144,6 @@ def test_results_are_joined_on_as_many_levels_as_it_takes(
 ) -> None:
     monkeypatch.setattr(points_in_dask, "FAN_IN", fan_in)
     assert_alike(ff.fit_line(*pair(), loss=loss), ff.fit_line(X, Y, loss=loss), 1e-13)
-
-
-@pytest.mark.parametrize("name", ROBUST)
-def test_robust_losses_with_a_given_scale(name: str, backend: Any) -> None:
-    options: Any = {"loss": loss_of(name), "backend": backend, "solver": ff.Newton(tol=1e-13)}
-    assert_alike(ff.fit_line(*pair(), **options), ff.fit_line(X, Y, **options), 1e-9)
-
-
-@pytest.mark.parametrize("name", ROBUST)
-@pytest.mark.parametrize("in_order", [False, True])
-def test_robust_losses_with_the_scale_of_the_residuals(name: str, in_order: bool) -> None:
-    # In order, partitions lie side by side, each far from where the others are.
-    place = np.argsort(X) if in_order else slice(None)
-    fit = ff.fit_line(array(X[place]), array(Y[place]), loss=name)
-    assert_alike(fit, ff.fit_line(X, Y, loss=name), 1e-6)
-    assert isinstance(fit.f_scale, float)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -166,34 +156,18 @@ def test_a_median_of_more_residuals_than_there_is_room_for(
     assert_alike(fit, ff.fit_line(X, Y, loss="huber", sample_weight=W if weighted else None), 1e-6)
 
 
-OPTIONS: list[Any] = [
-    {"sample_weight": W},
-    {"sample_weight": 2.5},
-    {"sigma": SIGMA},
-    {"sigma": SIGMA, "absolute_sigma": True},
-    {"sigma": 0.25, "absolute_sigma": True},
-    {"sigma": SIGMA, "sample_weight": W},
-    {"fit_intercept": False},
-    {"fit_intercept": False, "sample_weight": W},
-]
-
-
-@pytest.mark.parametrize("options", OPTIONS, ids=" ".join)
-def test_options_of_least_squares(options: Any) -> None:
-    expected = ff.fit_line(X, Y, **options)
-    given = {k: array(v) if isinstance(v, np.ndarray) else v for k, v in options.items()}
-    fit = ff.fit_line(*pair(), **given)
-    assert_alike(fit, expected, 1e-15)
-    assert fit.residual_std == pytest.approx(expected.residual_std, rel=1e-15)
-    assert fit.n_passes == 1
-
-
-@pytest.mark.parametrize("loss", ["huber", ff.Tukey(f_scale=4.0)])
-@pytest.mark.parametrize("options", OPTIONS[:2] + OPTIONS[-2:], ids=" ".join)
-def test_options_of_robust_losses(options: Any, loss: Any) -> None:
-    given = {k: array(v) if isinstance(v, np.ndarray) else v for k, v in options.items()}
-    fit = ff.fit_line(*pair(), loss=loss, **given)
-    assert_alike(fit, ff.fit_line(X, Y, loss=loss, **options), 1e-6 if loss == "huber" else 1e-9)
+@pytest.mark.parametrize(
+    ("loss", "options"),
+    [
+        ("squared_error", {"sample_weight": 2.5}),
+        ("squared_error", {"sigma": 0.25, "absolute_sigma": True}),
+        ("huber", {"sample_weight": 2.5}),
+    ],
+)
+def test_one_weight_or_sigma_for_all(loss: str, options: Any) -> None:
+    options = {**options, "loss": loss, "backend": "numpy"}
+    rel = 1e-6 if loss == "huber" else 1e-15
+    assert_alike(ff.fit_line(*pair(), **options), ff.fit_line(X, Y, **options), rel)
 
 
 def test_sigma_of_very_different_sizes_in_different_partitions() -> None:
@@ -208,19 +182,6 @@ def test_a_partition_without_points_has_no_say_in_the_unit_of_weights() -> None:
     sigma[:CHUNK] = NAN
     fit = ff.fit_line(*pair(), sigma=array(sigma), **options)
     assert_alike(fit, ff.fit_line(X, Y, sigma=sigma, **options), 1e-15)
-
-
-@pytest.mark.parametrize("loss", ["squared_error", ff.Huber(f_scale=1.5)])
-@pytest.mark.parametrize("passes", ["auto", "samples"])
-def test_gradient_descent(loss: Any, passes: str) -> None:
-    solver = ff.GradientDescent(passes=passes, record_every=1)
-    fit = ff.fit_line(*pair(), loss=loss, solver=solver)
-    expected = ff.fit_line(X, Y, loss=loss, solver=solver)
-    assert_alike(fit, expected, 1e-9)
-    assert fit.n_passes == expected.n_passes
-    assert fit.history is not None
-    assert expected.history is not None
-    np.testing.assert_allclose(fit.history.loss, expected.history.loss, rtol=1e-12)
 
 
 @needs_compiler
@@ -238,7 +199,8 @@ def test_robust_fits_of_many_points_begin_with_a_sample(loss: Any, of_time: bool
     assert_alike(fit, expected, 1e-4 if loss == "huber" else 1e-8)
     assert fit.slope == pytest.approx(expected.slope, rel=1e-7)
     assert fit.n_passes <= 12
-    sample = DaskPoints(array(x, 7000), array(y, 7000)).prepared(Reading(sampled=32)).thinned(100)
+    with DaskPoints(array(x, 7000), array(y, 7000)).opened(Reading(), Plan()) as points:
+        sample = points.thinned(100)
     assert isinstance(sample, ArrayPoints)
     assert sample.n_points == pytest.approx(n / 32, rel=0.01)
 
@@ -248,20 +210,8 @@ def test_robust_fits_of_many_points_begin_with_a_sample(loss: Any, of_time: bool
 LOSSES_OF_BITS = ["squared_error", HUBER, "huber"]
 SCHEDULERS: list[dict[str, Any]] = [
     {"scheduler": "synchronous"},
-    *({"scheduler": "threads", "num_workers": count} for count in (1, 2, 4)),
+    {"scheduler": "threads", "num_workers": 4},
 ]
-
-
-@pytest.mark.parametrize("loss", LOSSES_OF_BITS, ids=["least squares", "huber", "huber, mad"])
-@pytest.mark.parametrize("kind", ["array", "frame"])
-def test_every_scheduler_finds_the_same_bits(loss: Any, kind: str) -> None:
-    table = frame(5)
-    x, y = pair() if kind == "array" else (table["x"], table["y"])
-    found = set()
-    for scheduler in SCHEDULERS:
-        with dask.config.set(**scheduler):
-            found.add(bits(ff.fit_line(x, y, loss=loss)))
-    assert len(found) == 1
 
 
 @pytest.mark.parametrize("loss", LOSSES_OF_BITS[:2], ids=["least squares", "huber"])
@@ -290,7 +240,7 @@ def test_no_bit_depends_on_which_partition_is_ready_first(loss: Any) -> None:
 @pytest.mark.parametrize("loss", LOSSES_OF_BITS, ids=["least squares", "huber", "huber, mad"])
 def test_chunks_that_do_not_match(loss: Any) -> None:
     found = set()
-    for scheduler in SCHEDULERS[::3]:
+    for scheduler in SCHEDULERS:
         x, y, w = array(X, N // 4), array(Y, N // 7), array(W, N)
         with dask.config.set(**scheduler):
             fit = ff.fit_line(x, y, sample_weight=w, loss=loss)
@@ -300,9 +250,9 @@ def test_chunks_that_do_not_match(loss: Any) -> None:
 
 
 def test_many_fits_at_once() -> None:
-    """Passes of different fits are not taken for each other."""
+    """Passes of different fits are not taken for each other, even where Dask's own names leave nothing to chance."""
     factors = np.arange(1.0, 9.0)
-    with ThreadPoolExecutor(4) as pool:
+    with dask.config.set({"tokenize.ensure-deterministic": True}), ThreadPoolExecutor(4) as pool:
         fits = list(pool.map(lambda f: ff.fit_line(array(X), array(f * Y), loss=HUBER), factors))
     for factor, fit in zip(factors, fits, strict=True):
         assert_alike(fit, ff.fit_line(X, factor * Y, loss=HUBER), 1e-9)
@@ -336,12 +286,6 @@ for _ in range(2):
     assert not one & other
 
 
-def test_where_dask_wants_names_that_do_not_depend_on_chance() -> None:
-    with dask.config.set({"tokenize.ensure-deterministic": True}):
-        fit = ff.fit_line(*pair(), loss=HUBER)
-    assert_alike(fit, ff.fit_line(X, Y, loss=HUBER), 1e-9)
-
-
 # Chunks of every kind
 
 
@@ -370,6 +314,8 @@ def test_different_numbers_of_unknown_chunks() -> None:
         ff.fit_line(x[x > 3.0], y[array(X, CHUNK // 2) > 3.0])
     with pytest.raises(ValueError, match=r"'x': 12, 'y': 24.*compute_chunk_sizes\(\)"):
         ff.fit_line(x[x > 3.0], y)
+    with pytest.raises(ValueError, match=r"y is an array of NumPy.*compute_chunk_sizes\(\)"):
+        ff.fit_line(x[x > 3.0], Y[X > 3.0])
     known = x[x > 3.0].compute_chunk_sizes()
     fit = ff.fit_line(known, y[array(X, CHUNK // 2) > 3.0].compute_chunk_sizes())
     assert_same(fit, ff.fit_line(X[X > 3.0], Y[X > 3.0]))
@@ -389,12 +335,6 @@ def test_lengths_that_differ_inside_a_partition() -> None:
     table, few = frame(4), frame(4, z=changed(X, {place: INF}))
     with pytest.raises(ValueError, match=r"partition \d: x and y must have the same length"):
         ff.fit_line(table["x"], few[few["z"] < INF]["y"])
-
-
-def test_an_array_of_numpy_beside_unknown_chunks() -> None:
-    x = array(X)
-    with pytest.raises(ValueError, match=r"y is an array of NumPy.*compute_chunk_sizes\(\)"):
-        ff.fit_line(x[x > 3.0], Y[X > 3.0])
 
 
 @pytest.mark.parametrize("loss", ["squared_error", HUBER])
@@ -419,43 +359,53 @@ def test_empty_partitions(loss: Any, kind: str, where: str) -> None:
     assert_alike(fit, ff.fit_line(X[kept], Y[kept], loss=loss), 1e-9)
 
 
-def test_chunks_of_no_points() -> None:
-    sizes = ((0, CHUNK, 0, N - CHUNK, 0),)
-    fit = ff.fit_line(da.rechunk(array(X), sizes), da.rechunk(array(Y), sizes))
-    assert_same(fit, ff.fit_line(X, Y))
-
-
-@pytest.mark.parametrize("loss", ["squared_error", HUBER])
-def test_a_single_partition(loss: Any) -> None:
-    table = frame(1)
-    expected = bits(ff.fit_line(X, Y, loss=loss))
-    assert bits(ff.fit_line(array(X, N), array(Y, N), loss=loss)) == expected
-    assert bits(ff.fit_line(table["x"], table["y"], loss=loss)) == expected
-
-
 @pytest.mark.parametrize(
     ("x", "y"),
     [
-        pytest.param(X.astype(np.float32), Y, id="float32"),
-        pytest.param(X.astype(np.float32), Y.astype(np.float16), id="float32 and float16"),
         pytest.param(TIMES, Y, id="time stamps in x"),
         pytest.param(X, TIMES, id="time stamps in y"),
-        pytest.param(TIMES.astype(np.uint64), TIMES[::-1], id="time stamps in both"),
-        pytest.param(TIMES.astype(np.longdouble), Y, id="longdouble"),
-        pytest.param(X > 3.0, Y, id="bool in x"),
         pytest.param(X, Y > 5.0, id="bool in y"),
-        pytest.param((10 * X).astype(np.int8), Y.astype(">f8"), id="int8 and other byte order"),
         pytest.param(1e150 * X, 1e-100 * Y, id="very large and very small"),
         pytest.param(np.repeat([1e-200, 1.0], N // 2) * X, Y, id="different partitions"),
-        pytest.param(np.arange(N) // (N // 2), Y, id="x constant in every partition"),
     ],
 )
-def test_numbers_of_every_type(x: Any, y: Any) -> None:
+def test_numbers_that_are_shifted_or_scaled(x: Any, y: Any) -> None:
     expected = ff.fit_line(x, y)
     assert_same(ff.fit_line(array(x), array(y)), expected)
+    table = frame(6, x=x, y=y)
+    assert_same(ff.fit_line(table["x"], table["y"]), expected)
     scale = float(np.median(np.abs(np.asarray(y, dtype=float) - expected.predict(x)))) or 0.1
     loss = ff.Huber(f_scale=scale)
     assert_alike(ff.fit_line(array(x), array(y), loss=loss), ff.fit_line(x, y, loss=loss), 1e-9)
+
+
+NUMBERS: dict[str, tuple[Any, Any]] = {
+    "float32": (X.astype(np.float32), Y),
+    "float32 and float16": (X.astype(np.float32), Y.astype(np.float16)),
+    "time stamps in both": (TIMES.astype(np.uint64), TIMES[::-1]),
+    "longdouble": (TIMES.astype(np.longdouble), Y),
+    "bool in x": (X > 3.0, Y),
+    "int8 and other byte order": ((10 * X).astype(np.int8), Y.astype(">f8")),
+    "x constant in every partition": (np.arange(N) // (N // 2), Y),
+    "one array as both": (X, X),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_numbers_of_every_type(name: str) -> None:
+    x, y = NUMBERS[name]
+    own = array(x)
+    assert_same(ff.fit_line(own, own if x is y else array(y)), ff.fit_line(x, y))
+
+
+@pytest.mark.parametrize("loss", ["squared_error", HUBER])
+def test_a_single_partition_or_empty_ones_change_no_bit(loss: Any) -> None:
+    table, expected = frame(1), bits(ff.fit_line(X, Y, loss=loss))
+    assert bits(ff.fit_line(array(X, N), array(Y, N), loss=loss)) == expected
+    assert bits(ff.fit_line(table["x"], table["y"], loss=loss)) == expected
+    sizes = ((0, CHUNK, 0, N - CHUNK, 0),)
+    fit = ff.fit_line(da.rechunk(array(X), sizes), da.rechunk(array(Y), sizes))
+    assert_same(fit, ff.fit_line(X, Y))
 
 
 @pytest.mark.parametrize("loss", ["squared_error", HUBER])
@@ -466,13 +416,6 @@ def test_single_columns(loss: Any) -> None:
     assert bits(ff.fit_line(x, array(Y), loss=loss)) == expected
     fit = ff.fit_line(table[["x"]], table["y"], loss=loss)
     assert bits(fit) == bits(ff.fit_line(table["x"], table["y"], loss=loss))
-
-
-def test_one_array_as_both() -> None:
-    fit = ff.fit_line(array(X), array(X))
-    x = array(X)
-    assert bits(ff.fit_line(x, x)) == bits(fit)
-    assert (fit.slope, fit.intercept) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize("own", [Y, Y.tolist(), pd.Series(Y)], ids=lambda own: type(own).__name__)
@@ -493,15 +436,13 @@ def test_masked_arrays(loss: Any) -> None:
     expected = ff.fit_line(x, y, sample_weight=w, loss=loss)
     assert expected.n_omitted > 0
     assert_alike(fit, expected, 1e-9)
+    # Those of NumPy beside arrays of Dask keep their masks.
+    rel = 1e-15 if loss == "squared_error" else 1e-9
+    assert_alike(ff.fit_line(array(X), y, loss=loss), ff.fit_line(X, y, loss=loss), rel)
+    fit = ff.fit_line(array(X), Y, sample_weight=w, loss=loss)
+    assert_alike(fit, ff.fit_line(X, Y, sample_weight=w, loss=loss), rel)
     fit = ff.fit_line(da.ma.masked_less(array(X), 2.0), array(Y), loss=loss)
     assert_alike(fit, ff.fit_line(x, Y, loss=loss), 1e-9)
-
-
-def test_a_masked_array_of_numpy_beside_one_of_dask_keeps_its_mask() -> None:
-    y, w = np.ma.masked_greater(Y, 8.0), np.ma.masked_less(W, 0.1)
-    assert_same(ff.fit_line(array(X), y), ff.fit_line(X, y))
-    fit = ff.fit_line(array(X), array(Y), sample_weight=w)
-    assert_alike(fit, ff.fit_line(X, Y, sample_weight=w), 1e-15)
 
 
 def test_weights_of_zero_and_tiny_weights_in_a_partition() -> None:
@@ -533,77 +474,19 @@ def test_nan_is_an_error_that_names_the_partition() -> None:
 
 
 @pytest.mark.parametrize("policy", ["raise", "omit"])
-@pytest.mark.parametrize("value", [INF, -INF])
-def test_infinity_is_an_error(policy: Any, value: float) -> None:
-    y = changed(Y, {CHUNK + 4: value, 2: NAN} if policy == "omit" else {CHUNK + 4: value})
-    for loss in ("squared_error", HUBER):
-        with pytest.raises(
-            ValueError, match="partition 1: y must be finite; got infinity at index 4"
-        ):
+@pytest.mark.parametrize("loss", ["squared_error", HUBER])
+def test_infinity_is_an_error(policy: Any, loss: Any) -> None:
+    for value in (INF, -INF):
+        y = changed(Y, {CHUNK + 4: value, 2: NAN if policy == "omit" else 0.0})
+        message = "partition 1: y must be finite; got infinity at index 4"
+        with pytest.raises(ValueError, match=message):
             ff.fit_line(array(X), array(y), loss=loss, nan_policy=policy)
-
-
-@pytest.mark.parametrize("loss", ["squared_error", HUBER, "huber"])
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("kind", ["array", "frame"])
-def test_omit(loss: Any, weighted: bool, kind: str) -> None:
-    x, y = X.copy(), HOLES.copy()
-    x[::11] = NAN
-    y[CHUNK : 2 * CHUNK] = NAN  # a whole partition
-    w = W.copy()
-    w[5::7] = NAN
-    if kind == "array":
-        columns = [array(x), array(y), array(w)]
-    else:
-        table = frame(12, x=x, y=y, w=w)
-        columns = [table["x"], table["y"], table["w"]]
-    weights = columns[2] if weighted else None
-    fit = ff.fit_line(*columns[:2], sample_weight=weights, loss=loss, nan_policy="omit")
-    weights = w if weighted else None
-    expected = ff.fit_line(x, y, sample_weight=weights, loss=loss, nan_policy="omit")
-    assert fit.n_omitted == expected.n_omitted > CHUNK
-    assert_alike(fit, expected, 1e-6 if loss == "huber" else 1e-9)
-
-
-def test_omit_with_sigma() -> None:
-    sigma = SIGMA.copy()
-    sigma[::5] = NAN
-    sigma[:CHUNK] = NAN
-    options: Any = {"nan_policy": "omit", "absolute_sigma": True}
-    fit = ff.fit_line(array(X), array(HOLES), sigma=array(sigma), **options)
-    assert_alike(fit, ff.fit_line(X, HOLES, sigma=sigma, **options), 1e-15)
-
-
-@pytest.mark.parametrize("loss", ["squared_error", HUBER, "tukey"])
-@pytest.mark.parametrize("value", [NAN, INF])
-def test_propagate(loss: Any, value: float) -> None:
-    y = changed(Y, {CHUNK: value})
-    fit = ff.fit_line(array(X), array(y), loss=loss, nan_policy="propagate")
-    assert fit.status is Status.NOT_FINITE
-    assert np.isnan([fit.slope, fit.intercept, fit.loss, fit.stderr]).all()
-    assert (fit.n_points, fit.n_passes) == (N, 1)
-    clean = ff.fit_line(*pair(), loss=loss, nan_policy="propagate")
-    assert_alike(clean, ff.fit_line(X, Y, loss=loss), 1e-6)
 
 
 # Data frames
 
 
-@pytest.mark.parametrize("loss", ["squared_error", HUBER, "tukey"])
-def test_columns_of_a_data_frame(loss: Any) -> None:
-    table = frame()
-    fit = ff.fit_line(table["x"], table["y"], sample_weight=table["w"], loss=loss)
-    expected = ff.fit_line(X, Y, sample_weight=W, loss=loss)
-    assert_alike(fit, expected, 1e-6 if loss == "tukey" else 1e-9)
-
-
-def test_least_squares_of_a_data_frame_to_the_last_bit() -> None:
-    table = frame(t=TIMES)
-    assert_same(ff.fit_line(table["x"], table["y"]), ff.fit_line(X, Y))
-    assert_same(ff.fit_line(table["t"], table["y"]), ff.fit_line(TIMES, Y))
-
-
-def test_filtered_data_frames_and_columns_that_are_calculated() -> None:
+def test_data_frames_with_calculated_columns_filters_and_missing_values() -> None:
     table = frame()
     table = table[table["y"] > 0.0]
     kept = Y > 0.0
@@ -611,25 +494,21 @@ def test_filtered_data_frames_and_columns_that_are_calculated() -> None:
     fit = ff.fit_line(table["x"] - 3.0, table["y"] * 2.0, sample_weight=table["w"] + 1.0)
     expected = ff.fit_line(X[kept] - 3.0, Y[kept] * 2.0, sample_weight=W[kept] + 1.0)
     assert_alike(fit, expected, 1e-15)
-
-
-def test_columns_with_missing_values_of_pandas() -> None:
     own = pd.array(np.arange(N), dtype="Int64")
     own[::9] = pd.NA
     table = frame(i=own)
-    assert_same(
-        ff.fit_line(table["i"], table["y"], nan_policy="omit"),
-        ff.fit_line(own, Y, nan_policy="omit"),
-    )
+    fit = ff.fit_line(table["i"], table["y"], nan_policy="omit")
+    assert_same(fit, ff.fit_line(own, Y, nan_policy="omit"))
 
 
-def test_different_numbers_of_partitions() -> None:
-    with pytest.raises(ValueError, match="as many partitions each; got {'x': 7, 'y': 5}"):
-        ff.fit_line(frame(7)["x"], frame(5)["y"])
-
-
-def test_a_data_frame_where_a_column_is_needed() -> None:
+def test_data_frames_that_do_not_fit() -> None:
     table = frame()
+    with pytest.raises(ValueError, match="as many partitions each; got {'x': 7, 'y': 5}"):
+        ff.fit_line(table["x"], frame(5)["y"])
+    none = table[table["x"] > INF]
+    with pytest.raises(ValueError, match="at least two points for a line; got 0"):
+        ff.fit_line(none["x"], none["y"])
+    assert ff.Moments.of(none["x"], none["y"]) == ff.Moments()
     with pytest.raises(ValueError, match="x must be one-dimensional"):
         ff.fit_line(table, table["y"])
     with pytest.raises(ValueError, match="x must be one-dimensional.*name one of its columns"):
@@ -701,12 +580,12 @@ def test_nothing_is_computed_before_a_fit_asks_for_it(kind: str) -> None:
     x, y = pair() if kind == "array" else (table["x"], table["y"])
     with dask.config.set(scheduler=never):
         points = DaskPoints(x, y, sigma=2.0)
-        prepared = points.prepared(Reading())
         assert points.has_sigma
         assert "sigma" in repr(points)
-        assert prepared.n_passes == 0
-        with pytest.raises(AssertionError, match="something was computed"):
-            prepared.moments()
+        with points.opened(Reading(), Plan()) as opened:
+            assert opened.n_passes == 0
+            with pytest.raises(AssertionError, match="something was computed"):
+                opened.moments()
 
 
 @pytest.mark.parametrize("kind", ["array", "frame"])
@@ -733,16 +612,14 @@ def test_one_compute_per_pass(kind: str, options: Any) -> None:
         assert fit.n_passes == 1
 
 
-@pytest.mark.parametrize("loss", ["squared_error", HUBER])
-def test_every_chunk_is_computed_once_a_pass(loss: Any) -> None:
+def test_every_chunk_is_computed_once_a_pass() -> None:
     counted = Counted()
     x, y, w = (counted.column(each, name) for name, each in zip("xyw", (X, Y, W), strict=True))
     with dask.config.set(scheduler=counted.compute):
-        fit = ff.fit_line(x, y, sample_weight=w, loss=loss)
-        ff.fit_line(array(X), array(Y))
+        fit = ff.fit_line(x, y, sample_weight=w, loss=HUBER)
     assert len(counted.chunks) == 36
     assert set(counted.chunks.values()) == {fit.n_passes}
-    assert counted.n_computes == fit.n_passes + 1
+    assert counted.n_computes == fit.n_passes > 2
 
 
 def test_what_x_and_y_are_made_from_is_computed_once() -> None:
@@ -764,51 +641,63 @@ def test_arrays_that_are_persisted_are_computed_no_more() -> None:
 
 # Wrong input
 
+AX, AY = PAIR = pair()
+NUMBERS_WANTED = "must be an array of numbers"
+SHORT, LENGTHS = array(W[:5], 5), r"same length; got.*"
+EARLY: list[tuple[type[Exception], str, Any, Any]] = [
+    (TypeError, f"y {NUMBERS_WANTED}; got None", (AX, None), {}),
+    (TypeError, f"y {NUMBERS_WANTED}; got None", (AX,), {}),
+    (TypeError, f"x {NUMBERS_WANTED}; got None", (None, AY), {}),
+    (TypeError, f"y {NUMBERS_WANTED}; got 2.0", (AX, 2.0), {}),
+    (TypeError, f"x {NUMBERS_WANTED}; got 'text'", ("text", AY), {}),
+    (TypeError, f"x {NUMBERS_WANTED}", (dask.delayed(X), AY), {}),
+    (TypeError, f"x {NUMBERS_WANTED}", (bag.from_sequence([1.0, 2.0]), AY), {}),
+    (TypeError, "y must hold real numbers; got complex", (AX, Y + 1j), {}),
+    (ValueError, f"{LENGTHS}{N:,}.*{N - 1:,}", (AX, array(Y[1:])), {}),
+    (ValueError, f"{LENGTHS}{N:,}.*{N - 1:,}", (AX, Y[1:]), {}),
+    (ValueError, LENGTHS + r"5 \(sample_weight\)", PAIR, {"sample_weight": SHORT}),
+    (ValueError, LENGTHS + r"5 \(sample_weight\)", PAIR, {"sample_weight": W[:5]}),
+    (ValueError, LENGTHS + r"3 \(sigma\)", PAIR, {"sigma": [1.0, 2.0, 3.0]}),
+    (ValueError, r"x must be one-dim.*shape \(\d+, 2\)", (da.stack(PAIR, axis=1), AY), {}),
+    (ValueError, r"y must be one-dimensional", (AX, np.ones((N, 2))), {}),
+    (ValueError, "checkpoint must be None unless x comes from scan", PAIR, {"checkpoint": "c"}),
+    (ValueError, "nan_policy must be 'raise' or 'omit'", PAIR, {"nan_policy": "drop"}),
+    (ValueError, "loss must be 'squared_error' or", PAIR, {"loss": "absolute"}),
+    (TypeError, "loss must be .*got int 3", PAIR, {"loss": 3}),
+    (ValueError, "solver must be", PAIR, {"solver": "magic"}),
+    (ValueError, "backend must be 'numba' or 'numpy'", PAIR, {"backend": "cupy"}),
+    (ValueError, "n_threads must be", PAIR, {"n_threads": 0}),
+    (TypeError, "fit_intercept must be True or False", PAIR, {"fit_intercept": "no"}),
+    (ValueError, "absolute_sigma must be False", PAIR, {"absolute_sigma": True}),
+    (ValueError, "sigma must be None unless", PAIR, {"sigma": array(SIGMA), "loss": "huber"}),
+    (ValueError, "y must be left out when x is points", (DaskPoints(*PAIR), Y), {}),
+]
+FEW, CONSTANT = "at least two points for a line; got", "x must hold at least two different values"
+NEGATIVE, ZERO = array(changed(W, {3: -1.0})), array(changed(SIGMA, {CHUNK + 3: 0.0}))
+LATE: list[tuple[type[Exception], str, Any, Any]] = [
+    (TypeError, "y must hold real numbers; got complex", (AX, array(Y + 1j)), {}),
+    (TypeError, "x must hold real numbers", (array(X.astype(str)), AY), {}),
+    (TypeError, "x must hold real numbers", (array(X.astype(object) * 1j), AY), {}),
+    (TypeError, "got dates or times", (array(TIMES.astype("M8[ns]")), AY), {}),
+    (TypeError, f"sample_weight {NUMBERS_WANTED}.*text", PAIR, {"sample_weight": "text"}),
+    (
+        ValueError,
+        "weight must not be negative; got -1.0 at index 3",
+        PAIR,
+        {"sample_weight": NEGATIVE},
+    ),
+    (ValueError, "partition 1: sigma must be .* got 0.0 at index 3", PAIR, {"sigma": ZERO}),
+    (ValueError, f"{CONSTANT}.*got 3.5 at all", (array(np.full(N, 3.5)), AY), {}),
+    (ValueError, CONSTANT, (da.full(N, 3.5, chunks=CHUNK), AY), {"loss": "huber"}),
+    (ValueError, "sample_weight must be above zero", PAIR, {"sample_weight": array(0.0 * W)}),
+    (ValueError, f"{FEW} 0", (AX[:0], AY[:0]), {}),
+    (ValueError, f"{FEW} 0", (AX[AX > INF], AY[AX > INF]), {"loss": "tukey"}),
+    (ValueError, f"{FEW} 1", (AX[:1], AY[:1]), {}),
+    (ValueError, f"got 0 after leaving out {N:,}", (AX, array(NAN * Y)), {"nan_policy": "omit"}),
+]
 
-@pytest.mark.parametrize(
-    ("error", "message", "columns", "options"),
-    [
-        (TypeError, "y must be an array of numbers; got None", (array(X), None), {}),
-        (TypeError, "y must be an array of numbers; got None", (array(X),), {}),
-        (TypeError, "x must be an array of numbers; got None", (None, array(Y)), {}),
-        (TypeError, "y must be an array of numbers; got 2.0", (array(X), 2.0), {}),
-        (TypeError, "x must be an array of numbers; got 'text'", ("text", array(Y)), {}),
-        (TypeError, "y must hold real numbers; got complex", (array(X), Y + 1j), {}),
-        (ValueError, f"same length; got {N:,}.*{N - 1:,}", (array(X), array(Y[1:])), {}),
-        (ValueError, f"same length; got {N:,}.*{N - 1:,}", (array(X), Y[1:]), {}),
-        (
-            ValueError,
-            r"same length; got.*5 \(sample_weight\)",
-            pair(),
-            {"sample_weight": array(W[:5], 5)},
-        ),
-        (ValueError, r"same length; got.*5 \(sample_weight\)", pair(), {"sample_weight": W[:5]}),
-        (ValueError, r"same length; got.*3 \(sigma\)", pair(), {"sigma": [1.0, 2.0, 3.0]}),
-        (
-            ValueError,
-            r"x must be one-dimensional.*shape \(\d+, 2\)",
-            (da.stack([array(X), array(Y)], axis=1), array(Y)),
-            {},
-        ),
-        (ValueError, r"y must be one-dimensional", (array(X), np.ones((N, 2))), {}),
-        (
-            ValueError,
-            "checkpoint must be None unless x comes from scan",
-            pair(),
-            {"checkpoint": "c"},
-        ),
-        (ValueError, "nan_policy must be 'raise' or 'omit'", pair(), {"nan_policy": "drop"}),
-        (ValueError, "loss must be 'squared_error' or", pair(), {"loss": "absolute"}),
-        (TypeError, "loss must be .*got int 3", pair(), {"loss": 3}),
-        (ValueError, "solver must be", pair(), {"solver": "magic"}),
-        (ValueError, "backend must be 'numba' or 'numpy'", pair(), {"backend": "cupy"}),
-        (ValueError, "n_threads must be", pair(), {"n_threads": 0}),
-        (TypeError, "fit_intercept must be True or False", pair(), {"fit_intercept": "no"}),
-        (ValueError, "absolute_sigma must be False", pair(), {"absolute_sigma": True}),
-        (ValueError, "sigma must be None unless", pair(), {"sigma": array(SIGMA), "loss": "huber"}),
-        (ValueError, "y must be left out when x is points", (DaskPoints(*pair()), Y), {}),
-    ],
-)
+
+@pytest.mark.parametrize(("error", "message", "columns", "options"), EARLY)
 def test_wrong_arguments_are_found_before_anything_is_computed(
     error: type[Exception], message: str, columns: Any, options: Any
 ) -> None:
@@ -816,64 +705,12 @@ def test_wrong_arguments_are_found_before_anything_is_computed(
         ff.fit_line(*columns, **options)
 
 
-@pytest.mark.parametrize(
-    ("error", "message", "columns", "options"),
-    [
-        (TypeError, "y must hold real numbers; got complex", (array(X), array(Y + 1j)), {}),
-        (TypeError, "x must hold real numbers", (array(X.astype(str)), array(Y)), {}),
-        (TypeError, "x must hold real numbers", (array(X.astype(object) * 1j), array(Y)), {}),
-        (TypeError, "got dates or times", (array(TIMES.astype("M8[ns]")), array(Y)), {}),
-        (
-            TypeError,
-            "sample_weight must be an array of numbers.*text",
-            pair(),
-            {"sample_weight": "text"},
-        ),
-        (
-            ValueError,
-            "sample_weight must not be negative; got -1.0 at index 3",
-            pair(),
-            {"sample_weight": array(changed(W, {3: -1.0}))},
-        ),
-        (
-            ValueError,
-            "partition 1: sigma must be finite and above 0; got 0.0 at index 3",
-            pair(),
-            {"sigma": array(changed(SIGMA, {CHUNK + 3: 0.0}))},
-        ),
-        (
-            ValueError,
-            "x must hold at least two different values.*got 3.5 at all",
-            (array(np.full(N, 3.5)), array(Y)),
-            {},
-        ),
-        (
-            ValueError,
-            "x must hold at least two different values",
-            (da.full(N, 3.5, chunks=CHUNK), array(Y)),
-            {"loss": "huber"},
-        ),
-        (ValueError, "sample_weight must be above zero", pair(), {"sample_weight": array(0.0 * W)}),
-        (ValueError, "at least two points for a line; got 0", (array(X)[:0], array(Y)[:0]), {}),
-        (
-            ValueError,
-            "at least two points for a line; got 0",
-            (array(X)[array(X) > INF], array(Y)[array(X) > INF]),
-            {"loss": "tukey"},
-        ),
-        (ValueError, "at least two points for a line; got 1", (array(X)[:1], array(Y)[:1]), {}),
-        (
-            ValueError,
-            f"got 0 after leaving out {N:,}",
-            (array(X), array(NAN * Y)),
-            {"nan_policy": "omit"},
-        ),
-    ],
-)
+@pytest.mark.parametrize(("error", "message", "columns", "options"), LATE)
 @pytest.mark.parametrize("kind", ["array", "frame"])
 def test_wrong_values(
     error: type[Exception], message: str, columns: Any, options: Any, kind: str
 ) -> None:
+    options = {"backend": "numpy", **options}
     if kind == "frame":
         if any(np.isnan(each.shape[0]) or each.dtype == object for each in columns):
             pytest.skip("not as columns of a data frame")
@@ -885,22 +722,6 @@ def test_wrong_values(
         ff.fit_line(*columns, **options)
 
 
-def test_a_data_frame_of_no_points() -> None:
-    table = frame()
-    table = table[table["x"] > INF]
-    with pytest.raises(ValueError, match="at least two points for a line; got 0"):
-        ff.fit_line(table["x"], table["y"])
-    assert ff.Moments.of(table["x"], table["y"]) == ff.Moments()
-
-
-@pytest.mark.parametrize("kind", ["delayed", "bag"])
-def test_other_collections_of_dask_are_named_in_the_error(kind: str) -> None:
-    bag = pytest.importorskip("dask.bag")
-    other = dask.delayed(X) if kind == "delayed" else bag.from_sequence(X[:5].tolist())
-    with pytest.raises(TypeError, match="x must be an array of numbers"):
-        ff.fit_line(other, array(Y))
-
-
 # Threads
 
 
@@ -909,8 +730,8 @@ def test_a_task_has_one_thread_of_ours(kind: str, monkeypatch: pytest.MonkeyPatc
     table = frame()
     x, y = pair() if kind == "array" else (table["x"], table["y"])
     for n_threads in (None, 1, 4):
-        prepared = DaskPoints(x, y).prepared(Reading(n_threads=n_threads))
-        assert prepared._reading.n_threads == 1
+        with DaskPoints(x, y).opened(Reading(n_threads=n_threads), Plan()) as opened:
+            assert opened.reading.n_threads == 1
     seen: list[int | None] = []
     original = parts.Part.points
 
@@ -962,21 +783,17 @@ def test_processes_find_the_same_bits(client: Any, kind: str, loss: Any) -> None
     x, y = pair() if kind != "frame" else (table["x"], table["y"])
     if kind == "unknown":
         x, y = x[array(X) > 3.0], y[array(X) > 3.0]
+    options: Any = {"loss": loss, "backend": "numba" if kind == "array" else "numpy"}
     with dask.config.set(scheduler="threads", num_workers=2):
-        expected = ff.fit_line(x, y, loss=loss)
+        expected = ff.fit_line(x, y, **options)
     with client.as_current():
         if kind == "persisted":
             x, y = x.persist(), y.persist()
-        fit = ff.fit_line(x, y, loss=loss)
+        fit = ff.fit_line(x, y, **options)
     assert bits(fit) == bits(expected)
-
-
-def test_errors_come_back_from_processes(client: Any) -> None:
-    with (
-        client.as_current(),
-        pytest.raises(ValueError, match="partition 3: y must be finite; got NaN at index 17"),
-    ):
-        ff.fit_line(array(X), array(HOLES))
+    message = "partition 3: y must be finite; got NaN at index 17"
+    with client.as_current(), pytest.raises(ValueError, match=message):
+        ff.fit_line(array(X), array(HOLES), backend="numpy")
 
 
 @pytest.mark.slow
@@ -1031,57 +848,43 @@ def test_a_worker_that_is_killed_changes_no_bit(client: Any, loss: Any, tmp_path
 
 
 @pytest.mark.parametrize("loss", ["squared_error", HUBER])
-def test_pickle(loss: Any) -> None:
-    fit = ff.fit_line(*pair(), loss=loss)
-    again = pickle.loads(pickle.dumps(fit))
-    assert bits(again) == bits(fit)
-    with pytest.raises(ValueError, match="no points to draw"):
-        again.plot()
-
-
-def test_plot_draws_few_points_one_by_one() -> None:
-    x = np.arange(200.0)
-    dots: Any = ff.fit_line(array(x, 30), array(x**2, 30), loss="huber").plot().lines[0]
-    np.testing.assert_array_equal(dots.get_xydata(), np.column_stack([x, x**2]))
-
-
-@pytest.mark.parametrize("loss", ["squared_error", HUBER])
 def test_plot_draws_a_sample(loss: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "_SHOWN", 12)
     counted = Counted()
     with dask.config.set(scheduler=counted.compute):
         fit = ff.fit_line(*pair(), loss=loss)
+        again = pickle.loads(pickle.dumps(fit))
         ax = fit.plot(confidence_band=True)
+    assert bits(again) == bits(fit)
+    with pytest.raises(ValueError, match="no points to draw"):
+        again.plot()
     # One pass more, if the fit has kept no points.
     assert counted.n_computes == fit.n_passes + (loss == "squared_error")
     dots: Any = ax.lines[0].get_xydata()
     assert 12 <= len(dots) < N / 20, len(dots)
     assert {tuple(dot) for dot in dots} <= set(zip(X, Y, strict=True))
     assert f"{N:,} points" in ax.get_title()
+    x = np.arange(10.0)  # so few are drawn one by one
+    dots = ff.fit_line(array(x, 3), array(x**2, 3), loss=loss).plot().lines[0]
+    np.testing.assert_array_equal(dots.get_xydata(), np.column_stack([x, x**2]))
 
 
 def test_a_sample_stays_small_and_is_spread_over_all_points(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(parts, "_MOST_KEPT", 40)
+    monkeypatch.setattr("fastfit.points.sample._MOST_KEPT", 40)
     n = 6000
     x, chunks = np.arange(n, dtype=float), ((n // 2, *[n // 12] * 6),)
     columns = array(x, chunks), array(x % 7.0, chunks)
     reading = Reading(backend="numpy", sampled=32)
-    points = DaskPoints(*columns, sample_weight=array(1.0 + x, chunks)).prepared(reading)
-    kept = points.x
-    assert 20 <= kept.size <= 40
-    np.testing.assert_array_equal(points.y, kept % 7.0)
+    source = DaskPoints(*columns, sample_weight=array(1.0 + x, chunks))
+    with source.opened(reading, Plan()) as points:
+        kept = points.x
+        assert 20 <= kept.size <= 40
+        np.testing.assert_array_equal(points.y, kept % 7.0)
     assert (np.diff(kept) > 0.0).all()
     # Half of the points are in the first partition.
     assert 0.4 < np.mean(kept < n // 2) < 0.6
-
-
-def test_repr() -> None:
-    table = frame()
-    assert repr(DaskPoints(*pair())) == "DaskPoints(x, y; 12 partitions)"
-    points = DaskPoints(table["x"], table["y"], sample_weight=table["w"])
-    assert repr(points) == "DaskPoints(x, y, sample_weight; 7 partitions)"
 
 
 def test_points_that_were_made_before() -> None:
@@ -1093,32 +896,5 @@ def test_points_that_were_made_before() -> None:
     with_sigma = DaskPoints(*pair(), sigma=array(SIGMA))
     fit = ff.fit_line(with_sigma, absolute_sigma=True)
     assert_alike(fit, ff.fit_line(X, Y, sigma=SIGMA, absolute_sigma=True), 1e-15)
-
-
-@pytest.mark.parametrize("loss", ["squared_error", HUBER, "huber"])
-@pytest.mark.parametrize("kind", ["array", "frame"])
-def test_objective(loss: Any, kind: str) -> None:
-    table = frame()
-    x, y = pair() if kind == "array" else (table["x"], table["y"])
-    ours, expected = ff.objective(x, y, loss=loss), ff.objective(X, Y, loss=loss)
-    for line in ([1.0, 2.0], [2.0, -1.0], [0.0, 0.0]):
-        value, gradient = ours(line)
-        wanted, slope = expected(line)
-        assert value == pytest.approx(wanted, rel=1e-12)
-        # Near the minimum, the gradient is what is left of larger numbers.
-        size = 1e-12 * float(np.abs(expected([0.0, 0.0])[1]).max())
-        np.testing.assert_allclose(gradient, slope, rtol=1e-12, atol=size)
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-def test_moments(weighted: bool) -> None:
-    table = frame()
-    expected = ff.Moments.of(X, Y, W if weighted else None)
-    names = ("count", "weight_sum", "x_mean", "y_mean", "xx", "xy", "yy")
-    for moments in (
-        ff.Moments.of(*pair(), array(W) if weighted else None),
-        ff.Moments.of(table["x"], table["y"], table["w"] if weighted else None),
-        ff.Moments().update(*pair(), array(W) if weighted else None),
-    ):
-        for name in names:
-            assert getattr(moments, name) == getattr(expected, name), name
+    points = DaskPoints(*pair(), sample_weight=array(W))
+    assert repr(points) == "DaskPoints(x, y, sample_weight; 12 partitions)"

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +12,16 @@ import numpy as np
 import pytest
 
 import fastfit as ff
-from fastfit.losses import LOSSES
-from fastfit.points.base import Reading
-from fastfit.points.files import streams
+from fastfit.points.base import Plan, Reading
+from fastfit.points.files import progress, streams
 from fastfit.points.files.progress import Display
 from fastfit.points.files.readers import FileError, Table
-from fastfit.points.files.scan import FilePoints
 from fastfit.points.files.streams import ReadSoFar, StreamedPoints
-from tests.conftest import COMPILED, DATA, Script, loss_of, needs_compiler
+from tests.conftest import Script, needs_compiler
 
 pl = pytest.importorskip("polars")
 
-N = 200_000 if COMPILED else 1500
-BATCH = 30_000 if COMPILED else 250
+N, BATCH = 1500, 250
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +52,7 @@ def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fastfit.points.files.readers.BATCH", BATCH)
 
 
-def close(fit: ff.LineFit, expected: ff.LineFit, rel: float) -> None:
+def assert_alike(fit: ff.LineFit, expected: ff.LineFit, rel: float) -> None:
     for name in ("slope", "intercept", "loss", "stderr", "intercept_stderr", "rvalue"):
         assert getattr(fit, name) == pytest.approx(getattr(expected, name), rel=rel), name
     assert (fit.n_points, fit.n_omitted) == (expected.n_points, expected.n_omitted)
@@ -73,54 +68,36 @@ def test_few_points_are_fitted_as_arrays_are(table: Any, path: Path) -> None:
 
 
 @pytest.mark.usefixtures("streamed")
-def test_least_squares_has_the_bits_of_the_fit_in_memory(table: Any, path: Path) -> None:
-    fit = ff.fit_line(ff.scan(path, x="x", y="y"))
-    expected = ff.fit_line(table["x"], table["y"])
-    assert fit.to_dict() == expected.to_dict()
-    assert fit.n_passes == 1
-    for intercept in (True, False):
-        fit = ff.fit_line(ff.scan(path, x="t", y="y"), fit_intercept=intercept)
-        assert fit.slope == ff.fit_line(table["t"], table["y"], fit_intercept=intercept).slope
-    close(
-        ff.fit_line(ff.scan(path, x="x", y="y", sample_weight="w", sigma="w")),
-        ff.fit_line(table["x"], table["y"], sample_weight=table["w"], sigma=table["w"]),
-        1e-15,
-    )
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_time_stamps_keep_their_digits(table: Any, path: Path, fit_intercept: bool) -> None:
+    fit = ff.fit_line(ff.scan(path, x="t", y="y"), fit_intercept=fit_intercept)
+    assert fit.slope == ff.fit_line(table["t"], table["y"], fit_intercept=fit_intercept).slope
 
 
+@needs_compiler
 @pytest.mark.usefixtures("streamed")
-@pytest.mark.parametrize("name", LOSSES)
-def test_every_loss(table: Any, path: Path, name: str) -> None:
-    points = ff.scan(path, x="x", y="y", sample_weight="w")
-    fit = ff.fit_line(points, loss=loss_of(name))
-    expected = ff.fit_line(table["x"], table["y"], sample_weight=table["w"], loss=loss_of(name))
-    close(fit, expected, 1e-9)
-    assert fit.n_passes <= expected.n_passes + 1
-    # The scale of many points is known to 5 digits.
-    fit = ff.fit_line(points, loss=name)
-    expected = ff.fit_line(table["x"], table["y"], sample_weight=table["w"], loss=name)
-    close(fit, expected, 1e-5)
+@pytest.mark.parametrize("loss", ["huber", "tukey"])
+def test_robust_fits_of_many_points_begin_with_a_sample(
+    loss: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastfit.points.files.readers.BATCH", 30_000)
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=150_000)
+    y = 2.0 * x + 1.0 + rng.standard_t(2, size=x.size)
+    pl.DataFrame({"x": x, "y": y}).write_parquet(tmp_path / "t.parquet", row_group_size=4321)
+    points = ff.scan(tmp_path / "t.parquet")
+    fit, expected = ff.fit_line(points, loss=loss), ff.fit_line(x, y, loss=loss)
+    assert_alike(fit, expected, 1e-5)  # the scale of many points is known to 5 digits
     assert fit.n_passes <= expected.n_passes + 4
-
-
-@pytest.mark.usefixtures("streamed")
-@pytest.mark.parametrize(
-    "solver",
-    [ff.GradientDescent(), ff.GradientDescent(passes="samples", max_iter=20), ff.Newton()],
-)
-def test_every_solver_and_backend(table: Any, path: Path, solver: Any) -> None:
-    loss: Any = "squared_error" if isinstance(solver, ff.GradientDescent) else ff.Huber(1.0)
-    for backend in ("numba", "numpy"):
-        fit = ff.fit_line(ff.scan(path, x="x", y="y"), solver=solver, loss=loss, backend=backend)
-        expected = ff.fit_line(table["x"], table["y"], solver=solver, loss=loss, backend=backend)
-        close(fit, expected, 1e-9)
-        assert fit.n_passes <= expected.n_passes + 1
+    mean_loss, in_memory = ff.objective(points, loss=loss), ff.objective(x, y, loss=loss)
+    assert mean_loss._points.n_passes <= fit.n_passes
+    assert mean_loss((2.0, 1.0))[0] == pytest.approx(in_memory((2.0, 1.0))[0], rel=1e-5)
 
 
 @pytest.mark.usefixtures("streamed")
 def test_the_bits_do_not_depend_on_threads_nor_on_the_format(table: Any, tmp_path: Path) -> None:
-    few = table.head(N // 4).select("x", "y")
-    few.write_parquet(tmp_path / "t.parquet", row_group_size=1000)
+    few = table.select("x", "y")
+    few.write_parquet(tmp_path / "t.parquet", row_group_size=100)
     few.write_csv(tmp_path / "t.csv")
     few.write_ipc(tmp_path / "t.arrow", record_batch_size=777)
     np.save(tmp_path / "t.npy", few.to_numpy())
@@ -145,7 +122,7 @@ def test_missing_values_by_policy(table: Any, tmp_path: Path) -> None:
     for loss in ("squared_error", "cauchy"):
         fit = ff.fit_line(points, loss=loss, nan_policy="omit")
         expected = ff.fit_line(*arrays, sample_weight=gaps["w"], loss=loss, nan_policy="omit")
-        close(fit, expected, 1e-5)
+        assert_alike(fit, expected, 1e-5)
         assert fit.n_omitted > N // 4
     with pytest.raises(
         ValueError, match=r"gaps.parquet: y must be finite; got NaN at index 3\. Pas"
@@ -251,7 +228,7 @@ def test_columns_of_folders_do_not_count_where_there_are_just_two(tmp_path: Path
     with pytest.raises(
         FileError, match="must be a column of files, and not of folders alone; got 'run'"
     ):
-        ff.scan(root, x="run", y="run").moments()
+        ff.fit_line(ff.scan(root, x="run", y="run"))
     (tmp_path / "t.csv").write_text("a;b\n1;2\n")
     with pytest.raises(FileError, match=r"if something else than commas .* separator=';'"):
         ff.scan(tmp_path / "t.csv")
@@ -303,7 +280,7 @@ def test_a_query_of_polars_derives_and_filters(table: Any, path: Path) -> None:
     query = pl.scan_parquet(path).filter(pl.col("w") > 1.0).select("y", double=2.0 * pl.col("x"))
     fit = ff.fit_line(ff.scan(query, x="double", y="y"), loss="huber")
     chosen = table.filter(pl.col("w") > 1.0)
-    close(fit, ff.fit_line(2.0 * chosen["x"], chosen["y"], loss="huber"), 1e-5)
+    assert_alike(fit, ff.fit_line(2.0 * chosen["x"], chosen["y"], loss="huber"), 1e-5)
     with pytest.raises(FileError, match="the query has no column 'z'"):
         ff.scan(query, x="z", y="y")
     with pytest.raises(ValueError, match="checkpoint must be None for a query"):
@@ -312,24 +289,25 @@ def test_a_query_of_polars_derives_and_filters(table: Any, path: Path) -> None:
         ff.fit_line(ff.scan(query.filter(pl.lit(False)), x="double", y="y"))
 
 
-def test_points_that_were_told_nothing(table: Any, path: Path) -> None:
-    points = ff.scan(path, x="x", y="y")
-    assert repr(points) == f"FilePoints({path}, x='x', y='y')"
+def test_opened_points(table: Any, path: Path) -> None:
+    source = ff.scan(path, x="x", y="y")
+    assert repr(source) == f"FilePoints({path}, x='x', y='y')"
     arrays = table["x"], table["y"]
-    assert points.moments() == ff.Moments.of(*arrays)
-    assert points.n_points == N
-    assert (points.n_omitted, points.n_passes, points.weight_unit) == (0, 1, 1.0)
-    assert points.repeats == N
-    solution = ff.Exact().solve(points, ff.SquaredError())
-    assert solution.slope.high == ff.fit_line(*arrays).slope
-    assert points.evaluate(ff.SquaredError(), 2.0, 1.0).loss > 0.0
-    assert points.median_absolute_residual(2.0, 1.0) > 0.0
-    assert points.residuals(solution.slope, solution.intercept) is not None
-    few = points.thinned(10)
-    assert few is not None
-    assert few.frame == points.frame
+    with source.opened(Reading(), Plan()) as points:
+        assert points.moments() == ff.Moments.of(*arrays).sums
+        assert points.n_points == N
+        assert (points.n_omitted, points.n_passes, points.weight_unit) == (0, 1, 1.0)
+        assert points.repeats == N
+        solution = ff.Exact().solve(points, ff.SquaredError())
+        assert solution.slope.high == ff.fit_line(*arrays).slope
+        assert points.evaluate(ff.SquaredError(), 2.0, 1.0).loss > 0.0
+        assert points.median_absolute_residual(2.0, 1.0) > 0.0
+        assert points.residuals(solution.slope, solution.intercept) is not None
+        few = points.thinned(10)
+        assert few is not None
+        assert few.frame == points.frame
     own, others = (
-        ff.objective(points, loss=ff.Huber(1.0)),
+        ff.objective(source, loss=ff.Huber(1.0)),
         ff.objective(*arrays, loss=ff.Huber(1.0)),
     )
     assert own((2.0, 1.0))[0] == others((2.0, 1.0))[0]
@@ -383,8 +361,8 @@ def test_a_file_that_is_not_what_it_was(
     reads, done = [0], list[bool]()
     own = Table.batches
 
-    def counted(self: Table, *arguments: Any) -> Any:
-        for batch in own(self, *arguments):
+    def counted(self: Table, *arguments: Any, **options: Any) -> Any:
+        for batch in own(self, *arguments, **options):
             reads[0] += 1
             if self.path.endswith("b.parquet") and reads[0] > 3 * (N // BATCH) and not done:
                 done.append(True)
@@ -415,11 +393,11 @@ def test_a_file_that_shrinks_under_the_reader_does_not_end_the_process(
     else:
         getattr(table, f"write_{path.suffix[1:]}")(path)
     points = StreamedPoints(ff.scan(path, *columns), Reading())
-    walk = points._walk(0, 0)
-    next(walk)
+    parts = points.parts(0)
+    next(parts)
     os.truncate(path, path.stat().st_size // 100)
     with pytest.raises(FileError, match=f"{name} has changed"):
-        list(walk)
+        list(parts)
 
 
 # What it says meanwhile
@@ -428,7 +406,7 @@ def test_a_file_that_shrinks_under_the_reader_does_not_end_the_process(
 @pytest.mark.usefixtures("streamed")
 def test_it_tells_how_far_it_has_come(table: Any, path: Path) -> None:
     told: list[ReadSoFar] = []
-    points = ff.scan([path, path], x="x", y="y").prepared(Reading(), watch=told.append)
+    points = StreamedPoints(ff.scan([path, path], x="x", y="y"), Reading(), watch=told.append)
     points.moments()
     points.evaluate(ff.SquaredError(), 0.0, 0.0)
     size = 2 * path.stat().st_size
@@ -440,15 +418,57 @@ def test_it_tells_how_far_it_has_come(table: Any, path: Path) -> None:
         assert passed[-1] == (passed[-1].n_pass, 2 * N, size, 1.0)
 
 
+class Bar:
+    """Stands for a progress bar of Rich."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        self.total: float | None = None
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.text = "ended"
+
+    def add_task(self, text: str, total: float | None) -> int:
+        self.text, self.total = text, total
+        return 0
+
+    def update(self, task: int, description: str, total: Any, completed: float) -> None:
+        self.text, self.total, self.completed = description, total, completed
+
+
+def test_one_thread_at_a_time_shows_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within it, the same thread gets that line; another one gets none until it has ended."""
+    monkeypatch.setattr(progress, "_terminal", object)
+    monkeypatch.setattr("rich.progress.Progress", Bar)
+
+    def elsewhere() -> Any:
+        found: list[Any] = []
+
+        def work() -> None:
+            with progress.display() as shown:
+                found.append(shown)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        return found[0]
+
+    with progress.display() as first:
+        assert first is not None
+        with progress.display() as again, progress.display(False) as unwanted:
+            assert again is first
+            assert unwanted is None
+        assert elsewhere() is None
+    with pytest.raises(ValueError, match="an error"), progress.display():
+        raise ValueError("an error")
+    other = elsewhere()
+    assert other is not None
+    assert other is not first
+
+
 def test_the_line_that_is_shown() -> None:
-    class Bar:
-        def add_task(self, text: str, total: float | None) -> int:
-            self.text, self.total = text, total
-            return 0
-
-        def update(self, task: int, description: str, total: Any, completed: float) -> None:
-            self.text, self.total, self.completed = description, total, completed
-
     bar: Any = Bar()
     display = Display(bar)
     display.expect(7)
@@ -460,6 +480,8 @@ def test_the_line_that_is_shown() -> None:
     display.expect(None)
     display.watch(ReadSoFar(3, 10, 0.0, float("nan")))
     assert (bar.text, bar.total) == ("pass 3: 10 rows", None)
+    display.share(0.25, "huber")
+    assert (bar.text, bar.total, bar.completed) == ("huber", 1.0, 0.25)
 
 
 @pytest.mark.usefixtures("streamed")
@@ -493,14 +515,16 @@ def test_a_fit_of_files_can_be_drawn(path: Path) -> None:
     assert str(axes.lines[-1].get_label()).startswith("y = ")
 
 
+@pytest.mark.slow
+@needs_compiler
 def test_memory_is_bounded_and_readers_do_not_outlive_their_use(
     table: Any, tmp_path: Path, run_script: Script
 ) -> None:
     # 20 million rows are 320 MB, of which a pass may hold a fraction. What libraries take is measured before.
-    if not COMPILED:
-        pytest.skip("takes long without the compiler")
     path = tmp_path / "long.parquet"
-    long = pl.DataFrame({"x": np.tile(table["x"].to_numpy(), 50), "y": np.tile(table["y"], 50)})
+    long = pl.DataFrame(
+        {"x": np.tile(table["x"].to_numpy(), 13_000), "y": np.tile(table["y"], 13_000)}
+    )
     long.write_parquet(path, row_group_size=1 << 20, compression="uncompressed")
     size = 16 * long.height >> 20
     out = run_script(
@@ -528,28 +552,3 @@ def test_two_threads_may_fit_files_at_once(path: Path, streamed: None) -> None:
     for thread in threads:
         thread.join()
     assert found == [expected] * 3
-
-
-@needs_compiler
-def test_flights_as_a_copy_and_in_place(tmp_path: Path) -> None:
-    shutil.copy(DATA / "flights.parquet", tmp_path / "f.parquet")
-    open_it: Callable[..., FilePoints] = ff.scan
-    fits = [
-        ff.fit_line(open_it(where, x="distance", y="air_time"), nan_policy="omit")
-        for where in (tmp_path, DATA / "flights.parquet")
-    ]
-    assert fits[0].to_dict() == fits[1].to_dict()
-    assert fits[0].n_points == 327_346
-
-
-@needs_compiler
-def test_an_objective_of_files_finds_its_scale_in_few_passes(
-    table: Any, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(streams, "KEPT", 0)
-    points = ff.scan(path, x="x", y="y")
-    fit = ff.fit_line(points, loss="tukey")
-    mean_loss = ff.objective(points, loss="tukey")
-    assert mean_loss._points.n_passes <= fit.n_passes
-    in_memory = ff.objective(table["x"], table["y"], loss="tukey")
-    assert mean_loss((2.0, 1.0))[0] == pytest.approx(in_memory((2.0, 1.0))[0], rel=1e-5)

@@ -225,7 +225,7 @@ class ArrayPoints:
 
     # As a part of more points
 
-    def some(self, step: int) -> tuple[Column, Column, Column | None]:
+    def every_nth(self, step: int) -> tuple[Column, Column, Column | None]:
         """Return x and y as the caller knows them, and weights, of one of every ``step`` points, without NaN."""
         place = _one_of_each(step, -(-self._x.size // step))
         place = place[place < self._x.size]
@@ -237,7 +237,7 @@ class ArrayPoints:
             x, y, w = x[~nan], y[~nan], None if w is None else w[~nan]
         return x, y, w
 
-    def seen_in(self, frame: Frame) -> ArrayPoints:
+    def in_frame(self, frame: Frame) -> ArrayPoints:
         """Return these points in a frame chosen by the points that they are a part of, not to be chosen anew."""
         part = copy.copy(self)
         exponents = frame.x_exponent - self._exponent[0], frame.y_exponent - self._exponent[1]
@@ -254,7 +254,7 @@ class ArrayPoints:
         part._moments, part._mean_weight = None, None
         return part
 
-    def like(self, moments: MomentSums) -> ArrayPoints:
+    def expecting(self, moments: MomentSums) -> ArrayPoints:
         """Return these points, whose own moments are expected to be like those of the points that they stand for."""
         spread = moments.relative_to(self.frame)
         self._squares = (

@@ -1,7 +1,7 @@
-"""Points in arrays and data frames of Dask: partitions, wherever its scheduler puts them.
+"""Points in arrays and data frames of Dask: partitions, computed wherever its scheduler puts them.
 
-Dask does the distribution. Ours is what happens inside a partition, and how two results are joined: in a tree whose
-shape depends on the number of partitions alone, so that the bits depend neither on workers nor on who is ready first.
+Results of partitions are combined in a tree whose shape depends on the number of partitions alone. So the bits of a fit
+depend neither on the workers nor on which partition is ready first.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from fastfit.points.base import Plan, Points, Reading, Source
 from fastfit.points.parts import Part, PartedPoints, Pass
 from fastfit.validation import is_masked, real_array
 
-# So many results are joined by one task.
+# Results that one task combines.
 FAN_IN = 32
 
 
 class DaskPoints(PartedPoints, Source):
     """Columns of Dask as points: one graph per pass, computed by the scheduler that is set when it is asked for.
 
-    Nothing is computed before a fit asks for it, and nothing is persisted: a robust fit, which reads the points 5 to 9
-    times as a rule, computes the columns as often. If that takes longer than reading memory and they fit there, call
-    ``persist()`` on them before. A least-squares fit computes once.
+    Nothing is computed before a fit, and nothing is kept between passes: a least-squares fit computes the columns once,
+    a robust fit as a rule 5 to 9 times. If computing them is slow and they fit in memory, call ``persist()`` on them
+    first.
 
     Parameters
     ----------
     x, y : dask.array.Array or dask.dataframe.Series
-        One-dimensional, or a single column. Chunks need not match, unless their sizes are unknown; then as many
-        partitions are taken to be of the same lengths, which is checked when they are read. An array of NumPy beside
-        one of Dask with known chunks is cut likewise.
+        One-dimensional, or a single column. Chunks of known sizes need not match. If sizes are unknown, both must have
+        as many partitions of the same lengths, which is checked when they are read. One column may be an array of
+        NumPy, which is cut like the other if its chunks are known.
     sample_weight, sigma : the same, or a number; optional
         As in :func:`fastfit.fit_line`.
 
     Raises
     ------
     TypeError, ValueError
-        If columns do not belong together, or have more than one dimension.
+        If columns have different lengths or numbers of partitions, or more than one dimension.
     """
 
     def __init__(self, x: Any, y: Any, sample_weight: Any = None, sigma: Any = None) -> None:
@@ -61,7 +61,7 @@ class DaskPoints(PartedPoints, Source):
 
     @property
     def n_partitions(self) -> int:
-        """How many partitions there are."""
+        """Number of partitions."""
         return int(next(iter(self._columns.values())).npartitions)
 
     @property
@@ -79,38 +79,38 @@ class DaskPoints(PartedPoints, Source):
         yield points
 
     def _reduce(self, task: Pass) -> Any:
-        """Return what a pass over all partitions finds: one graph, one compute."""
+        """Return the result of a pass over all partitions: one graph, one compute."""
         from dask.delayed import Delayed
         from dask.highlevelgraph import HighLevelGraph
 
-        # Of its own in every process: a scheduler takes tasks of one name to be the same.
+        # Unique across processes: a scheduler takes tasks of the same name for the same.
         name = f"fastfit-{type(task).__name__.lower()}-{uuid.uuid4().hex}"
         sources, found, graph = self._leaves(task, name)
-        # As one object, in which Dask does not look for keys.
-        join = functools.partial(_joined, task)
+        # As one object, which Dask does not search for keys.
+        combine = functools.partial(_combined, task)
         level = 0
         while len(found) > 1:
             level += 1
             groups = [found[k : k + FAN_IN] for k in range(0, len(found), FAN_IN)]
-            found = [(f"{name}-joined-{level}", k) for k in range(len(groups))]
-            graph |= {key: (join, keys) for key, keys in zip(found, groups, strict=True)}
+            found = [(f"{name}-combined-{level}", k) for k in range(len(groups))]
+            graph |= {key: (combine, keys) for key, keys in zip(found, groups, strict=True)}
         root = found[0]
         whole = HighLevelGraph.from_collections(root, graph, dependencies=sources)
         if sources and not _is_series(sources[0]) and len(whole.layers) > len(sources) + 1:
             from dask.array.optimization import optimize
 
-            # What leads to the chunks is fused, as it is when arrays are computed.
+            # Fuse the tasks that lead to the chunks, as Dask does when it computes arrays.
             whole = optimize(whole, [root])
         return _unboxed(Delayed(root, whole).compute())
 
     def _leaves(self, task: Pass, name: str) -> tuple[list[Any], list[Any], dict[Any, Any]]:
-        """Return collections of Dask, keys of what a pass finds in each partition of them, and tasks for those."""
+        """Return what the tasks of partitions depend on, the keys of their results, and these tasks."""
         names, columns = list(self._columns), list(self._columns.values())
         if _is_series(columns[0]):
             import pandas as pd
             from dask.dataframe import map_partitions
 
-            # In one expression, from which Dask reads a file once for all of its columns.
+            # One expression, so that Dask reads a file once for all of its columns.
             found = map_partitions(
                 _of_series,
                 *columns,
@@ -129,27 +129,24 @@ class DaskPoints(PartedPoints, Source):
         leaf = functools.partial(_of_arrays, task, names, self._numbers)
         chunks = [_chunks(column) for column in columns]
         graph = {key: (leaf, key[1], *own) for key, *own in zip(keys, *chunks, strict=True)}
-        above = [c for c, own in zip(columns, chunks, strict=True) if isinstance(own[0], tuple)]
-        return above, keys, graph
+        sources = [c for c, own in zip(columns, chunks, strict=True) if isinstance(own[0], tuple)]
+        return sources, keys, graph
 
 
 def _chunks(column: Any) -> list[Any]:
-    """Return the chunks of an array that are there already, or the keys of those that are not."""
+    """Return the chunks of an array if they are in memory already, else the keys of the tasks that compute them."""
     keys = [(column.name, k) for k in range(column.npartitions)]
-    layers = column.dask.layers
-    if len(layers) == 1 and all(
-        type(layers[name]).__name__ == "MaterializedLayer" for name in layers
-    ):
-        there = dict(column.dask)
-        chunks = [getattr(there[key], "value", there[key]) for key in keys]
-        if all(isinstance(chunk, np.ndarray) for chunk in chunks):
-            return chunks
-    return keys
+    if len(getattr(column.dask, "layers", ())) > 1:
+        return keys  # tasks lead to the chunks; looking them up would build them all
+    # A graph holds data as they are, or as the value of a node.
+    chunks = [getattr(node, "value", node) for node in map(column.dask.get, keys)]
+    there = all(isinstance(chunk, np.ndarray) and chunk.ndim == 1 for chunk in chunks)
+    return chunks if there else keys
 
 
 def _of_arrays(task: Pass, names: list[str], numbers: Any, place: int, *columns: Any) -> Any:
     own = dict(zip(names, columns, strict=True))
-    return task.of(Part(**own, **numbers, name=f"partition {place:,}", first=0))
+    return task.chunk(Part(**own, **numbers, name=f"partition {place:,}", first=0))
 
 
 def _of_series(
@@ -162,19 +159,19 @@ def _of_series(
     if partition_info and partition_info.get("number") is not None:
         name = f"partition {partition_info['number']:,}"
     box = np.empty(1, dtype=object)
-    box[0] = task.of(Part(**own, **numbers, name=name, first=0))
+    box[0] = task.chunk(Part(**own, **numbers, name=name, first=0))
     return pd.Series(box)
 
 
-def _joined(task: Pass, found: Sequence[Any]) -> Any:
+def _combined(task: Pass, found: Sequence[Any]) -> Any:
     first, *others = map(_unboxed, found)
     for other in others:
-        first = task.joined(first, other)
+        first = task.combine(first, other)
     return first
 
 
 def _unboxed(found: Any) -> Any:
-    """Return what a pass has found, out of the Series that a partition of a data frame returns."""
+    """Return a result, taken out of the Series that a partition of a data frame returns."""
     return found.iloc[0] if hasattr(found, "iloc") else found
 
 
@@ -183,7 +180,7 @@ def _is_series(column: Any) -> bool:
 
 
 def _columns(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return numbers, and columns that are cut alike, either all Series or all arrays; or raise if they are not."""
+    """Return single numbers, and columns in partitions that match, all Series or all arrays; raise if they do not."""
     for name, each in given.items():
         if hasattr(each, "dask") and "ndim" not in dir(type(each)):
             raise TypeError(

@@ -1,7 +1,7 @@
 """Points that come in parts: batches of files, partitions of a cluster.
 
-What a pass does with a part, and how two partial results become one, is here; who brings the parts, and in what order
-results are joined, is left to those who know where the points live.
+Each pass says what it computes from a part (``chunk``) and how two results become one (``combine``). Which parts there
+are, and in what order results are combined, is up to the subclass of ``PartedPoints`` that knows where the points are.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from fastfit.points.base import Reading
 from fastfit.points.median import weighted_median
 from fastfit.points.sample import Sample
 
-# As many as a picture shows one by one.
+# Points that a picture shows one by one, at most.
 _SHOWN = 3000
-# So many residuals near the median are brought together: 8 MB, and as much for their weights.
+# Residuals near the median that are collected at most: 8 MB, and as much for their weights.
 _ROOM = 1 << 20
 
 
 class Part(NamedTuple):
-    """Some of the points, as a reader has brought them.
+    """Some of the points, as a reader returns them.
 
-    ``name`` is what errors call it, and ``first`` the place of its first point among those of that name.
+    ``name`` is what errors call the part (a file, a partition), and ``first`` the index there of its first point.
     """
 
     x: Any
@@ -51,7 +51,7 @@ class Part(NamedTuple):
     first: int = 0
 
     def points(self, reading: Reading, w_unit: float | None = None) -> ArrayPoints:
-        """Return the points, ready to be read."""
+        """Return the points, converted and checked; ``w_unit`` is the sigma that has weight 1, None to choose one."""
         columns = validation.columns(self.x, self.y, self.sample_weight, self.sigma, w_unit=w_unit)
         return ArrayPoints(
             columns,
@@ -64,12 +64,12 @@ class Part(NamedTuple):
 
     @property
     def values(self) -> tuple[Any, ...]:
-        """The columns that there are."""
+        """The columns that were given."""
         return tuple(values for values in self[:4] if values is not None)
 
     @contextlib.contextmanager
     def named(self) -> Iterator[None]:
-        """Let errors say which part they are about."""
+        """Name the part in errors about its values."""
         try:
             yield
         except (TypeError, ValueError) as error:
@@ -79,8 +79,8 @@ class Part(NamedTuple):
             raise kind(f"{self.name}: {error}") from error
 
 
-class Surveyed(NamedTuple):
-    """What the first pass tells of points."""
+class MomentResult(NamedTuple):
+    """What the first pass finds: counts, moments, and a sample if one is asked for."""
 
     n_points: int
     n_omitted: int
@@ -92,7 +92,7 @@ class Surveyed(NamedTuple):
 
 @functools.cache
 def _merging(backend: str) -> Any:
-    """Return what merges sums: the same, compiled or not."""
+    """Return the function that merges two sums: compiled or not, with the same result."""
     if backend == "numpy":
         return merged
     from fastfit.kernels import compiled
@@ -100,31 +100,31 @@ def _merging(backend: str) -> Any:
     return compiled.merged
 
 
-class Survey(NamedTuple):
-    """The first pass: moments, and some of the points if these are asked for."""
+class MomentPass(NamedTuple):
+    """The first pass: moments, and a sample of the points if ``reading`` asks for one."""
 
     reading: Reading
 
-    def of(self, part: Part) -> Surveyed:
-        """Return what a part tells."""
+    def chunk(self, part: Part) -> MomentResult:
+        """Return the moments of a part."""
         with part.named():
             points = part.points(self.reading)
             moments = points.moments()
             step = self.reading.sampled
-            sample = Sample(step, *points.some(step)).thinned_to(step) if step else None
+            sample = Sample(step, *points.every_nth(step)).decimated(step) if step else None
             repeats = points.repeats
-        # Of no points, the unit of their weights may be any.
+        # A part without points fits any unit of weights.
         unit = points.weight_unit if moments.weight_sum else math.inf
-        return Surveyed(points.n_points, points.n_omitted, moments, repeats, unit, sample)
+        return MomentResult(points.n_points, points.n_omitted, moments, repeats, unit, sample)
 
-    def joined(self, a: Surveyed, b: Surveyed) -> Surveyed:
-        """Return what both tell."""
+    def combine(self, a: MomentResult, b: MomentResult) -> MomentResult:
+        """Return the moments of both."""
         unit = min(a.w_unit, b.w_unit)
         own, other = (each.moments.in_weight_unit(each.w_unit, unit) for each in (a, b))
         sample = None
         if a.sample is not None and b.sample is not None:
-            sample = a.sample.joined(b.sample)
-        return Surveyed(
+            sample = a.sample.merge(b.sample)
+        return MomentResult(
             a.n_points + b.n_points,
             a.n_omitted + b.n_omitted,
             own.merge(other, _merging(self.reading.backend)),
@@ -134,22 +134,22 @@ class Survey(NamedTuple):
         )
 
 
-class Sums(NamedTuple):
-    """Sums over the points, and what they lost in rounding."""
+class SumResult(NamedTuple):
+    """Sums over points, and what rounding has taken from them."""
 
     totals: tuple[float, ...]
     lost: tuple[float, ...]
 
     def result(self) -> list[float]:
-        """Return the sums; infinity and NaN stand as they are."""
+        """Return the sums, corrected unless they are infinite or NaN."""
         return [
             total + lost if math.isfinite(total) else total
             for total, lost in zip(self.totals, self.lost, strict=True)
         ]
 
 
-class SumUp(NamedTuple):
-    """A pass that adds numbers up about a line, by one of the kernels."""
+class SumPass(NamedTuple):
+    """A pass that sums over all points, about a line, by one of the kernels."""
 
     reading: Reading
     frame: Frame
@@ -158,26 +158,26 @@ class SumUp(NamedTuple):
     loss: Loss | None
     params: tuple[float, ...]
 
-    def of(self, part: Part) -> Sums:
+    def chunk(self, part: Part) -> SumResult:
         """Return the sums over a part."""
         with part.named():
             points = part.points(self.reading, self.w_unit)
-            sums = points.seen_in(self.frame).sums(self.kernel, self.loss, self.params)
-        return Sums(tuple(sums), (0.0,) * len(sums))
+            sums = points.in_frame(self.frame).sums(self.kernel, self.loss, self.params)
+        return SumResult(tuple(sums), (0.0,) * len(sums))
 
-    def joined(self, a: Sums, b: Sums) -> Sums:
-        """Return the sums over both (Neumaier)."""
+    def combine(self, a: SumResult, b: SumResult) -> SumResult:
+        """Return the sums over both, compensated for rounding (Neumaier)."""
         totals, lost = [], []
         for one, other, its, others in zip(a.totals, b.totals, a.lost, b.lost, strict=True):
             total = one + other
             larger, smaller = (one, other) if abs(one) >= abs(other) else (other, one)
             totals.append(total)
             lost.append((its + others) + ((larger - total) + smaller))
-        return Sums(tuple(totals), tuple(lost))
+        return SumResult(tuple(totals), tuple(lost))
 
 
-class Gather(NamedTuple):
-    """A pass that brings together the absolute residuals of a line within bounds."""
+class WindowPass(NamedTuple):
+    """A pass that collects the absolute residuals of a line within bounds."""
 
     reading: Reading
     frame: Frame
@@ -185,15 +185,15 @@ class Gather(NamedTuple):
     line: tuple[float, float]
     bounds: tuple[float, float]
 
-    def of(self, part: Part) -> ResidualWindow:
-        """Return those of a part."""
+    def chunk(self, part: Part) -> ResidualWindow:
+        """Return the residuals of a part."""
         with part.named():
-            points = part.points(self.reading, self.w_unit).seen_in(self.frame)
+            points = part.points(self.reading, self.w_unit).in_frame(self.frame)
             found = points.gather(self.line, *self.bounds, _ROOM)
         return found.decimated(1, _ROOM)
 
-    def joined(self, a: ResidualWindow, b: ResidualWindow) -> ResidualWindow:
-        """Return those of both. Weights are added plainly: then a sum over more of them is never less."""
+    def combine(self, a: ResidualWindow, b: ResidualWindow) -> ResidualWindow:
+        """Return the residuals of both. Weights are added without compensation, so that their sums never decrease."""
         step = max(a.step, b.step)
         one, two = a.decimated(step, _ROOM), b.decimated(step, _ROOM)
         weights = None
@@ -210,37 +210,37 @@ class Gather(NamedTuple):
 
 
 class Pass(Protocol):
-    """What one pass does with a part, and how what it finds in two becomes one."""
+    """One pass over points in parts: what it computes from a part, and how two results become one."""
 
-    def of(self, part: Part) -> Any:
-        """Return what it finds in a part."""
+    def chunk(self, part: Part) -> Any:
+        """Return the result for a part."""
 
-    def joined(self, a: Any, b: Any) -> Any:
-        """Return what it has found in both."""
+    def combine(self, a: Any, b: Any) -> Any:
+        """Return the result for the points of both."""
 
 
 class PartedPoints(ABC):
-    """Points in parts: all of the protocol, from a way to do one pass.
+    """Points in parts: the whole ``Points`` protocol, from a way to do one pass.
 
-    A subclass brings ``_reduce``. Nothing is read before moments are asked for.
+    A subclass supplies ``_reduce``. Nothing is read before it is needed.
     """
 
     max_passes = 200.0  # a robust fit takes 5 to 20
 
     def __init__(self, reading: Reading) -> None:
         self.reading = reading
-        self._surveyed: Surveyed | None = None
+        self._result: MomentResult | None = None
         self._drawn: Sample | None = None
         self.n_passes = 0
 
     @abstractmethod
     def _reduce(self, task: Pass) -> Any:
-        """Return what a pass over all parts finds, joined in an order that is always the same."""
+        """Return the result of a pass over all parts, combined in an order that is always the same."""
 
-    def _survey(self) -> Surveyed:
-        if self._surveyed is None:
-            self._surveyed = self._pass(Survey(self.reading))
-        return self._surveyed
+    def _first_pass(self) -> MomentResult:
+        if self._result is None:
+            self._result = self._pass(MomentPass(self.reading))
+        return self._result
 
     def _pass(self, task: Pass) -> Any:
         found = self._reduce(task)
@@ -250,42 +250,42 @@ class PartedPoints(ABC):
     @property
     def n_points(self) -> int:
         """Number of points, less those left out; one pass, the first time."""
-        return self._survey().n_points
+        return self._first_pass().n_points
 
     @property
     def n_omitted(self) -> int:
-        """Number of points that were left out."""
-        return self._survey().n_omitted
+        """Number of points left out."""
+        return self._first_pass().n_omitted
 
     @property
     def repeats(self) -> float:
         """How many points there are, one of weight 2 counted twice."""
-        return self._survey().repeats
+        return self._first_pass().repeats
 
     @property
     def weight_unit(self) -> float:
         """The standard deviation that a weight of 1 stands for, 1 where none were given."""
-        unit = self._survey().w_unit
+        unit = self._first_pass().w_unit
         return unit if math.isfinite(unit) else 1.0
 
     @property
     def frame(self) -> Frame:
-        """The coordinates in which lines are evaluated: about the mean, or a rounded number near it."""
+        """The coordinates in which lines are evaluated, centred on a rounded number near the mean."""
         return _frame_of(self.moments(), self.reading.through_origin)
 
     @property
     def x(self) -> Any:
-        """Values of x, of some of the points if there are many."""
+        """Values of x; of a sample if there are many points."""
         return self._sample().x
 
     @property
     def y(self) -> Any:
-        """Values of y, of the same points."""
+        """Values of y, at the same points."""
         return self._sample().y
 
     def moments(self) -> MomentSums:
         """Return the moments of the points, as ``Points.moments`` says."""
-        return self._survey().moments
+        return self._first_pass().moments
 
     def evaluate(
         self, loss: Loss, slope: float, offset: float, *, curvature: bool = False
@@ -308,36 +308,38 @@ class PartedPoints(ABC):
         frame, unit = self.frame, self.weight_unit
 
         def gather(low: float, high: float) -> ResidualWindow:
-            found: ResidualWindow = self._pass(Gather(self.reading, frame, unit, line, (low, high)))
+            found: ResidualWindow = self._pass(
+                WindowPass(self.reading, frame, unit, line, (low, high))
+            )
             return found
 
         return weighted_median(gather, self.moments().weight_sum, near)
 
     def subsample(self, n: int) -> ArrayPoints | None:
         """Return about n of the points, as ``Points.subsample`` says; none if none were kept."""
-        sample = self._survey().sample
+        sample = self._first_pass().sample
         if sample is None or sample.x.size < n or sample.step < 2:
             return None
         part = Part(sample.x, sample.y, sample.w)
-        few = part.points(self.reading).seen_in(self.frame).like(self.moments())
+        few = part.points(self.reading).in_frame(self.frame).expecting(self.moments())
         try:
             few.moments()
-        except ValueError:  # too far apart without the others
+        except ValueError:  # without the other points, these are too far apart for float64
             return None
         return few if few.frame == self.frame else None
 
     def _sums(self, kernel: Any, loss: Loss | None, params: tuple[float, ...]) -> Any:
-        task = SumUp(self.reading, self.frame, self.weight_unit, kernel, loss, params)
-        found: Sums = self._pass(task)
+        task = SumPass(self.reading, self.frame, self.weight_unit, kernel, loss, params)
+        found: SumResult = self._pass(task)
         return type(kernel)(*found.result())
 
     def _sample(self) -> Sample:
-        """Return some of the points; one more pass, if none were kept, or not enough for a picture."""
+        """Return a sample of the points; one more pass unless the first one kept enough for a picture."""
         if self._drawn is None:
-            kept, n_points = self._survey().sample, self.n_points
+            kept, n_points = self._first_pass().sample, self.n_points
             if kept is None or kept.x.size < min(n_points, _SHOWN):
                 step = max(1, n_points // (2 * _SHOWN))
-                again: Surveyed = self._pass(Survey(replace(self.reading, sampled=step)))
+                again: MomentResult = self._pass(MomentPass(replace(self.reading, sampled=step)))
                 kept = again.sample
             self._drawn = kept
         assert self._drawn is not None
@@ -345,7 +347,7 @@ class PartedPoints(ABC):
 
 
 def _frame_of(moments: MomentSums, through_origin: bool) -> Frame:
-    """Return the frame about points with these moments, in which they are shifted without rounding."""
+    """Return the frame centred near the mean, on numbers so round that shifting the points rounds nothing."""
     if not moments.weight_sum or through_origin:
         return Frame(x_exponent=moments.exponents[0], y_exponent=moments.exponents[1])
     spread = moments.relative_to(Frame())

@@ -1,4 +1,4 @@
-"""A part of the points, evenly spread: where robust fits start, and what pictures show."""
+"""A subsample of the points, evenly spread: where robust fits start, and what pictures show."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# Points that take turns are all seen in steps of the golden ratio.
+# Steps of the golden ratio: no pattern that repeats in the points hides a part of them from the sample.
 GOLDEN = 0.5 * math.sqrt(5.0) - 0.5
-# A sample has no more points than this: of very many, one of more than was asked for.
+# Largest sample: of very many points, fewer are kept than the step asks for.
 _MOST_KEPT = 1 << 17
 
 
 class Sample(NamedTuple):
-    """One point of every ``step``, evenly spread over a part or over many."""
+    """Every ``step``-th point or so, evenly spread: x, y, and weights or None."""
 
     step: int
     x: Any
     y: Any
     w: Any = None
 
-    def thinned_to(self, step: int) -> Sample:
-        """Return a sample of at least this step, and not too large."""
+    def decimated(self, step: int) -> Sample:
+        """Return a sample of at least this step, and of at most ``_MOST_KEPT`` points."""
         found = self
         while found.step < step or found.x.size > _MOST_KEPT:
-            # One of each pair, this or that.
+            # One point of each pair, the first or the second.
             place = np.arange((found.x.size + 1) // 2)
             place = 2 * place + (place * GOLDEN % 1.0 >= 0.5)
             place = place[place < found.x.size]
@@ -33,10 +33,10 @@ class Sample(NamedTuple):
             found = Sample(2 * found.step, found.x[place], found.y[place], w)
         return found
 
-    def joined(self, other: Sample) -> Sample:
-        """Return the sample of both."""
+    def merge(self, other: Sample) -> Sample:
+        """Return the sample of the points of both."""
         step = max(self.step, other.step)
-        one, two = self.thinned_to(step), other.thinned_to(step)
+        one, two = self.decimated(step), other.decimated(step)
         x, y = np.concatenate([one.x, two.x]), np.concatenate([one.y, two.y])
         w = None if one.w is None else np.concatenate([one.w, two.w])
-        return Sample(step, x, y, w).thinned_to(step)
+        return Sample(step, x, y, w).decimated(step)

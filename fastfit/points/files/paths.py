@@ -1,4 +1,4 @@
-"""Which files paths mean, and what these were when they were first seen."""
+"""Paths, folders and patterns to files, each with its size and time of change when it was first seen."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 class File(NamedTuple):
-    """A file, the columns that its folders stand for, and its size and time of change when it was first seen."""
+    """A file, the columns that its folders stand for, and its size in bytes and time of change when first seen."""
 
     path: str
     keys: tuple[tuple[str, str], ...]
@@ -24,14 +24,14 @@ class File(NamedTuple):
 
     @classmethod
     def at(cls, path: str, keys: tuple[tuple[str, str], ...] = ()) -> File:
-        """Return the file as it is now; a URL is not looked at."""
+        """Return the file as it is now; URLs have size and time 0."""
         if readers.is_url(path):
             return cls(path, keys, 0, 0)
         seen = os.stat(path)
         return cls(path, keys, seen.st_size, seen.st_mtime_ns)
 
     def require_unchanged(self) -> None:
-        """Raise FileError if the file is not what it was when it was first seen."""
+        """Raise FileError if the file has changed since it was first seen."""
         try:
             now = self.at(self.path, self.keys)
         except OSError as error:
@@ -44,7 +44,7 @@ class File(NamedTuple):
 
 
 def files_of(paths: Any) -> list[File]:
-    """Return the files that paths mean, or raise about one that means none."""
+    """Return the files that paths stand for; raise FileError about a path without any."""
     if isinstance(paths, (str, os.PathLike)):
         path = os.fspath(paths)
         if not isinstance(path, str):
@@ -69,11 +69,11 @@ def _of_path(path: str) -> list[File]:
     if not matching:
         kind = "matches no file" if glob.has_magic(path) else "does not exist"
         raise FileError(f"{path} {kind}")
-    found: dict[str, File] = {}  # a pattern may match a folder, and what is in it
+    found: dict[str, File] = {}  # a pattern may match a folder and also what is in it
     for each in matching:
         name = os.path.basename(each)
         if name[0] == "_" and os.path.basename(path)[0] != "_" and not os.path.isdir(each):
-            continue  # what a job leaves beside its files
+            continue  # such as _SUCCESS, which a job leaves with its files
         for file in _files_below(each) if os.path.isdir(each) else [File.at(each, _keys(each))]:
             found.setdefault(os.path.realpath(file.path), file)
     if not found:
@@ -82,11 +82,11 @@ def _of_path(path: str) -> list[File]:
 
 
 def _files_below(folder: str) -> list[File]:
-    """Return all files in a folder and below, by name, but hidden ones and those of jobs, such as _SUCCESS."""
+    """Return all files in a folder and below, sorted by name, without hidden ones and those such as _SUCCESS."""
     found = []
     seen = set()
     for where, folders, names in os.walk(folder, onerror=_raise_unreadable, followlinks=True):
-        if os.path.realpath(where) in seen:  # links may go round in a circle
+        if os.path.realpath(where) in seen:  # links may form a circle
             folders.clear()
             continue
         seen.add(os.path.realpath(where))
@@ -117,7 +117,7 @@ def _raise_unreadable(error: OSError) -> NoReturn:
 
 
 def _keys(path: str) -> tuple[tuple[str, str], ...]:
-    """Return the columns that folders of a path stand for, such as year=2013."""
+    """Return names and values of the columns that folders of a path stand for, as in year=2013."""
     folders = os.path.dirname(path).split(os.sep)
     pairs = (folder.partition("=") for folder in folders)
     return tuple((name, unquote(value)) for name, equals, value in pairs if equals and name)

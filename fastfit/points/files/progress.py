@@ -1,7 +1,8 @@
-"""How far long work has come: one line on a terminal, nothing in a pipe."""
+"""How far long work has come: one line on a terminal, nothing in a pipe or without Rich."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,12 +14,12 @@ _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
 class Display:
-    """A line with a bar, on stderr.
+    """A line with a progress bar on stderr.
 
     Parameters
     ----------
     bar : rich.progress.Progress
-        Which draws it.
+        Draws the line.
     """
 
     def __init__(self, bar: Any) -> None:
@@ -27,7 +28,7 @@ class Display:
         self._n_passes: int | None = None
 
     def expect(self, n_passes: int | None) -> None:
-        """Expect about so many passes, so that the bar is that of all of them; None if they are not known."""
+        """Expect about this many passes, so that the bar covers all of them; None if their number is not known."""
         self._n_passes = n_passes
 
     def watch(self, so_far: ReadSoFar) -> None:
@@ -46,41 +47,56 @@ class Display:
         )
 
     def iterate(self, state: Iterate, most: int) -> None:
-        """Show how far a descent has come that reads nothing."""
+        """Show how far a descent on moments has come, which reads no points."""
         text = f"iteration {state.iteration:,} of at most {most:,}, loss {state.loss:.6g}"
         self._bar.update(self._task, description=text, total=most, completed=state.iteration)
 
+    def share(self, done: float, text: str) -> None:
+        """Show what is being worked on, and which share of all work is done, from 0 to 1."""
+        self._bar.update(self._task, description=text, total=1.0, completed=done)
 
+
+# The one line that is shown at a time, and the lock held by the thread whose work it shows.
+_line = threading.RLock()
 _shown: list[Display] = []
 
 
 @contextmanager
 def display(wanted: bool = True) -> Iterator[Display | None]:
-    """Show a line while something goes on: that of the caller if there is one, and none where nobody would look."""
-    console = _terminal() if wanted else None
-    if console is None or _shown:
-        yield _shown[0] if console is not None else None
-        return
-    from rich import progress
+    """Show a line while work goes on, and yield what it is told through; None where no line is shown.
 
-    columns = (
-        progress.SpinnerColumn(),
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(bar_width=24),
-        progress.TimeElapsedColumn(),
-        progress.TextColumn("left"),
-        progress.TimeRemainingColumn(),
-    )
-    with progress.Progress(*columns, console=console, transient=True) as bar:
-        _shown.append(Display(bar))
-        try:
+    Within such a context, the same thread gets the line that is there already, and other threads none.
+    """
+    console = _terminal() if wanted else None
+    if console is None or not _line.acquire(blocking=False):
+        yield None
+        return
+    try:
+        if _shown:
             yield _shown[0]
-        finally:
-            _shown.clear()
+            return
+        from rich import progress
+
+        columns = (
+            progress.SpinnerColumn(),
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(bar_width=24),
+            progress.TimeElapsedColumn(),
+            progress.TextColumn("left"),
+            progress.TimeRemainingColumn(),
+        )
+        with progress.Progress(*columns, console=console, transient=True) as bar:
+            _shown.append(Display(bar))
+            try:
+                yield _shown[0]
+            finally:
+                _shown.clear()
+    finally:
+        _line.release()
 
 
 def _terminal() -> Any:
-    """Return the console of stderr, None if it is no terminal, or Rich is missing."""
+    """Return the console of stderr; None if it is no terminal or Rich is missing."""
     try:
         from rich.console import Console
     except ImportError:

@@ -1,7 +1,7 @@
 """Columns of one file, in batches: ``.npy`` by NumPy, all else by Polars.
 
-Bounds of batches depend on the file alone. Polars decodes on its own threads, some batches ahead. Nothing is mapped
-into memory: a file that shrinks while it is mapped ends the process.
+The bounds of batches depend on the file alone. Polars decodes on its own threads, some batches ahead. Nothing is mapped
+into memory while it is read, since a mapped file that shrinks ends the process (SIGBUS).
 """
 
 from __future__ import annotations
@@ -10,25 +10,24 @@ import contextlib
 import csv
 import functools
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Rows to a batch: 8 MB of x and y, which is decoded, read and forgotten while it is in cache.
+# Rows per batch: 8 MB of x and y, which are decoded, added up and forgotten while they are in cache.
 BATCH = 1 << 19
-# Bytes of a table that are read at a time, all of its columns.
+# Bytes of a .npy table that are read at a time, all of its columns.
 _READ = 1 << 25
-# With a checkpoint, so many rows of a Parquet file are read at a time: then they are known to be right.
-_MOST = 32 * BATCH
-# What stands for a missing value in a CSV file, besides nothing at all.
+# Words for a missing value in a CSV file, besides an empty field.
 MISSING = ("nan", "NaN", "NA", "N/A", "n/a", "#N/A", "null", "NULL", "None")
-# So many rows tell of what type a column of a CSV file is, until one shows that they do not.
+# Rows of a CSV file from which the types of its columns are inferred.
 _TYPED_BY = 1000
-# The last line of a CSV file is looked for in so many bytes, and the rows are counted from as many.
+# Bytes in which the last line of a CSV file is looked for, and from which its rows are counted.
 _TAIL = 1 << 16
 
 Arrays = tuple[NDArray[Any], ...]
@@ -38,68 +37,66 @@ class FileError(ValueError):
     """A file that cannot be read as asked; the message names file and place."""
 
 
-class Retyped(Exception):  # noqa: N818  # it is not an error
-    """A column holds something that its first rows did not show: the file has to be read again from its start."""
-
-    number = 0
+class NotAsTyped(Exception):  # noqa: N818  # nothing is wrong yet
+    """A CSV file does not parse as its first rows suggest: read it again from its start, as text."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Table:
-    """One file, or one query, of which columns can be read.
+    """Columns of one file, or of one query.
 
     Attributes
     ----------
     path : str
-        What errors name.
+        The name that errors use.
     names : list of str
-        Of its columns.
-    stage : int
-        How a CSV file is to be read: raised with ``Retyped``, each time to something more patient.
-    keys : tuple of str
-        Those of the names that folders stand for.
-    in_order : bool
-        Whether batches are read one after the other, so that an error comes where it is. Polars may leave out a batch
-        that is damaged, and raise the error batches later.
-    most : int or None
-        So many rows are read at little more cost than all at once, if need be; None if not.
+        Names of the columns.
+    read : callable
+        Yields the named columns, each named once, in batches; ``as_text`` as in ``batches``.
+    rows : callable
+        Returns about how many rows there are, 0 if that cannot be told without reading them.
+    folder_names : tuple of str
+        Those of the columns that folders stand for.
     """
 
     path: str
     names: list[str]
-    _batches: Callable[[Table, list[str], int, int | None], Iterable[Arrays]]
-    _count: Callable[[], int] = field(default=lambda: 0)
-    stage: int = 0
-    keys: tuple[str, ...] = ()
-    in_order: bool = False
-    most: int | None = None
+    read: Callable[[list[str], bool], Iterable[Arrays]]
+    rows: Callable[[], int]
+    folder_names: tuple[str, ...] = ()
 
-    def batches(
-        self, columns: Sequence[str], start: int = 0, most: int | None = None
-    ) -> Iterator[Arrays]:
-        """Yield columns in batches of ``BATCH`` rows, missing values as NaN, from a row on, of all rows or of some.
+    def batches(self, columns: Sequence[str], *, as_text: bool = False) -> Iterator[Arrays]:
+        """Yield columns in batches of ``BATCH`` rows, missing values as NaN.
+
+        Parameters
+        ----------
+        columns : sequence of str
+            Names of the columns; one may be asked for twice.
+        as_text : bool
+            Whether a CSV file is read as text and parsed here: slower, but it accepts whatever is a number, and an
+            error names the cell. Other files are read alike.
 
         Raises
         ------
         FileError
             If the file cannot be read, or a column does not hold numbers.
-        Retyped
-            If the file has to be read again from its start.
+        NotAsTyped
+            If a CSV file has to be read again, as text. Batches that came before do not count.
         """
         different = list(dict.fromkeys(columns))
         with _readable(self.path):
-            for arrays in self._batches(self, different, start, most):
+            for arrays in self.read(different, as_text):
                 found = dict(zip(different, arrays, strict=True))
                 yield tuple(found[name] for name in columns)
 
     def count(self) -> int:
-        """Return about how many rows there are."""
+        """Return about how many rows there are, 0 if that is not known."""
         with _readable(self.path):
-            return self._count()
+            return self.rows()
 
 
 def open_table(path: str, *, keys: Sequence[tuple[str, str]] = ()) -> Table:
-    """Return a file or URL, opened as its name says.
+    """Open a file or URL; the ending of its name says how.
 
     Parameters
     ----------
@@ -126,11 +123,11 @@ def open_table(path: str, *, keys: Sequence[tuple[str, str]] = ()) -> Table:
     if opened is None:
         raise FileError(f"{path} is of no known format; its name must end in {', '.join(FORMATS)}")
     with _readable(path):
-        return _with_keys(opened(path), keys)
+        return _with_folders(opened(path), keys)
 
 
 def ending_of(path: str) -> str:
-    """Return the ending in ``FORMATS`` that a name has, the longest; "" for none."""
+    """Return the longest ending in ``FORMATS`` that a name has; "" for none."""
     return max((each for each in FORMATS if path.lower().endswith(each)), key=len, default="")
 
 
@@ -140,8 +137,10 @@ def is_url(path: str) -> bool:
     return bool(rest) and scheme.isalnum()
 
 
-def chosen(table: Table, x: str | None, y: str | None, others: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the columns to read, or raise with a list of those there are."""
+def resolve_columns(
+    table: Table, x: str | None, y: str | None, others: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the names of the columns to read; raise FileError, with a list of all, if they are not there."""
     names = table.names
     there = "; it has " + (", ".join(map(repr, names)) if names else "none")
     stripped = {name.strip(): name for name in names}  # "x, y" in a header means "x" and "y"
@@ -151,7 +150,7 @@ def chosen(table: Table, x: str | None, y: str | None, others: Sequence[str]) ->
         if name is not None and is_there is None:
             raise FileError(f"{table.path} has no column {name!r}{there}")
     known = [name for name in found if name is not None]
-    left = [name for name in names if name not in known and name not in table.keys]
+    left = [name for name in names if name not in known and name not in table.folder_names]
     missing = len(found) - len(known)
     if missing and (len(left) != missing or len(set(known)) != len(known)):
         count = "two columns" if len(found) == 2 else f"{len(found)} columns"
@@ -174,7 +173,7 @@ def chosen(table: Table, x: str | None, y: str | None, others: Sequence[str]) ->
 
 
 def query(lazy: Any) -> Table:
-    """Return a query of Polars, of which columns can be read."""
+    """Return the table that a query of Polars yields."""
     path = "the query"
     with _readable(path):
         schema = lazy.collect_schema()
@@ -183,22 +182,21 @@ def query(lazy: Any) -> Table:
 
 @contextlib.contextmanager
 def _readable(path: str) -> Iterator[None]:
-    """Turn whatever a reading library raises into a ``FileError`` of one line."""
+    """Turn whatever a library raises about a file into a ``FileError`` of one line."""
     try:
         yield
-    except (FileError, Retyped, ImportError, MemoryError):
+    except (FileError, NotAsTyped, ImportError, MemoryError):
         raise
-    except (OSError, ValueError, EOFError) as error:  # of NumPy
-        raise FileError(f"{path} cannot be read: {_one_line(error)}") from error
-    except Exception as error:
-        if type(error).__module__.partition(".")[0] != "polars":
-            raise
+    except (OSError, ValueError, EOFError) as error:
         raise FileError(f"{path} cannot be read: {_one_line(error)}") from error
     except BaseException as error:
-        # A damaged Parquet file may make Polars panic, which it raises past Exception.
-        if type(error).__name__ != "PanicException":
-            raise
-        raise FileError(f"{path} cannot be read: it is damaged ({_one_line(error)})") from error
+        known = getattr(sys.modules.get("polars"), "exceptions", None)
+        if known is not None and isinstance(error, known.PolarsError):
+            raise FileError(f"{path} cannot be read: {_one_line(error)}") from error
+        # A damaged Parquet file may make Polars panic, with an exception that is no Exception.
+        if known is not None and isinstance(error, known.PanicException):
+            raise FileError(f"{path} cannot be read: it is damaged ({_one_line(error)})") from error
+        raise
 
 
 def _one_line(error: BaseException) -> str:
@@ -213,29 +211,28 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _with_keys(table: Table, keys: Sequence[tuple[str, str]]) -> Table:
-    """Return a table that also has the columns that folders stand for, each of one value."""
+def _with_folders(table: Table, keys: Sequence[tuple[str, str]]) -> Table:
+    """Return the table with the columns that its folders stand for, each of one value."""
     new = {name: value for name, value in keys if name not in table.names}
     if not new:
         return table
 
-    def batches(self: Table, columns: list[str], start: int, most: int | None) -> Iterator[Arrays]:
-        table.stage = self.stage
+    def read(columns: list[str], as_text: bool) -> Iterator[Arrays]:
         own = [name for name in columns if name not in new]
         if not own:
             raise FileError(
-                f"{self.path}: x, y or a weight must be a column of files, and not of folders alone; "
+                f"{table.path}: x, y or a weight must be a column of files, and not of folders alone; "
                 f"got {' and '.join(map(repr, columns))}"
             )
-        for arrays in table._batches(table, own, start, most):
+        for arrays in table.read(own, as_text):
             found = dict(zip(own, arrays, strict=True))
             n = arrays[0].size
             yield tuple(
-                found[name] if name in found else np.full(n, _key(self.path, name, new[name]))
+                found[name] if name in found else np.full(n, _key(table.path, name, new[name]))
                 for name in columns
             )
 
-    return replace(table, names=[*table.names, *new], keys=tuple(new), _batches=batches)
+    return replace(table, names=[*table.names, *new], folder_names=tuple(new), read=read)
 
 
 def _key(path: str, name: str, text: str) -> float:
@@ -248,7 +245,7 @@ def _key(path: str, name: str, text: str) -> float:
 
 
 def _needed(what: str) -> Any:
-    """Return Polars, or say how to install it."""
+    """Return Polars; raise ImportError that says how to install it."""
     try:
         return __import__("polars")
     except ImportError as error:
@@ -267,23 +264,21 @@ def _parquet(path: str) -> Table:
 def _polars_table(path: str, lazy: Any, schema: dict[str, Any]) -> Table:
     pl = _needed("Parquet and CSV")
 
-    def batches(_: Table, columns: list[str], start: int, most: int | None) -> Iterator[Arrays]:
-        place = start
-        part = lazy.slice(start, most) if start or most else lazy
-        for batch in _in_batches(pl, part, columns):
-            yield tuple(_parsed(path, batch[name], place) for name in columns)
-            place += batch.height
-
     def count() -> int:
         return int(lazy.select(pl.len()).collect().item())
 
-    return Table(path, list(schema), batches, count, most=_MOST)
+    return Table(path, list(schema), lambda columns, _: _polars_batches(path, lazy, columns), count)
 
 
-def _in_batches(pl: Any, lazy: Any, columns: list[str]) -> Iterator[Any]:
+def _polars_batches(path: str, lazy: Any, columns: list[str]) -> Iterator[Arrays]:
+    import polars as pl
+
     # By name, since a plain string may also be a pattern of names.
     wanted = lazy.select(pl.selectors.by_name(*columns))
-    yield from wanted.collect_batches(chunk_size=BATCH, maintain_order=True, engine="streaming")
+    row = 0
+    for batch in wanted.collect_batches(chunk_size=BATCH, maintain_order=True, engine="streaming"):
+        yield tuple(_parsed(path, batch[name], row) for name in columns)
+        row += batch.height
 
 
 def _require_numeric(path: str, name: str, dtype: Any) -> None:
@@ -310,10 +305,6 @@ def _numbers(column: Any) -> NDArray[Any]:
 
 # CSV
 
-# What is tried, one after the other: the types that the first rows show; numbers; numbers and words for missing
-# values; text, from which numbers are parsed here.
-_AS_SEEN, _AS_FLOATS, _WITH_WORDS, _AS_TEXT = range(4)
-
 
 def _csv(path: str) -> Table:
     pl = _needed("CSV")
@@ -322,51 +313,46 @@ def _csv(path: str) -> Table:
     if not is_url(path) and not path.lower().endswith(".gz"):
         _require_whole_last_line(path, len(seen))
 
-    def batches(table: Table, columns: list[str], start: int, _: int | None) -> Iterator[Arrays]:
-        types = {name: _type_at(pl, seen[name], table.stage) for name in columns}
-        words = list(MISSING) if table.stage >= _WITH_WORDS else None
-        lazy = pl.scan_csv(path, schema_overrides=types, null_values=words, **options)
-        place = start
+    def read(columns: list[str], as_text: bool) -> Iterator[Arrays]:
+        # The types that the first rows show; where these hold nothing, numbers are the best guess.
+        types = {name: pl.Float64 if seen[name] == pl.Null else seen[name] for name in columns}
+        if as_text:
+            types = dict.fromkeys(columns, pl.String)
         try:
-            for batch in _in_batches(pl, lazy.slice(start) if start else lazy, columns):
-                yield tuple(_parsed(path, batch[name], place) for name in columns)
-                place += batch.height
+            yield from _polars_batches(
+                path, pl.scan_csv(path, schema_overrides=types, **options), columns
+            )
         except pl.exceptions.ComputeError as error:
-            if table.stage == _AS_TEXT or "could not parse" not in str(error):
+            if as_text:
                 raise
-            raise Retyped from error
+            raise NotAsTyped from error
 
-    return Table(path, list(seen), batches, functools.partial(_count_lines, path))
-
-
-def _type_at(pl: Any, seen: Any, stage: int) -> Any:
-    if stage == _AS_TEXT or seen == pl.String:
-        return pl.String
-    if not (seen.is_numeric() or seen in (pl.Boolean, pl.Null)):
-        return seen
-    return seen if stage == _AS_SEEN and seen != pl.Null else pl.Float64
+    return Table(path, list(seen), read, functools.partial(_count_lines, path))
 
 
-def _parsed(path: str, column: Any, start: int) -> NDArray[Any]:
-    """Return a column as numbers; of text (spaces may surround them), or raise about the first that is none."""
+def _parsed(path: str, column: Any, first: int) -> NDArray[Any]:
+    """Return a column as numbers, text parsed (spaces may surround numbers); or raise about the first wrong cell."""
     import polars as pl
 
     if column.dtype != pl.String:
         _require_numeric(path, column.name, column.dtype)
         return _numbers(column)
+    numbers = column.cast(pl.Float64, strict=False)
+    if numbers.null_count() == column.null_count():
+        return _numbers(numbers)
     text = column.str.strip_chars()
     text = text.set(text.is_in(["", *MISSING]), None)
     numbers = text.cast(pl.Float64, strict=False)
-    wrong = (numbers.is_null() & text.is_not_null()).arg_max()
-    if wrong is not None and numbers[wrong] is None and text[wrong] is not None:
+    if numbers.null_count() > text.null_count():
+        wrong = (numbers.is_null() & text.is_not_null()).arg_max()
         raise FileError(
-            f"{path}: column {column.name!r} holds text: {column[wrong]!r} in data row {start + wrong + 1:,}"
+            f"{path}: column {column.name!r} holds text: {column[wrong]!r} in data row {first + wrong + 1:,}"
         )
     return _numbers(numbers)
 
 
 def _require_whole_last_line(path: str, n_columns: int) -> None:
-    """Raise FileError if the last line is cut off: one without an end that has fewer fields than the header."""
+    """Raise FileError if the last line has fewer fields than the header and no line end: the file is cut off."""
     with open(path, "rb") as file:
         file.seek(max(0, os.path.getsize(path) - _TAIL))
         tail = file.read()
@@ -381,7 +367,7 @@ def _require_whole_last_line(path: str, n_columns: int) -> None:
 
 
 def _count_lines(path: str) -> int:
-    """Return about how many lines there are, by the length of the first."""
+    """Return about how many lines there are, judged by the length of the first ones; 0 for a URL."""
     if is_url(path):
         return 0
     if path.lower().endswith(".gz"):
@@ -389,7 +375,7 @@ def _count_lines(path: str) -> int:
 
         with open(path, "rb") as packed, gzip.GzipFile(fileobj=packed) as file:
             head = file.read(_TAIL)
-            # About how much it was packed, by what the start has taken.
+            # The size of the whole, if it is packed as its start is.
             size = os.path.getsize(path) * len(head) / max(packed.tell(), 1)
             return int(head.count(b"\n") * size / max(len(head), 1))
     with open(path, "rb") as plain:
@@ -402,32 +388,9 @@ def _count_lines(path: str) -> int:
 
 def _arrow(path: str) -> Table:
     pl = _needed("Arrow and Feather")
-    # As a URL, it is read; by its path, it would be mapped into memory.
+    # Polars reads what a URL names, and would map what a path names into memory.
     lazy = pl.scan_ipc(path if is_url(path) else Path(path).absolute().as_uri(), glob=False)
     return _polars_table(path, lazy, dict(lazy.collect_schema()))
-
-
-def _in_even_batches(parts: Iterable[Arrays], start: int) -> Iterator[Arrays]:
-    """Yield arrays of any lengths again in batches of ``BATCH`` rows, from a row on."""
-    held: list[Arrays] = []
-    size = 0
-    for arrays in parts:
-        skipped = min(start, arrays[0].size)
-        start -= skipped
-        while skipped < arrays[0].size:
-            more = tuple(array[skipped : skipped + BATCH - size] for array in arrays)
-            held.append(more)
-            size += more[0].size
-            skipped += more[0].size
-            if size == BATCH:
-                yield _joined(held)
-                held, size = [], 0
-    if held:
-        yield _joined(held)
-
-
-def _joined(held: list[Arrays]) -> Arrays:
-    return held[0] if len(held) == 1 else tuple(map(np.concatenate, zip(*held, strict=True)))
 
 
 # NumPy
@@ -439,7 +402,7 @@ def _npy(path: str) -> Table:
     try:
         table = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        # NumPy's advice for anything it does not know is to unpickle it, which runs code from the file.
+        # NumPy advises to unpickle what it does not know, which would run code from the file.
         why = "it holds no plain numbers" if "pickle" in str(error) else _one_line(error)
         raise FileError(f"{path} is no readable .npy file: {why}") from error
     if not isinstance(table, np.memmap):
@@ -450,37 +413,34 @@ def _npy(path: str) -> Table:
             f"{path} must hold a table of numbers with rows and columns; got shape {shape} of {dtype}. "
             "Single arrays are passed to fit_line as np.load(path, mmap_mode='r')"
         )
+    names = list(dtype.names or map(str, range(shape[1])))
+    # A table in Fortran's order holds one column after the other, any other one row after the other.
     in_columns = dtype.names is None and not table.flags.c_contiguous
     del table  # and the map with it
-    names = list(dtype.names or map(str, range(shape[1])))
+    row = dtype if dtype.names or in_columns else np.dtype([(name, dtype) for name in names])
 
-    def batches(_: Table, columns: list[str], start: int, most: int | None) -> Iterator[Arrays]:
-        for name in columns:
-            kind = dtype if dtype.names is None else dtype[name]
+    def read(columns: list[str], _: bool) -> Iterator[Arrays]:
+        kinds = [dtype if dtype.names is None else dtype[name] for name in columns]
+        for name, kind in zip(columns, kinds, strict=True):
             if kind.kind not in "biuf":
                 raise FileError(f"{path}: column {name!r} holds no numbers but {kind}")
-        return _in_even_batches(parts(columns, start), 0)
-
-    def parts(columns: list[str], start: int) -> Iterator[Arrays]:
-        n_rows, places = shape[0], [names.index(name) for name in columns]
-        width = 1 if in_columns or dtype.names is not None else shape[1]
-        step = max(1, min(BATCH, _READ // (width * dtype.itemsize)))
+        step = max(1, _READ // row.itemsize)
         with open(path, "rb") as file:
-            for first in range(start, n_rows, step):
-                count = min(step, n_rows - first)
+            for start in range(0, shape[0], BATCH):
+                n = min(BATCH, shape[0] - start)
+                found = tuple(np.empty(n, kind) for kind in kinds)
                 if in_columns:
-                    starts = (place * n_rows + first for place in places)
-                    yield tuple(_items(file, dtype, offset, start, count) for start in starts)
-                    continue
-                # Copies, so that the other columns are not kept.
-                rows = _items(file, dtype, offset, first * width, count * width)
-                if dtype.names is None:
-                    table = rows.reshape(count, width)
-                    yield tuple(table[:, place].copy() for place in places)
+                    for column, name in zip(found, columns, strict=True):
+                        place = names.index(name) * shape[0] + start
+                        column[:] = _items(file, dtype, offset, place, n)
                 else:
-                    yield tuple(rows[name].copy() for name in columns)
+                    for k in range(0, n, step):
+                        rows = _items(file, row, offset, start + k, min(step, n - k))
+                        for column, name in zip(found, columns, strict=True):
+                            column[k : k + step] = rows[name]
+                yield found
 
-    return Table(path, names, batches, lambda: shape[0], in_order=True)
+    return Table(path, names, read, lambda: int(shape[0]))
 
 
 def _items(file: Any, dtype: Any, offset: int, first: int, count: int) -> NDArray[Any]:

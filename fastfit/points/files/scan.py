@@ -1,4 +1,4 @@
-"""Points in files: one, a folder or a data set of them, larger than memory."""
+"""Points in files: one file, several, or a folder of them, which may be larger than memory."""
 
 from __future__ import annotations
 
@@ -28,43 +28,42 @@ def scan(
 ) -> FilePoints:
     """Return columns of files as points to fit a line to, however many there are.
 
-    ``fit_line(scan(...))`` reads the files in batches that are forgotten, so files may be larger than memory. Points
-    that take up to 64 MB are kept, and fitted as arrays are. More are read once for least squares, 5 to 10 times as a
-    rule for a robust loss (the log of ``fastfit`` says it in advance at level INFO), and once a step for a descent with
-    ``passes="samples"``. Only the named columns are read.
+    ``fit_line(scan(...))`` reads the named columns in batches, so files may be larger than memory. Points that take up
+    to 64 MB are kept in memory and fitted as arrays. Larger files are read once for least squares, as a rule 5 to 10 times for a
+    robust loss (the log of ``fastfit`` tells at level INFO), and once per step for a descent with ``passes="samples"``.
 
     Parameters
     ----------
     paths : str, path, sequence of these, or polars.LazyFrame
         Files whose names end in ``.parquet``, ``.csv``, ``.csv.gz``, ``.arrow``, ``.feather`` or ``.npy``; a pattern
-        such as ``"2013-*.parquet"``; a folder, with all such files in it and below. Folders named as in ``year=2013``
-        are columns. Of Parquet, CSV and Arrow also a URL that Polars reads (``s3://``, ``gs://``, ``https://`` ...),
-        with credentials from the environment, of a server that sends parts of files.
-        Files are read in the order given, those of a pattern or folder by name. A query of Polars is read as it
-        is: so a column is derived, or rows are filtered.
+        such as ``"2013-*.parquet"``; or a folder, with all such files in it and below. A folder named as in
+        ``year=2013`` is a column too. Parquet, CSV and Arrow may also be URLs that Polars reads (``s3://``, ``gs://``,
+        ``https://`` ...), with credentials from the environment, if the server sends parts of files.
+        Files are read in the order given, those of a pattern or folder by name. A query of Polars derives columns or
+        filters rows.
     x, y : str, optional
-        Names of the columns; of a ``.npy`` table without names, their numbers from 0. They may be left out
-        where the first file has just two.
+        Names of the columns; in a ``.npy`` table without names, their numbers from 0. They may be left out
+        if the first file has just two columns.
     sample_weight, sigma : str, optional
         Names of columns of weights and of standard deviations of y, as in :func:`fit_line`.
 
     Returns
     -------
     FilePoints
-        The first argument of ``fit_line`` or ``objective``. Nothing but names is read yet.
+        To be passed to ``fit_line`` or ``objective``. Only the names of columns are read yet.
 
     Raises
     ------
     FileError
-        A ValueError: if a file is missing, empty, damaged or of another format, has no such column, or one that
-        does not hold numbers; or, in a fit, changes while it is read. The message names file and place.
+        A ValueError: if a file is missing, empty, damaged or of an unknown format, or has no such column; in a fit also
+        if a column does not hold numbers, or a file changes while it is read. The message names file and place.
     ImportError
-        If Polars is missing, which reads all but ``.npy``: ``pip install 'fastfit[files]'``.
+        If Polars is missing, which reads all formats but ``.npy``: ``pip install 'fastfit[files]'``.
 
     Notes
     -----
-    Missing values are NaN, and left to ``nan_policy``. In CSV, besides nothing at all, so are nan, NaN, NA, N/A, n/a,
-    #N/A, null, NULL and None, and a blank line is a row of missing values. CSV files need a line of names.
+    Missing values are NaN, which ``nan_policy`` deals with. In CSV files these are empty fields and nan, NaN, NA, N/A,
+    n/a, #N/A, null, NULL and None; a blank line is a row of missing values. CSV files need a line of names.
 
     Examples
     --------
@@ -94,7 +93,7 @@ class FilePoints(Source):
     paths : list of str
         The files, in the order in which they are read; none for a query.
     columns : dict of str to str
-        The names of the columns that are read, by what they stand for.
+        The names of the columns that are read, by what they are used as.
     """
 
     refusal = "comes from scan"
@@ -103,7 +102,7 @@ class FilePoints(Source):
         self._files, self._lazy = files, lazy
         asked = {name: column for name, column in columns.items() if name in "xy" or column}
         others = [column for name, column in asked.items() if name not in "xy" and column]
-        found = readers.chosen(self.table(0), asked["x"], asked["y"], others)
+        found = readers.resolve_columns(self.table(0), asked["x"], asked["y"], others)
         self.columns: dict[str, str] = dict(zip(asked, found, strict=True))
 
     def __repr__(self) -> str:
@@ -126,7 +125,7 @@ class FilePoints(Source):
 
     @property
     def n_tables(self) -> int:
-        """How many files there are, or 1 for a query."""
+        """Number of files, or 1 for a query."""
         return len(self._files) or 1
 
     @property
@@ -149,14 +148,8 @@ class FilePoints(Source):
 
     @contextmanager
     def opened(self, reading: Reading, plan: Plan) -> Iterator[Points]:
-        """Yield the points: in memory if they are few, and else to be read at every pass, with progress shown."""
-        checkpoint = None
-        if plan.checkpoint is not None:
-            if not self._files:
-                raise ValueError("checkpoint must be None for a query, whose files are not known")
-            own = {"nan_policy": reading.nan_policy, "backend": reading.backend}
-            checkpoint = Checkpoint(plan.checkpoint, {**self._identity(), **own, **plan.identity})
-        with display(plan.progress) as shown:
+        """Yield the points: in memory if they are few, else to be read at every pass, with progress shown."""
+        with self._checkpoint(reading, plan) as checkpoint, display(plan.progress) as shown:
             if shown is not None:
                 shown.expect(plan.n_passes)
             watch = None if shown is None else shown.watch
@@ -166,8 +159,25 @@ class FilePoints(Source):
                 plan.announce()
             yield points or streamed
 
+    @contextmanager
+    def _checkpoint(self, reading: Reading, plan: Plan) -> Iterator[Checkpoint | None]:
+        """Yield the checkpoint that is asked for, and write what it keeps however the fit ends."""
+        if plan.checkpoint is None:
+            yield None
+            return
+        if not self._files:
+            raise ValueError("checkpoint must be None for a query, whose files are not known")
+        own = {"nan_policy": reading.nan_policy, "backend": reading.backend}
+        checkpoint = Checkpoint(
+            plan.checkpoint, {**self._identity(), **own, **plan.identity}, self.n_tables
+        )
+        try:
+            yield checkpoint
+        finally:
+            checkpoint.close()
+
     def _identity(self) -> dict[str, str]:
-        """Return what tells these files and columns from others."""
+        """Return what identifies these files and columns, by the names that errors use."""
         digest = hashlib.sha256()
         for file in self._files:
             where = file.path if readers.is_url(file.path) else os.path.abspath(file.path)

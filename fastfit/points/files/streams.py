@@ -1,34 +1,33 @@
-"""Points of files that are too many for memory: every pass reads them batch by batch, and keeps what it finds."""
+"""Points of files that are too many for memory: every pass reads the files again, batch by batch."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar
 
 import numpy as np
 
+from fastfit.cpus import available_cpus
 from fastfit.points.base import Points, Reading
-from fastfit.points.files import readers
-from fastfit.points.files.readers import FileError, Retyped, Table
-from fastfit.points.parts import Part, PartedPoints, Pass, Survey
+from fastfit.points.files.checkpoint import Checkpoint
+from fastfit.points.files.readers import FileError, NotAsTyped, Table, resolve_columns
+from fastfit.points.parts import MomentPass, Part, PartedPoints, Pass
 
-if TYPE_CHECKING:
-    from fastfit.points.files.checkpoint import Checkpoint
-
-# The others decode: beside them, threads of ours would wait for each other.
-_SHARE_OF_THREADS = max(1, (os.cpu_count() or 1) // 4)
-# Points of no more bytes than these are kept in memory, and read from there.
+# Points that take at most this many bytes are kept in memory, and read from there.
 KEPT = 64 << 20
 # Of more files than these, rows are not counted before they are read.
 _MOST_COUNTED = 100
 
+T = TypeVar("T")
+
 
 class ReadSoFar(NamedTuple):
-    """How far reading has come: the pass, its rows and bytes of files, and the share of the pass; NaN if not known."""
+    """How far reading has come: the pass, its rows and bytes of files, and its share of the pass (NaN: not known)."""
 
     n_pass: int
     rows: int
@@ -37,7 +36,6 @@ class ReadSoFar(NamedTuple):
 
 
 Watch = Callable[[ReadSoFar], None]
-Walk = Iterator[tuple[int, Part]]
 
 
 class Tables(Protocol):
@@ -51,7 +49,7 @@ class Tables(Protocol):
 
     @property
     def n_tables(self) -> int:
-        """How many files there are, or 1 for a query."""
+        """Number of files, or 1 for a query."""
 
     @property
     def n_bytes(self) -> list[int]:
@@ -64,27 +62,6 @@ class Tables(Protocol):
         """Raise FileError if one of the files has changed."""
 
 
-class _NoCheckpoint:
-    """What keeps nothing."""
-
-    has_begun, n_passes = False, 0
-
-    def __init__(self) -> None:
-        self.stages: dict[int, int] = {}
-
-    def found(self, task: Any) -> None:
-        """Nothing."""
-
-    def under_way(self, task: Any) -> None:
-        """Nothing."""
-
-    def keep(self, task: Any, place: Mapping[str, Any], found: Any, *, now: bool = False) -> None:
-        """Nothing is kept."""
-
-    def ended(self, task: Any, found: Any) -> None:
-        """Nothing is kept."""
-
-
 class StreamedPoints(PartedPoints):
     """Points of files that are read at every pass, batch by batch, in the order of the files.
 
@@ -95,9 +72,9 @@ class StreamedPoints(PartedPoints):
     reading : Reading
         How they are read.
     checkpoint : Checkpoint or None
-        Keeps what passes have found.
+        Keeps what passes have found, at the end of every file.
     watch : callable or None
-        Told how far reading has come.
+        Called after every batch with how far reading has come.
     """
 
     def __init__(
@@ -109,156 +86,142 @@ class StreamedPoints(PartedPoints):
     ) -> None:
         self._given_threads = reading.n_threads
         if reading.n_threads is None:
-            reading = replace(reading, n_threads=_SHARE_OF_THREADS)
+            # Polars uses the other processors to decode; more threads here would only compete.
+            reading = replace(reading, n_threads=max(1, available_cpus() // 4))
         super().__init__(reading)
-        self._source, self._watch = source, watch
-        self._checkpoint: Checkpoint | _NoCheckpoint = checkpoint or _NoCheckpoint()
-        # How patiently each file has to be read, and how many rows it has, as far as that is known.
-        self._stages = self._checkpoint.stages
+        self._source, self._checkpoint, self._watch = source, checkpoint, watch
+        # CSV files that are read as text, since their first rows did not show the types of all.
+        self._as_text: set[int] = set()
+        # Files that were read in part, by ``in_memory``, and whose parts serve the first pass.
+        self._begun: dict[int, Iterator[Part]] = {}
+        # Rows of the files that were read to their ends; estimates; and the rows of this pass before the current file.
         self._rows: dict[int, int] = {}
-        self._counts: dict[int, int] = {}
+        self._estimates: dict[int, int] = {}
+        self._rows_before = 0
         self._bytes_before = [0, *itertools.accumulate(source.n_bytes)]
-        self._told = -1, 0
-        self._begun: Walk | None = None
-        # Up to which row of which file what was found is right, whatever comes.
-        self._sure: tuple[int, int] | None = None
 
     def in_memory(self) -> Points | None:
-        """Return all points as arrays, if they are few; else what was read serves the first pass."""
-        if self._checkpoint.has_begun or self._are_surely_many():
+        """Return all points as arrays if they are few, else None; what was read by then serves the first pass."""
+        if self._has_resumed() or self._are_surely_many():
             return None
-        walk, head, size = self._walk(0, 0), [], 0
-        while True:
-            try:
-                for number, part in walk:
-                    head.append((number, part))
-                    size += sum(values.nbytes for values in part.values)
-                    if size > KEPT:
-                        self._begun = _chained(head, walk)
-                        return None
-            except Retyped:
-                walk, head, size = self._walk(0, 0), [], 0
-                continue
-            break
+        head: list[Part] = []
+        begun: dict[int, Iterator[Part]] = {}
+        room = KEPT
+        for number in range(self._source.n_tables):
+            first, rest = self._typed(number, functools.partial(_up_to, room))
+            begun[number] = _chained(first, rest)
+            room -= sum(map(_n_bytes, first))
+            if room < 0:
+                self._begun = begun
+                return None
+            head += first
         if not head:
             self._raise_empty()
-        columns = list(zip(*(part.values for _, part in head), strict=True))
+        columns = list(zip(*(part.values for part in head), strict=True))
         if any(map(_lose_digits, columns)):
-            self._begun = _chained(head, iter(()))
+            self._begun = begun
             return None
         arrays: dict[str, Any] = dict(
             zip(self._source.columns, map(np.concatenate, columns), strict=True)
         )
-        whole = Part(**arrays)
         try:
-            points = whole.points(replace(self.reading, n_threads=self._given_threads))
+            points = Part(**arrays).points(replace(self.reading, n_threads=self._given_threads))
             points.moments()
         except (TypeError, ValueError):
-            for _, part in head:  # which names file and place
-                Survey(self.reading).of(part)
+            for part in head:  # raises the same, but names file and place
+                MomentPass(self.reading).chunk(part)
             raise
         return points
 
-    def _are_surely_many(self) -> bool:
-        """Whether files say, or show, that there are more points than are kept; reading them in vain takes longer."""
-        most = 2 * KEPT // (8 * len(self._source.columns))  # twice, as a count of lines is a guess
-        count = 0
-        if len(self._source.paths) > _MOST_COUNTED:
-            return sum(self._source.n_bytes) > 2 * KEPT
-        for number in range(len(self._source.paths)):
-            count += self._counted(number)
-            if count > most:
-                return True
-        return False
+    def parts(self, number: int) -> Iterator[Part]:
+        """Yield the points of a file, batch by batch.
+
+        Raises
+        ------
+        FileError
+            If the file cannot be read, or has changed since it was first seen.
+        NotAsTyped
+            If the file has to be read again from its start, as text.
+        """
+        table = self._source.table(number)
+        x, y, *others = self._source.columns.values()
+        columns = resolve_columns(table, x, y, others)
+        row = 0
+        try:
+            for arrays in table.batches(columns, as_text=number in self._as_text):
+                named = dict(zip(self._source.columns, arrays, strict=True))
+                yield Part(**named, name=table.path, first=row)
+                row += arrays[0].size
+        except FileError:
+            self._source.require_unchanged(number)  # a change explains any other error
+            raise
+        self._source.require_unchanged(number)
+        self._rows[number] = row
+
+    def _typed(self, number: int, use: Callable[[Iterator[Part]], T]) -> T:
+        """Return what ``use`` makes of the parts of a file; anew from its text if it is not typed as it seems."""
+        try:
+            begun = self._begun.pop(number) if number in self._begun else self.parts(number)
+            return use(begun)
+        except NotAsTyped:
+            self._as_text.add(number)
+            return use(self.parts(number))
 
     def _reduce(self, task: Pass) -> Any:
-        """Return what a pass over all files finds, from the first batch to the last."""
-        found = self._checkpoint.found(task)
-        if found is not None:
-            return found
-        number = row = 0
-        under_way = self._checkpoint.under_way(task)
-        if under_way is not None:
-            place, found = under_way
-            number, row = place["file"], place["row"]
-        walk, self._begun = self._begun or self._walk(number, row), None
-        at_start, sure = found, ((number, row), found)
-        entered = number if row else None
-        self._sure = None
-        try:
-            while True:
-                try:
-                    for current, part in walk:
-                        if self._sure is not None:
-                            sure, self._sure = (self._sure, found), None
-                            self._keep(task, *sure)
-                        if current != number:
-                            number, at_start = current, found
-                        own = task.of(part)
-                        found = own if found is None else task.joined(found, own)
-                        self._tell(number, part.first + part.values[0].size)
-                    break
-                except Retyped as error:
-                    if error.number == entered:  # what was found before this file is not known
-                        walk, number, entered = self._walk(0, 0), 0, None
-                        found = at_start = None
-                    else:
-                        found = at_start if error.number == number else found
-                        walk, number, at_start = self._walk(error.number, 0), error.number, found
-                    sure = (number, 0), found
-        except OSError:  # of the checkpoint itself
-            raise
-        except BaseException:
-            self._keep(task, *(sure if self._sure is None else (self._sure, found)), now=True)
-            raise
+        """Return what a pass over all files finds, from the first batch to the last.
+
+        A reader that decodes several batches at once may leave one out before it tells that it is damaged. So what was
+        found is to be relied on only at the end of a file, and is kept there.
+        """
+        done, found = 0, None
+        if self._checkpoint is not None:
+            done, found = self._checkpoint.resume(task)
+        self._rows_before = 0
+        for number in range(done, self._source.n_tables):
+            found = self._typed(number, functools.partial(self._through, number, task, found))
+            self._rows_before += self._rows[number]
+            if self._checkpoint is not None and found is not None:
+                self._checkpoint.keep(task, number + 1, found)
         if found is None:
             self._raise_empty()
-        self._checkpoint.ended(task, found)
         return found
 
-    def _keep(self, task: Pass, place: tuple[int, int], found: Any, *, now: bool = False) -> None:
-        if found is not None:
-            where = {"file": place[0], "row": place[1]}
-            self._checkpoint.keep(task, where, found, now=now)
+    def _through(self, number: int, task: Pass, found: Any, parts: Iterator[Part]) -> Any:
+        """Return what a pass has found after a file, given what it had found before it."""
+        for part in parts:
+            own = task.chunk(part)
+            found = own if found is None else task.combine(found, own)
+            self._tell(number, part.first + part.values[0].size)
+        return found
 
-    def _walk(self, number: int, row: int) -> Walk:
-        """Yield batches with the numbers of their files, from a row of a file on.
+    def _has_resumed(self) -> bool:
+        return self._checkpoint is not None and self._checkpoint.has_begun
 
-        A reader that works on several batches at once may leave some out before it tells that they are damaged. So what
-        was found up to a batch is to be relied on only where ``_sure`` says so, when the next batch is asked for:
-        at the end of a file or of a query, and anywhere in files that were read to their end before.
-        """
-        for number in range(number, self._source.n_tables):  # noqa: B020, PLR1704
-            table = self._source.table(number)
-            table.stage = self._stages.get(number, 0)
-            names = list(self._source.columns)
-            asked = [self._source.columns[name] for name in names]
-            columns = readers.chosen(table, asked[0], asked[1], asked[2:])
-            keeps = not isinstance(self._checkpoint, _NoCheckpoint)
-            was_read = number in self._rows or self._checkpoint.n_passes > 0
-            is_sure = keeps and (table.in_order or was_read)
-            most = table.most if keeps and not is_sure else None
-            try:
-                is_more = True
-                while is_more:
-                    end = row + (most or 0)
-                    for arrays in table.batches(columns, row, most):
-                        own = dict(zip(names, arrays, strict=True))
-                        yield number, Part(**own, name=table.path, first=row)
-                        row += arrays[0].size
-                        self._sure = (number, row) if is_sure else None
-                    is_more = most is not None and row == end
-                    self._sure = number, row
-            except Retyped as error:
-                self._stages[number] = table.stage + 1
-                error.number = number
-                raise
-            except FileError:
-                self._source.require_unchanged(number)  # which would explain it
-                raise
-            self._source.require_unchanged(number)
-            self._rows[number], row = row, 0
-            self._sure = number + 1, 0
+    def _are_surely_many(self) -> bool:
+        """Whether there are clearly more points than are kept, so that it would be a waste to read up to the limit."""
+        if len(self._source.paths) > _MOST_COUNTED:
+            return sum(self._source.n_bytes) > 2 * KEPT
+        most = 2 * KEPT // (8 * len(self._source.columns))  # twice, as lines are counted roughly
+        counts = map(self._estimated, range(len(self._source.paths)))
+        return any(count > most for count in itertools.accumulate(counts))
+
+    def _estimated(self, number: int) -> int:
+        """Return about how many rows a file has, 0 if that is not known."""
+        if number not in self._estimates:
+            table = self._source.table(number) if self._source.paths else None
+            self._estimates[number] = 0 if table is None else table.count()
+        return self._estimates[number]
+
+    def _tell(self, number: int, row: int) -> None:
+        """Tell whoever watches that a file has been read up to a row."""
+        if self._watch is None:
+            return
+        expected = self._rows.get(number) or self._estimated(number)
+        part = min(row / expected, 1.0) if expected else math.nan
+        start, end = self._bytes_before[number : number + 2]
+        n_bytes, total = start + part * (end - start), self._bytes_before[-1]
+        share = n_bytes / total if total else part
+        self._watch(ReadSoFar(self.n_passes + 1, self._rows_before + row, n_bytes, share))
 
     def _raise_empty(self) -> NoReturn:
         where = "the query has" if not self._source.paths else f"{self._source.paths[0]} has"
@@ -266,39 +229,33 @@ class StreamedPoints(PartedPoints):
             where = f"the {len(self._source.paths):,} files, such as {self._source.paths[0]}, have"
         raise FileError(f"{where} columns but no rows")
 
-    # How far reading has come
 
-    def _tell(self, number: int, row: int) -> None:
-        if self._watch is None:
-            return
-        expected = self._rows.get(number) or self._counted(number)
-        part = min(row / expected, 1.0) if expected else math.nan
-        sizes, total = self._source.n_bytes, self._bytes_before[-1]
-        n_bytes = self._bytes_before[number] + part * sizes[number]
-        share = n_bytes / total if total else part
-        if self._told[0] != number:
-            before = sum(self._rows.get(each, 0) for each in range(number))
-            self._told = number, before
-        self._watch(ReadSoFar(self.n_passes + 1, self._told[1] + row, n_bytes, share))
+def _n_bytes(part: Part) -> int:
+    return sum(values.nbytes for values in part.values)
 
-    def _counted(self, number: int) -> int:
-        if number not in self._counts:
-            table = self._source.table(number) if self._source.paths else None
-            self._counts[number] = 0 if table is None else table.count()
-        return self._counts[number]
+
+def _up_to(room: int, parts: Iterator[Part]) -> tuple[list[Part], Iterator[Part]]:
+    """Return parts until they take more than some bytes, and the iterator of those that are left."""
+    first: list[Part] = []
+    for part in parts:
+        first.append(part)
+        room -= _n_bytes(part)
+        if room < 0:
+            break
+    return first, parts
+
+
+def _chained(first: list[Part], rest: Iterator[Part]) -> Iterator[Part]:
+    """Yield what was read, each part forgotten once it is passed on, and then the rest."""
+    held = deque(first)
+    while held:
+        yield held.popleft()
+    yield from rest
 
 
 def _lose_digits(arrays: Sequence[Any]) -> bool:
-    """Whether integers of arrays would be rounded if these were one."""
+    """Whether integers of arrays would be rounded if the arrays were concatenated."""
     if len({array.dtype for array in arrays}) == 1:
         return False
     whole = (array for array in arrays if array.dtype.kind in "iu" and array.dtype.itemsize == 8)
     return any(max(-int(array.min()), int(array.max())) > 2**53 for array in whole if array.size)
-
-
-def _chained(head: list[tuple[int, Part]], rest: Walk) -> Walk:
-    """Yield what was read, each batch forgotten when it is passed on, and then the rest."""
-    head.reverse()
-    while head:
-        yield head.pop()
-    yield from rest
