@@ -200,7 +200,7 @@ def test_robust_fits_of_many_points_begin_with_a_sample(loss: Any, of_time: bool
     assert fit.slope == pytest.approx(expected.slope, rel=1e-7)
     assert fit.n_passes <= 12
     with DaskPoints(array(x, 7000), array(y, 7000)).opened(Reading(), Plan()) as points:
-        sample = points.thinned(100)
+        sample = points.subsample(100)
     assert isinstance(sample, ArrayPoints)
     assert sample.n_points == pytest.approx(n / 32, rel=0.01)
 

@@ -303,7 +303,7 @@ def test_opened_points(table: Any, path: Path) -> None:
         assert points.evaluate(ff.SquaredError(), 2.0, 1.0).loss > 0.0
         assert points.median_absolute_residual(2.0, 1.0) > 0.0
         assert points.residuals(solution.slope, solution.intercept) is not None
-        few = points.thinned(10)
+        few = points.subsample(10)
         assert few is not None
         assert few.frame == points.frame
     own, others = (
