@@ -25,6 +25,7 @@ from fastfit.points.arrays import ArrayPoints
 from fastfit.points.base import Plan, Reading
 from fastfit.result import LineFit
 from tests.conftest import COMPILED, Script, needs_compiler
+from tests.noisy import CHUNK, SIGMA, N, W, X, Y, assert_alike
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
@@ -34,17 +35,9 @@ get_sync = pytest.importorskip("dask.local").get_sync
 points_in_dask = pytest.importorskip("fastfit.points.dask")
 DaskPoints = points_in_dask.DaskPoints
 
-N = 6000 if COMPILED else 600
-CHUNK = N // 12
 ROBUST = [name for name in LOSSES if name != "squared_error"]
-
-_RNG = np.random.default_rng(20261123)
-X = 3.0 + _RNG.normal(size=N)
-Y = 2.0 * X - 1.0 + _RNG.standard_t(2, size=N)
-W = _RNG.integers(0, 4, size=N) + _RNG.random(N)
-SIGMA = np.exp(_RNG.normal(size=N))
 # Nanoseconds since 1970, some three minutes of 2026, which float64 would round to multiples of 256.
-TIMES = 1_790_000_000_000_000_000 + _RNG.integers(0, 200_000_000_000, size=N)
+TIMES = 1_790_000_000_000_000_000 + np.random.default_rng(7).integers(0, 200_000_000_000, size=N)
 HUBER = ff.Huber(f_scale=1.5)
 FRAME = pd.DataFrame({"x": X, "y": Y, "w": W})
 NAN, INF = float("nan"), float("inf")
@@ -68,20 +61,9 @@ def bits(fit: LineFit) -> tuple[Any, ...]:
     return (*(value.hex() for value in numbers), f_scale, fit.n_points, fit.n_iter, fit.n_passes)
 
 
-def assert_alike(fit: LineFit, expected: LineFit, rel: float) -> None:
-    names = ("slope", "intercept", "loss", "stderr", "intercept_stderr", "rvalue", "f_scale")
-    for name in names:
-        wanted = getattr(expected, name)
-        assert getattr(fit, name) == (wanted and pytest.approx(wanted, rel=rel, nan_ok=True)), name
-    assert (fit.n_points, fit.n_omitted) == (expected.n_points, expected.n_omitted)
-    assert fit.status is expected.status
-
-
 def assert_same(fit: LineFit, expected: LineFit) -> None:
     """Check the line of least squares, and its errors, to the last bit."""
-    names = ("slope", "intercept", "loss", "stderr", "intercept_stderr", "rvalue", "n_points")
-    for name in (*names, "n_omitted"):
-        assert getattr(fit, name) == getattr(expected, name), name
+    assert_alike(fit, expected, 0.0)
 
 
 def changed(values: Any, changes: dict[int, float]) -> Any:

@@ -14,20 +14,13 @@ import fastfit as ff
 from fastfit.losses import LOSSES
 from fastfit.outcome import Status
 from fastfit.points.files import streams
-from fastfit.result import LineFit
-from tests.conftest import COMPILED, loss_of
+from tests.conftest import loss_of
+from tests.noisy import CHUNK, SIGMA, N, W, X, Y, assert_alike
 
 pl = pytest.importorskip("polars")
 da = pytest.importorskip("dask.array")
 dd = pytest.importorskip("dask.dataframe")
 
-N = 6000 if COMPILED else 600
-CHUNK = N // 12
-_RNG = np.random.default_rng(20261123)
-X = 3.0 + _RNG.normal(size=N)
-Y = 2.0 * X - 1.0 + _RNG.standard_t(2, size=N)
-W = _RNG.integers(0, 4, size=N) + _RNG.random(N)
-SIGMA = np.exp(_RNG.normal(size=N))
 # NaN in some of x and of the weights, and in a whole partition of y.
 X_GAPS, Y_GAPS, W_GAPS = X.copy(), Y.copy(), W.copy()
 X_GAPS[::11] = Y_GAPS[CHUNK : 2 * CHUNK] = W_GAPS[5::7] = np.nan
@@ -67,15 +60,6 @@ def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep no points of files in memory, and make batches small."""
     monkeypatch.setattr(streams, "KEPT", 0)
     monkeypatch.setattr("fastfit.points.files.readers.BATCH", CHUNK)
-
-
-def assert_alike(fit: LineFit, expected: LineFit, rel: float) -> None:
-    names = ("slope", "intercept", "loss", "stderr", "intercept_stderr", "rvalue", "f_scale")
-    for name in (*names, "residual_std"):
-        wanted = getattr(expected, name)
-        assert getattr(fit, name) == (wanted and pytest.approx(wanted, rel=rel, nan_ok=True)), name
-    assert (fit.n_points, fit.n_omitted) == (expected.n_points, expected.n_omitted)
-    assert fit.status is expected.status
 
 
 PLAIN: Columns = {"x": X, "y": Y}

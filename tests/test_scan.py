@@ -18,6 +18,7 @@ from fastfit.points.files.progress import Display
 from fastfit.points.files.readers import FileError, Table
 from fastfit.points.files.streams import ReadSoFar, StreamedPoints
 from tests.conftest import Script, needs_compiler
+from tests.noisy import assert_alike
 
 pl = pytest.importorskip("polars")
 
@@ -50,13 +51,6 @@ def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep no points in memory, and make batches small."""
     monkeypatch.setattr(streams, "KEPT", 0)
     monkeypatch.setattr("fastfit.points.files.readers.BATCH", BATCH)
-
-
-def assert_alike(fit: ff.LineFit, expected: ff.LineFit, rel: float) -> None:
-    for name in ("slope", "intercept", "loss", "stderr", "intercept_stderr", "rvalue"):
-        assert getattr(fit, name) == pytest.approx(getattr(expected, name), rel=rel), name
-    assert (fit.n_points, fit.n_omitted) == (expected.n_points, expected.n_omitted)
-    assert fit.status is expected.status
 
 
 def test_few_points_are_fitted_as_arrays_are(table: Any, path: Path) -> None:
