@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from fastfit.kernels import cache as disk
-from fastfit.kernels import compiled, reference
-from fastfit.kernels.gradient import LossGradient
+from fastfit.kernels import compiled, flags, reference
+from fastfit.kernels.gradient import LossGradient, loss_gradient
 from fastfit.losses import SquaredError
 from tests.conftest import needs_compiler, start_script
 
@@ -126,29 +126,49 @@ def test_damaged_files_are_compiled_anew(
         assert path.is_dir() or path.stat().st_size == pytest.approx(whole.stat().st_size, rel=0.01)
 
 
+def test_a_change_of_a_source_is_seen_and_old_files_are_removed(
+    tmp_path: Path, package: Path
+) -> None:
+    folder, gradient = tmp_path / "cache", package / "kernels" / "gradient.py"
+    before, old_files = run(folder, KERNEL, PYTHONPATH=str(tmp_path)), files(folder, 1)
+    source = gradient.read_text()
+    gradient.write_text(source.replace("total += k * value", "total += 4.0 * k * value", 1))
+    after = run(folder, KERNEL, PYTHONPATH=str(tmp_path))
+    loss, *gradients = numbers(before)
+    assert numbers(after) == pytest.approx([4.0 * loss, *gradients], rel=1e-12)
+    assert files(folder, 1) != old_files
+
+
 @pytest.mark.parametrize(
-    ("file", "old", "new", "factor"),
+    ("name", "changed"),
     [
-        ("losses.py", "residual * residual, 2.0 * r", "4.0 * residual * residual, 2.0 * r", 4.0),
-        ("kernels/gradient.py", "total += k * value", "total += 4.0 * k * value", 4.0),
-        ("kernels/flags.py", '"fastmath": {"contract"}', '"fastmath": set()', 1.0),
-        ("kernels/block.py", "BLOCK = 8192", "BLOCK = 16384", 1.0),
-        ("_version.py", '__version__ = "', '__version__ = "9', 1.0),
+        ("fastfit.kernels.cache._VERSIONS", ("another",)),
+        ("fastfit.kernels.block.BLOCK", 16384),
+        ("fastfit.losses.SquaredError.point", staticmethod(lambda loss, residual: residual)),
+        ("fastfit.exact.double_double.add", lambda a, b: a),
+        ("fastfit.kernels.flags.MARKED", [(loss_gradient, {"fastmath": set()})]),
     ],
 )
-def test_a_change_of_sources_options_or_version_is_seen_and_old_files_are_removed(
-    tmp_path: Path, package: Path, file: str, old: str, new: str, factor: float
+def test_a_change_of_version_constant_formula_function_or_options_has_another_stamp(
+    monkeypatch: pytest.MonkeyPatch, name: str, changed: Any
 ) -> None:
-    folder = tmp_path / "cache"
-    before, old_files = run(folder, KERNEL, PYTHONPATH=str(tmp_path)), files(folder, 1)
-    path = package / file
-    source = path.read_text()
-    assert old in source
-    path.write_text(source.replace(old, new, 1))
-    after = run(folder, KERNEL, PYTHONPATH=str(tmp_path))
-    loss, *gradient = numbers(before)
-    assert numbers(after) == pytest.approx([factor * loss, *gradient], rel=1e-12)
-    assert files(folder, 1) != old_files
+    before = disk._stamp.__wrapped__()
+    monkeypatch.setattr(name, changed)
+    assert disk._stamp.__wrapped__() != before
+    monkeypatch.undo()
+    assert disk._stamp.__wrapped__() == before
+
+
+def test_options_of_each_function_are_part_of_the_stamp(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = disk._stamp.__wrapped__()
+    marked = list(flags.MARKED)
+    for index, (function, options) in enumerate(marked):
+        changed = (function, {**options, "boundscheck": True})
+        monkeypatch.setattr(flags, "MARKED", [*marked[:index], changed, *marked[index + 1 :]])
+        assert disk._stamp.__wrapped__() != before, function
+    # The order depends on which module was imported first.
+    monkeypatch.setattr(flags, "MARKED", marked[::-1])
+    assert disk._stamp.__wrapped__() == before
 
 
 def test_code_that_changed_on_disk_after_it_was_loaded(tmp_path: Path, package: Path) -> None:
@@ -165,8 +185,8 @@ def test_code_that_changed_on_disk_after_it_was_loaded(tmp_path: Path, package: 
 
 
 def test_compiler_settings_are_told_apart(cache: Path) -> None:
-    run(cache, "import fastfit as ff; ff.fit_line([1, 2, 3], [1, 2, 4])", NUMBA_LOOP_VECTORIZE="0")
-    assert len(list(cache.rglob("*.nbc"))) > 3
+    run(cache, KERNEL, NUMBA_LOOP_VECTORIZE="0")
+    files(cache, 4)
 
 
 class NamedAlike:

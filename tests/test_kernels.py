@@ -317,11 +317,13 @@ def test_both_passes_have_the_same_loss_and_gradient(loss: str) -> None:
     )  # the same sums, unrolled in another way
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("where", [0, BLOCK // 2, BLOCK, 4 * BLOCK + 16])
+@pytest.mark.parametrize(
+    ("bad", "where"),
+    [(np.nan, 0), (np.inf, BLOCK // 2), (-np.inf, BLOCK), (np.nan, 2 * BLOCK + 16)],
+)
 @pytest.mark.parametrize("run", [compiled.run, reference.run], ids=["compiled", "reference"])
 def test_nan_and_infinity_show_in_every_pass(run: Any, where: int, bad: float) -> None:
-    clean_x, clean_y = arrays(4 * BLOCK + 17, np.float64, "contiguous", 0.0)
+    clean_x, clean_y = arrays(2 * BLOCK + 17, np.float64, "contiguous", 0.0)
     for name in ("x", "y"):
         x, y = clean_x.copy(), clean_y.copy()
         (x if name == "x" else y)[where] = bad

@@ -53,9 +53,11 @@ _SETTINGS = (
 def _stamp() -> str:
     """Return a digest of versions and of all that kernels are made from, as it was loaded: files may have changed."""
     digest = hashlib.sha256(repr(_VERSIONS).encode())
-    for function, options in flags.MARKED:
-        name = f"{function.__module__}.{function.__qualname__}"
-        digest.update(f"{name} {_content(function)} {_content(options)}".encode())
+    marked = [
+        f"{function.__module__}.{function.__qualname__} {_content(function)} {_content(options)}"
+        for function, options in flags.MARKED
+    ]
+    digest.update("\n".join(sorted(marked)).encode())  # in whatever order modules were imported
     modules = {function.__module__ for function, _ in flags.MARKED} | {losses.__name__}
     for name in sorted(modules):
         digest.update(f"{name} {_globals(name)}".encode())
