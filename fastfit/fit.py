@@ -215,7 +215,7 @@ def fit_points(
                 points.frame,
                 solution.final,
                 fit_intercept=fit_intercept,
-                n_effective=points.repeats,
+                n_effective=points.n_effective,
                 converged=converged,
             )
         else:
@@ -223,8 +223,8 @@ def fit_points(
                 *of_line,
                 solution.loss * moments.weight_sum,
                 fit_intercept=fit_intercept,
-                n_effective=points.repeats,
-                unit_sigma=points.weight_unit,
+                n_effective=points.n_effective,
+                unit_sigma=points.unit_sigma,
                 has_sigma=has_sigma,
                 known_sigma=absolute_sigma,
                 converged=converged,

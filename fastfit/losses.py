@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self
 import numpy as np
 
 from fastfit.validation import finite_number, lookup
-from fastfit.vector_math import chosen, log_of_one_plus
+from fastfit.vector_math import log1p, select
 
 # The standard deviation of normal numbers over the median of their absolute values, 1 / 0.67449.
 MAD_TO_STD = 1.482602218505602
@@ -116,10 +116,10 @@ class Huber(RobustLoss):
         c = loss.f_scale
         size = abs(residual)
         outside = size > c
-        inner = chosen(outside, c, size)
-        weight = c / chosen(outside, size, c)
+        inner = select(outside, c, size)
+        weight = c / select(outside, size, c)
         value = inner * (2.0 * size - inner)
-        return value, 2.0 * weight * residual, chosen(outside, 0.0, 2.0), weight
+        return value, 2.0 * weight * residual, select(outside, 0.0, 2.0), weight
 
 
 class SoftL1(RobustLoss):
@@ -182,7 +182,7 @@ class Cauchy(RobustLoss):
         z = ratio * ratio
         weight = 1.0 / (1.0 + z)
         curvature = 2.0 * weight * (2.0 * weight - 1.0)
-        return c * (c * log_of_one_plus(z)), 2.0 * weight * residual, curvature, weight
+        return c * (c * log1p(z)), 2.0 * weight * residual, curvature, weight
 
 
 class Tukey(RobustLoss):
@@ -210,7 +210,7 @@ class Tukey(RobustLoss):
         c = loss.f_scale
         ratio = residual * (1.0 / c)
         z = ratio * ratio
-        z = chosen(z > 1.0, 1.0, z)
+        z = select(z > 1.0, 1.0, z)
         left = 1.0 - z
         value = c * (c * (z * (1.0 - z * (1.0 - z * (1.0 / 3.0)))))
         return value, 2.0 * residual * left * left, 2.0 * left * (1.0 - 5.0 * z), left * left

@@ -52,9 +52,9 @@ class Columns(NamedTuple):
         Weights.
     w_name : str
         Arguments that the weights come from.
-    w_unit : float
+    unit_sigma : float
         Standard deviation of a point of weight 1.
-    repeats : ndarray, float or None
+    n_effective : ndarray, float or None
         How often each point occurs, if the weights do not say so.
     kept : ndarray of bool or None
         Points that are not masked, if some are.
@@ -66,8 +66,8 @@ class Columns(NamedTuple):
     y_offset: float = 0.0
     w: Column | None = None
     w_name: str = "sample_weight"
-    w_unit: float = 1.0
-    repeats: Column | float | None = None
+    unit_sigma: float = 1.0
+    n_effective: Column | float | None = None
     kept: NDArray[np.bool_] | None = None
 
     @property
@@ -77,7 +77,7 @@ class Columns(NamedTuple):
 
 
 def columns(
-    x: Any, y: Any, sample_weight: Any = None, sigma: Any = None, *, w_unit: float | None = None
+    x: Any, y: Any, sample_weight: Any = None, sigma: Any = None, *, unit_sigma: float | None = None
 ) -> Columns:
     """Return x, y and their weights as one-dimensional arrays of floats, without masked points.
 
@@ -92,7 +92,7 @@ def columns(
     sample_weight, sigma : array_like, shape (n,) or (n, 1), or a number; optional
         Weights of the points, and standard deviations of y, whose inverse squares are weights. A number holds for all
         points. Negative and NaN weights are found later, by the first pass.
-    w_unit : float, optional
+    unit_sigma : float, optional
         Standard deviation of a point of weight 1; by default, a power of two near the smallest sigma.
 
     Raises
@@ -107,7 +107,7 @@ def columns(
     (x, x_offset), (y, y_offset) = _column(x, "x"), _column(y, "y")
     if x.size != y.size:
         raise ValueError(f"x and y must have the same length; got {x.size:,} and {y.size:,}")
-    repeats = w = None
+    n_effective = w = None
     w_name, unit = "sample_weight", 1.0
     if sample_weight is not None:
         w = _column_of(sample_weight, "sample_weight", x.size)
@@ -119,13 +119,13 @@ def columns(
         w, own = (None if column is None else column[kept] for column in (w, own))
     if own is not None:
         # A sigma does not change how often a point occurs; a sample_weight does.
-        repeats = float(x.size) if w is None else w
+        n_effective = float(x.size) if w is None else w
         w_name = "sigma" if w is None else "sample_weight or sigma"
-        squares, unit = _inverse_squares(own, x, y, kept, w_unit)
+        squares, unit = _inverse_squares(own, x, y, kept, unit_sigma)
         w = squares if w is None else w * squares
     if w is not None:
         w = _read_only_view(w)
-    return Columns(x, y, x_offset, y_offset, w, w_name, unit, repeats, kept)
+    return Columns(x, y, x_offset, y_offset, w, w_name, unit, n_effective, kept)
 
 
 def _column_of(values: Any, name: str, size: int) -> Column:

@@ -27,12 +27,12 @@ _COUNTER = 0x4330 << 48
 _NOTHING_COUNTED = 2.0**52
 
 
-def chosen(condition: Any, a: Any, b: Any) -> Any:
+def select(condition: Any, a: Any, b: Any) -> Any:
     """Return ``a`` where the condition holds, else ``b``."""
     return np.where(condition, a, b)
 
 
-def log_of_one_plus(z: Any) -> Any:
+def log1p(z: Any) -> Any:
     r"""Return :math:`\log(1 + z)` for ``z >= 0``, to 3 ulp, also for the smallest that are normal.
 
     With ``1 + z = 2**k * m`` and m from :math:`\sqrt{1/2}` to :math:`\sqrt 2`, it is
@@ -44,8 +44,8 @@ def log_of_one_plus(z: Any) -> Any:
     m = np.int64(bits - exponent).view(np.float64)
     k = np.int64((exponent >> 52) | _COUNTER).view(np.float64) - _NOTHING_COUNTED
     # Where k is 0, z itself still has the digits that 1 + z has lost.
-    above_one = chosen(exponent == 0, z, m - 1.0)
+    above_one = select(exponent == 0, z, m - 1.0)
     s = above_one / (2.0 + above_one)
     q = s * s
     series = q * (_C0 + q * (_C1 + q * (_C2 + q * (_C3 + q * (_C4 + q * (_C5 + q * _C6))))))
-    return chosen(z < math.inf, k * _LOG_OF_2 + (2.0 * s + 2.0 * s * series), z)
+    return select(z < math.inf, k * _LOG_OF_2 + (2.0 * s + 2.0 * s * series), z)

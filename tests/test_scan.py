@@ -290,8 +290,8 @@ def test_opened_points(table: Any, path: Path) -> None:
     with source.opened(Reading(), Plan()) as points:
         assert points.moments() == ff.Moments.of(*arrays).sums
         assert points.n_points == N
-        assert (points.n_omitted, points.n_passes, points.weight_unit) == (0, 1, 1.0)
-        assert points.repeats == N
+        assert (points.n_omitted, points.n_passes, points.unit_sigma) == (0, 1, 1.0)
+        assert points.n_effective == N
         solution = ff.Exact().solve(points, ff.SquaredError())
         assert solution.slope.high == ff.fit_line(*arrays).slope
         assert points.evaluate(ff.SquaredError(), 2.0, 1.0).loss > 0.0

@@ -50,7 +50,7 @@ def weight(w: Any, i: Any) -> Any:
     return 1.0 if w is None else np.float64(w[i])
 
 
-def select(w: Any, rows: Any) -> Any:
+def weights_at(w: Any, rows: Any) -> Any:
     """Return some of the weights, None without weights."""
     return None if w is None else w[rows]
 

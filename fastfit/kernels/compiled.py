@@ -26,12 +26,12 @@ from fastfit.exact.least_squares import Centred
 from fastfit.kernels import block, center, flags, median, moments, threads
 from fastfit.kernels import gradient as _gradient  # noqa: F401  # marks its functions
 from fastfit.kernels import residuals as _residuals  # noqa: F401  # marks its functions
-from fastfit.kernels.block import BLOCK, block_sums, bounds, finish, select
+from fastfit.kernels.block import BLOCK, block_sums, bounds, finish, weights_at
 from fastfit.kernels.cache import DiskCache
 from fastfit.kernels.median import GROUPS, ResidualWindow, window
 
 # How functions compile that stand in modules which know nothing of kernels.
-_OPTIONS = {vector_math.log_of_one_plus: flags.POINT} | {
+_OPTIONS = {vector_math.log1p: flags.POINT} | {
     function: flags.TOTAL
     for module in (double_double, least_squares)
     for _, function in inspect.getmembers(module, inspect.isfunction)
@@ -43,7 +43,7 @@ for _function, _options in flags.MARKED:
 
 
 def _specialised(function: Callable[..., Any], options: dict[str, Any]) -> Any:
-    """Return a decorator for what compiled code has in place of a function, chosen by argument types."""
+    """Return a decorator for what compiled code has in place of a function, select by argument types."""
 
     def register(chosen_by_type: Callable[..., Any]) -> Callable[..., Any]:
         flags.MARKED.append((chosen_by_type, options))
@@ -68,8 +68,8 @@ def _fused(a: Any, b: Any, c: Any) -> Any:
     return lambda a, b, c: _fma(a, b, c)  # noqa: PLW0108  # an intrinsic is no function
 
 
-@_specialised(vector_math.chosen, flags.POINT)
-def _chosen(condition: Any, a: Any, b: Any) -> Any:
+@_specialised(vector_math.select, flags.POINT)
+def _select(condition: Any, a: Any, b: Any) -> Any:
     return lambda condition, a, b: a if condition else b
 
 
@@ -80,8 +80,8 @@ def _weight(w: Any, i: Any) -> Any:
     return lambda w, i: np.float64(w[i])
 
 
-@_specialised(block.select, flags.DRIVER)
-def _select(w: Any, rows: Any) -> Any:
+@_specialised(block.weights_at, flags.DRIVER)
+def _weights_at(w: Any, rows: Any) -> Any:
     return (lambda w, rows: None) if isinstance(w, types.NoneType) else lambda w, rows: w[rows]
 
 
@@ -141,7 +141,7 @@ def _sums(
 ) -> Any:
     for b in numba.prange(rows.shape[0]):
         part = bounds(b, x.size)
-        sums = block_sums(kernel, loss, x[part], y[part], select(w, part), center, params)
+        sums = block_sums(kernel, loss, x[part], y[part], weights_at(w, part), center, params)
         for k in range(len(sums)):
             rows[b, k] = sums[k]
     totals, lost = _add_up(rows)
@@ -155,8 +155,8 @@ def _gather(
     for g in numba.prange(n_groups):
         start, stop = g * n_blocks // n_groups, (g + 1) * n_blocks // n_groups
         group = slice(start * BLOCK, min(stop * BLOCK, x.size))
-        into = values[g], select(weights, g)
-        sums = median.gather(x[group], y[group], select(w, group), center, params, *into)
+        into = values[g], weights_at(weights, g)
+        sums = median.gather(x[group], y[group], weights_at(w, group), center, params, *into)
         found[g, 0], found[g, 1], found[g, 2] = sums
 
 

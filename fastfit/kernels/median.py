@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastfit.kernels.block import BLOCK, difference, select, weight
+from fastfit.kernels.block import BLOCK, difference, weight, weights_at
 from fastfit.kernels.flags import BLOCK_SUMS, POINT, compiled
 
 # Groups of blocks that are collected separately, so that threads write to different places, however many they are.
@@ -94,13 +94,15 @@ def gather(x: Any, y: Any, w: Any, center: Any, params: Any, values: Any, weight
     last = values.size - 1
     for start in range(0, x.size, BLOCK):
         block = slice(start, min(start + BLOCK, x.size))
-        x_block, y_block, w_block = x[block], y[block], select(w, block)
+        x_block, y_block, w_block = x[block], y[block], weights_at(w, block)
         step = (x_block.size + TOGETHER - 1) // TOGETHER
         for c in range(step):
             marks[c] = 0.0
         for i in range(TOGETHER):
             some = slice(min(i * step, x_block.size), min((i + 1) * step, x_block.size))
-            sums = mark(x_block[some], y_block[some], select(w_block, some), center, params, marks)
+            sums = mark(
+                x_block[some], y_block[some], weights_at(w_block, some), center, params, marks
+            )
             below += sums[0]
             up_to += sums[1]
         n_marked = 0

@@ -101,8 +101,8 @@ class ArrayPoints:
         self._first = first
         self._x, self._y, self._w = columns.x, columns.y, columns.w
         self._offset = (columns.x_offset, columns.y_offset)
-        self._kept, self._repeats = columns.kept, columns.repeats
-        self._w_name, self.weight_unit = columns.w_name, columns.w_unit
+        self._kept, self._n_effective = columns.kept, columns.n_effective
+        self._w_name, self.unit_sigma = columns.w_name, columns.unit_sigma
         # Numbers that are shifted already are beyond 2**53, and a center of theirs is as good as the origin.
         self._through_origin = through_origin and self._offset == (0.0, 0.0)
         self._exponent = (0, 0)
@@ -125,14 +125,14 @@ class ArrayPoints:
         return self._x.size - self._n_dropped
 
     @property
-    def repeats(self) -> float:
+    def n_effective(self) -> float:
         """How many points there are, one of weight 2 counted twice."""
-        if self._repeats is None:
+        if self._n_effective is None:
             return self.moments().weight_sum
-        if isinstance(self._repeats, float):
+        if isinstance(self._n_effective, float):
             return float(self.n_points)
         self._leave_out()
-        return float(self._repeats.sum(dtype=np.float64))
+        return float(self._n_effective.sum(dtype=np.float64))
 
     @property
     def _weight_sum(self) -> float:
@@ -214,7 +214,7 @@ class ArrayPoints:
         few = copy.copy(self)
         few._x, few._y = _read_only(self._x[place]), _read_only(self._y[place])
         few._w = None if self._w is None else _read_only(self._w[place])
-        few._repeats, few._kept = None, None
+        few._n_effective, few._kept = None, None
         few._moments, few._mean_weight = None, None
         few.n_passes = few.n_omitted = 0
         try:
@@ -505,8 +505,8 @@ class ArrayPoints:
         if self._w is not None:
             keep &= ~np.isnan(self._w)
             self._w = _read_only(self._w[keep])
-        if isinstance(self._repeats, np.ndarray):
-            self._repeats = self._repeats[keep]
+        if isinstance(self._n_effective, np.ndarray):
+            self._n_effective = self._n_effective[keep]
         self._x, self._y = _read_only(self._x[keep]), _read_only(self._y[keep])
         self._n_dropped = 0
 

@@ -68,11 +68,11 @@ class Points(Protocol):
         """How often all points have been read so far."""
 
     @property
-    def repeats(self) -> float:
+    def n_effective(self) -> float:
         """How many points there are, one of weight 2 counted twice."""
 
     @property
-    def weight_unit(self) -> float:
+    def unit_sigma(self) -> float:
         """The standard deviation that a weight of 1 stands for, 1 where none were given."""
 
     @property

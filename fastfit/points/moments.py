@@ -22,7 +22,7 @@ class MomentPoints:
     max_passes = math.inf
     n_omitted = 0
     n_passes = 0
-    weight_unit = 1.0
+    unit_sigma = 1.0
 
     def __init__(self, sums: MomentSums) -> None:
         self._sums = sums
@@ -33,7 +33,7 @@ class MomentPoints:
         return self._sums.count
 
     @property
-    def repeats(self) -> float:
+    def n_effective(self) -> float:
         """Sum of the weights: how many points there are, one of weight 2 counted twice."""
         return self._sums.weight_sum
 

@@ -50,9 +50,11 @@ class Part(NamedTuple):
     name: str = ""
     first: int = 0
 
-    def points(self, reading: Reading, w_unit: float | None = None) -> ArrayPoints:
-        """Return the points, converted and checked; ``w_unit`` is the sigma that has weight 1, None to choose one."""
-        columns = validation.columns(self.x, self.y, self.sample_weight, self.sigma, w_unit=w_unit)
+    def points(self, reading: Reading, unit_sigma: float | None = None) -> ArrayPoints:
+        """Return the points, converted and checked; ``unit_sigma`` is the sigma of weight 1, None to choose one."""
+        columns = validation.columns(
+            self.x, self.y, self.sample_weight, self.sigma, unit_sigma=unit_sigma
+        )
         return ArrayPoints(
             columns,
             nan_policy=reading.nan_policy,
@@ -85,8 +87,8 @@ class MomentResult(NamedTuple):
     n_points: int
     n_omitted: int
     moments: MomentSums
-    repeats: float
-    w_unit: float
+    n_effective: float
+    unit_sigma: float
     sample: Sample | None
 
 
@@ -112,15 +114,15 @@ class MomentPass(NamedTuple):
             moments = points.moments()
             step = self.reading.sampled
             sample = Sample(step, *points.every_nth(step)).decimated(step) if step else None
-            repeats = points.repeats
+            n_effective = points.n_effective
         # A part without points fits any unit of weights.
-        unit = points.weight_unit if moments.weight_sum else math.inf
-        return MomentResult(points.n_points, points.n_omitted, moments, repeats, unit, sample)
+        unit = points.unit_sigma if moments.weight_sum else math.inf
+        return MomentResult(points.n_points, points.n_omitted, moments, n_effective, unit, sample)
 
     def combine(self, a: MomentResult, b: MomentResult) -> MomentResult:
         """Return the moments of both."""
-        unit = min(a.w_unit, b.w_unit)
-        own, other = (each.moments.in_weight_unit(each.w_unit, unit) for each in (a, b))
+        unit = min(a.unit_sigma, b.unit_sigma)
+        own, other = (each.moments.in_weight_unit(each.unit_sigma, unit) for each in (a, b))
         sample = None
         if a.sample is not None and b.sample is not None:
             sample = a.sample.merge(b.sample)
@@ -128,7 +130,7 @@ class MomentPass(NamedTuple):
             a.n_points + b.n_points,
             a.n_omitted + b.n_omitted,
             own.merge(other, _merging(self.reading.backend)),
-            a.repeats + b.repeats,
+            a.n_effective + b.n_effective,
             unit,
             sample,
         )
@@ -153,7 +155,7 @@ class SumPass(NamedTuple):
 
     reading: Reading
     frame: Frame
-    w_unit: float
+    unit_sigma: float
     kernel: Any
     loss: Loss | None
     params: tuple[float, ...]
@@ -161,7 +163,7 @@ class SumPass(NamedTuple):
     def chunk(self, part: Part) -> SumResult:
         """Return the sums over a part."""
         with part.named():
-            points = part.points(self.reading, self.w_unit)
+            points = part.points(self.reading, self.unit_sigma)
             sums = points.in_frame(self.frame).sums(self.kernel, self.loss, self.params)
         return SumResult(tuple(sums), (0.0,) * len(sums))
 
@@ -181,14 +183,14 @@ class WindowPass(NamedTuple):
 
     reading: Reading
     frame: Frame
-    w_unit: float
+    unit_sigma: float
     line: tuple[float, float]
     bounds: tuple[float, float]
 
     def chunk(self, part: Part) -> ResidualWindow:
         """Return the residuals of a part."""
         with part.named():
-            points = part.points(self.reading, self.w_unit).in_frame(self.frame)
+            points = part.points(self.reading, self.unit_sigma).in_frame(self.frame)
             found = points.gather(self.line, *self.bounds, _ROOM)
         return found.decimated(1, _ROOM)
 
@@ -258,14 +260,14 @@ class PartedPoints(ABC):
         return self._first_pass().n_omitted
 
     @property
-    def repeats(self) -> float:
+    def n_effective(self) -> float:
         """How many points there are, one of weight 2 counted twice."""
-        return self._first_pass().repeats
+        return self._first_pass().n_effective
 
     @property
-    def weight_unit(self) -> float:
+    def unit_sigma(self) -> float:
         """The standard deviation that a weight of 1 stands for, 1 where none were given."""
-        unit = self._first_pass().w_unit
+        unit = self._first_pass().unit_sigma
         return unit if math.isfinite(unit) else 1.0
 
     @property
@@ -305,7 +307,7 @@ class PartedPoints(ABC):
     ) -> float:
         """Return the median of the absolute residuals of a line, as ``Points.median_absolute_residual`` says."""
         line = float(slope), float(offset)
-        frame, unit = self.frame, self.weight_unit
+        frame, unit = self.frame, self.unit_sigma
 
         def gather(low: float, high: float) -> ResidualWindow:
             found: ResidualWindow = self._pass(
@@ -329,7 +331,7 @@ class PartedPoints(ABC):
         return few if few.frame == self.frame else None
 
     def _sums(self, kernel: Any, loss: Loss | None, params: tuple[float, ...]) -> Any:
-        task = SumPass(self.reading, self.frame, self.weight_unit, kernel, loss, params)
+        task = SumPass(self.reading, self.frame, self.unit_sigma, kernel, loss, params)
         found: SumResult = self._pass(task)
         return type(kernel)(*found.result())
 
