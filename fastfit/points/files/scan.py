@@ -29,8 +29,9 @@ def scan(
     """Return columns of files as points to fit a line to, however many there are.
 
     ``fit_line(scan(...))`` reads the named columns in batches, so files may be larger than memory. Points that take up
-    to 64 MB are kept in memory and fitted as arrays. Larger files are read once for least squares, as a rule 5 to 10 times for a
-    robust loss (the log of ``fastfit`` tells at level INFO), and once per step for a descent with ``passes="samples"``.
+    to 64 MB are kept in memory and fitted as arrays. Larger files are read once for least squares, as a rule 5 to 10
+    times for a robust loss (the log of ``fastfit`` tells at level INFO), and once per step for a descent with
+    ``passes="samples"``.
 
     Parameters
     ----------
