@@ -121,7 +121,7 @@ def test_robust_losses_of_partitions_that_lie_side_by_side(name: str) -> None:
 
 @pytest.mark.parametrize("fan_in", [2, 3, 11, 12, 32])
 @pytest.mark.parametrize("loss", ["squared_error", HUBER])
-def test_results_are_joined_on_as_many_levels_as_it_takes(
+def test_results_are_combined_on_as_many_levels_as_it_takes(
     fan_in: int, loss: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(points_in_dask, "FAN_IN", fan_in)
@@ -749,10 +749,10 @@ def client() -> Iterator[Any]:
         yield client
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "loss"),
     [
-        ("array", "squared_error"),
         ("array", HUBER),
         ("frame", "squared_error"),
         ("frame", HUBER),

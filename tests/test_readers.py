@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fastfit.fit import fit_line
-from fastfit.points.files.readers import BATCH, MISSING, FileError, NotAsTyped, open_table
+from fastfit.points.files.readers import BATCH, MISSING, FileError, NotAsTyped, Table, open_table
 from fastfit.points.files.scan import FilePoints, scan
 from tests.conftest import DATA
 
@@ -309,6 +309,15 @@ def test_truncated_files(tmp_path: Path, name: str, share: float) -> None:
     with pytest.raises(FileError, match=f"{name}.*(cannot be read|is no readable)") as caught:
         read_columns(path, *(("0", "1") if name == "t.npy" else ("x", "y")))
     assert "\n" not in str(caught.value)
+
+
+def test_a_panic_of_polars_says_that_the_file_is_damaged() -> None:
+    def read(columns: list[str], as_text: bool) -> Any:
+        raise pl.exceptions.PanicException("index out of bounds")
+
+    table = Table("t.parquet", ["x"], read, lambda: 0)
+    with pytest.raises(FileError, match=r"t.parquet cannot be read: it is damaged \(index out"):
+        list(table.batches(["x"]))
 
 
 def test_arrow_of_other_numbers_and_gaps(tmp_path: Path) -> None:

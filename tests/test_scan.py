@@ -325,6 +325,19 @@ def test_arguments_that_files_leave_no_room_for(path: Path) -> None:
         ff.fit_line([1.0, 2.0], [1.0, 2.0], checkpoint="c.json")
 
 
+@pytest.mark.parametrize("kept", [0, 1 << 30])
+def test_many_files_without_rows(
+    kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "KEPT", kept)
+    for number in range(101):
+        (tmp_path / f"{number}.csv").write_text("x,y\n")
+    with pytest.raises(
+        FileError, match=r"the 101 files, such as .*0.csv, have columns but no rows"
+    ):
+        ff.fit_line(ff.scan(tmp_path))
+
+
 # What happens to files
 
 
