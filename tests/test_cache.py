@@ -115,7 +115,13 @@ def empty_short_and_a_folder(paths: list[Path]) -> None:
     third.mkdir()
 
 
-@pytest.mark.parametrize("damage", [cut_off_flipped_and_swapped, empty_short_and_a_folder])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        cut_off_flipped_and_swapped,
+        pytest.param(empty_short_and_a_folder, marks=pytest.mark.slow),
+    ],
+)
 def test_damaged_files_are_compiled_anew(
     filled: tuple[Path, str], cache: Path, damage: Any
 ) -> None:
@@ -210,6 +216,7 @@ def test_a_class_of_the_caller_named_alike_is_not_given_our_code() -> None:
     assert reference.run(LossGradient(), alike, *rest).loss == 5.0 * plain.loss
 
 
+@pytest.mark.slow
 def test_many_cold_processes_at_once(sums: str, tmp_path: Path) -> None:
     new = tmp_path / "new"
     processes = [start_script(KERNEL, NUMBA_CACHE_DIR=str(new)) for _ in range(3)]
@@ -224,6 +231,7 @@ def test_no_writable_place_at_all(sums: str, tmp_path: Path) -> None:
     assert run(tmp_path / "file", KERNEL) == sums
 
 
+@pytest.mark.slow
 def test_read_only_installation_without_a_home(sums: str, tmp_path: Path, package: Path) -> None:
     (package / "kernels" / "__pycache__").write_text("not a folder")
     nowhere = {"HOME": "/dev/null/home", "XDG_CACHE_HOME": "/dev/null/cache"}
@@ -233,6 +241,7 @@ def test_read_only_installation_without_a_home(sums: str, tmp_path: Path, packag
     assert finish(process) == sums
 
 
+@pytest.mark.slow
 def test_a_prefilled_installation_that_became_read_only(
     sums: str, tmp_path: Path, package: Path
 ) -> None:

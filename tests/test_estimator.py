@@ -50,7 +50,9 @@ class Plain(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 @pytest.mark.parametrize(
     "regressor",
     [
-        LineRegressor(backend="numba" if COMPILED else "numpy"),
+        pytest.param(
+            LineRegressor(backend="numba" if COMPILED else "numpy"), marks=pytest.mark.slow
+        ),
         *(LineRegressor(loss=name, backend="numpy") for name in LOSSES),
         LineRegressor(solver="gradient_descent", backend="numpy"),
         LineRegressor(fit_intercept=False, n_threads=1, backend="numpy"),

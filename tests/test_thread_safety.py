@@ -109,7 +109,12 @@ print("fine")
     assert out == "fine\n"
 
 
-@pytest.mark.parametrize("delay", [0.05, 0.3, 0.8])
+SLOW = pytest.mark.slow  # compiles from scratch, or much the same as its neighbours
+
+
+@pytest.mark.parametrize(
+    "delay", [pytest.param(0.05, marks=SLOW), 0.3, pytest.param(0.8, marks=SLOW)]
+)
 def test_fork_while_another_thread_compiles(tmp_path: Path, delay: float) -> None:
     """The child must not wait for a lock that nobody is left to release."""
     process = start_script(
@@ -226,7 +231,7 @@ print("fine")
     assert out == "fine\n"
 
 
-@pytest.mark.parametrize("start", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("start", ["fork", "spawn", pytest.param("forkserver", marks=SLOW)])
 def test_process_pool(run_script: Script, start: str) -> None:
     out = run_script(
         """
