@@ -75,11 +75,10 @@ class Minimum:
 
     def step(self, state: State) -> State | None:
         """Return the first candidate whose loss falls as it must."""
+        rounding = self._convergence.residual_rounding(state.line)
+        unseen = math.sqrt(_mean_weight(state)) * rounding
         for candidate in candidates(state, self._convergence, self._stretch):
             following = self.at(candidate.line)
-            unseen = math.sqrt(_mean_weight(state)) * self._convergence.residual_rounding(
-                candidate.line
-            )
             most = state.evaluation.loss - candidate.decrease
             if _is_lower(following.evaluation.loss, most, unseen):
                 # After a safe step, a longer one; after that failed, a safe one and another that is no longer.
