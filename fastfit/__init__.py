@@ -76,4 +76,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, "compat", "estimator"})
+    return sorted({*__all__, "compat", "estimator"})

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 import fastfit as ff
 from fastfit import Status
+from fastfit.losses import LOSSES
 from fastfit.points.dask import DaskPoints
+from fastfit.points.opening import points_of
 from fastfit.solvers.iterate import iterate
+from tests.conftest import needs_compiler
+from tests.test_newton import problem
 
 
 class Halving:
@@ -88,3 +94,42 @@ def test_numbers_are_reported_in_the_units_of_the_caller(exponent: int) -> None:
     assert moments.sums.exponents != (0, 0)
     expected = np.ldexp(ff.Moments.of(x, y).xy, exponent - exponent // 2)
     assert moments.xy == pytest.approx(expected, rel=1e-12)
+
+
+def elsewhere(x: Any, y: Any) -> Any:
+    """Return points that claim to be outside memory."""
+    points: Any = points_of(x, y)
+    points.max_passes = 200
+    return points
+
+
+@pytest.mark.parametrize("name", ["huber", "soft_l1", "cauchy", "tukey"])
+@pytest.mark.parametrize("f_scale", ["mad", 0.01])
+@pytest.mark.parametrize("limit", [1, 5, 20])
+def test_a_limit_on_passes_ends_the_fit(name: str, f_scale: Any, limit: int) -> None:
+    kind: Any = LOSSES[name]
+    for seed in (1, 2, 3):
+        x, y, _ = problem(seed)
+        points = elsewhere(x, y)
+        points.max_passes = limit
+        solution = ff.Newton().solve(points, kind(f_scale))
+        if solution.status is Status.CONVERGED:
+            assert solution.slope == ff.Newton().solve(points_of(x, y), kind(f_scale)).slope
+            continue
+        assert solution.status is Status.MAX_PASSES
+        # One pass for the moments; then each start is still evaluated, and a median or a trial of steps completed.
+        assert limit <= points.n_passes <= limit + 12
+        assert np.isfinite([solution.slope.high, solution.intercept.high, solution.loss]).all()
+
+
+@needs_compiler
+def test_points_outside_memory_are_read_some_200_times_at_most() -> None:
+    x = np.arange(18.0)
+    y = x + 5 + 0.1 * np.sin(7 * x)
+    y[[9, 12, 14, 16]] = 1e100 * np.array([0.04, 1.4, 0.4, 0.8])
+    points = points_of(x, y)
+    assert ff.Newton().solve(points, ff.Cauchy(1.0)).status is Status.CONVERGED
+    assert points.n_passes > 1000
+    points = elsewhere(x, y)
+    assert ff.Newton().solve(points, ff.Cauchy(1.0)).status is Status.MAX_PASSES
+    assert 200 <= points.n_passes <= 212

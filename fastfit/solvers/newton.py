@@ -139,7 +139,10 @@ class Newton:
             fit.scale_tol = _SCALE_TOL_OF_MANY
         outcome, scale = fit.descend(start, observer)
         line, final = outcome.state
-        require_points(final, fit.convergence, loss)
+        if points.n_passes < points.max_passes:
+            require_points(final, fit.convergence, loss)
+        elif not fit.convergence.is_determined(final):
+            outcome = outcome._replace(status=Status.MAX_PASSES)
         no_scale = fit.f_scale is None and scale == 0.0
         return Solution(
             DoubleDouble(line[0]),
@@ -243,7 +246,7 @@ class _RobustFit:
             return Start(of_huber.state.line, scale)
         f_scale = tuning * scale
         sharper, blunt = line, _BLUNTEST * tuning * least_squares.scale
-        while blunt > _SHARPER * f_scale:
+        while blunt > _SHARPER * f_scale and self._may_read():
             sharper = self._minimum(sharper, blunt, _COARSE_TOL).state.line
             blunt /= _SHARPER
         starts = (of_huber.state.line, line, sharper)
@@ -257,7 +260,7 @@ class _RobustFit:
         if self.f_scale is None:
             return self._with_own_scale(start, observer)
         line, f_scale = start.line, self._loss.tuning * start.scale
-        while f_scale > _SHRINK * self.f_scale:
+        while f_scale > _SHRINK * self.f_scale and self._may_read():
             line = self._minimum(line, f_scale, _COARSE_TOL).state.line
             f_scale /= _SHRINK
         return self._minimum(line, self.f_scale, self._tol, observer), start.scale
@@ -301,6 +304,10 @@ class _RobustFit:
             uncertainty = max(_CHANGE, 5.0 / math.sqrt(self._points.n_points))
             own = self._scale_of(outcome.state.line, scale, uncertainty)
         return Trial(scale, outcome, own)
+
+    def _may_read(self) -> bool:
+        """Whether further passes are allowed."""
+        return self._points.n_passes < self._points.max_passes
 
     @property
     def is_convex(self) -> bool:
