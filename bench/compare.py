@@ -164,7 +164,7 @@ def _git(*arguments: str) -> str:
         ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise NoComparison(done.stderr.strip() or f"git {' '.join(arguments)} failed")
+        raise NoComparison(f"git {' '.join(arguments)} failed: {done.stderr.strip()}")
     return done.stdout.strip()
 
 

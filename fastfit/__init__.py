@@ -67,10 +67,13 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         value = getattr(importlib.import_module(f"fastfit.{_MODULES[name]}"), name)
-    elif name in ("compat", "estimator"):
-        value = importlib.import_module(f"fastfit.{name}")
-    else:
-        raise AttributeError(f"module 'fastfit' has no attribute {name!r}")
+    else:  # a submodule, such as compat
+        try:
+            value = importlib.import_module(f"fastfit.{name}")
+        except ImportError as error:
+            own = isinstance(error, ModuleNotFoundError) and error.name == f"fastfit.{name}"
+            why = "" if own else f": {error}"
+            raise AttributeError(f"module 'fastfit' has no attribute {name!r}{why}") from error
     globals()[name] = value
     return value
 

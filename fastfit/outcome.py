@@ -40,7 +40,7 @@ class Status(Enum):
     )
     MAX_PASSES = (
         "Not converged: the points, which are not in memory, were read 200 times before the gradient came within tol "
-        "of zero. Give f_scale a number instead of 'mad', raise tol, or fit a part of the points that fits in memory."
+        "of zero. Raise f_scale, or give it a number if it is 'mad'; raise tol; or fit a part of the points in memory."
     )
     DIVERGED = (
         "Diverged: the loss grew, because the learning rate is too large for these data. Lower learning_rate, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import os
 import shutil
 import time
@@ -317,6 +318,51 @@ def test_without_a_private_part_of_numba_there_is_no_cache(
 ) -> None:
     monkeypatch.delattr(private)
     assert disk._disk_cache() is None
+
+
+def test_another_abstract_cache_of_numba_means_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Changed(abc.ABC):
+        @abc.abstractmethod
+        def new(self) -> None: ...
+
+    monkeypatch.setattr("numba.core.caching._Cache", Changed)
+    assert disk._disk_cache() is None
+
+
+def test_whatever_the_cache_runs_into_it_compiles() -> None:
+    """Attributes of Numba that this version does not have."""
+    cache = compiled.DRIVERS["sums"][False]._cache
+    assert cache.load_overload((), None) is None
+    cache.save_overload((), None)
+
+
+def test_a_file_is_never_writable_by_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes = []
+    chmod = Path.chmod
+
+    def watched(path: Path, mode: int) -> None:
+        modes.append(path.stat().st_mode & 0o777)
+        chmod(path, mode)
+
+    monkeypatch.setattr(Path, "chmod", watched)
+    before = os.umask(0)
+    try:
+        disk._write_atomically(tmp_path / "folder" / "a.nbc", b"code")
+    finally:
+        os.umask(before)
+    assert modes == [0o600]
+    assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o755
+
+
+def test_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    for age in (10.0, 7200.0):
+        path = tmp_path / f"a.nbc.{age}{disk._UNFINISHED}"
+        path.write_bytes(b"")
+        os.utime(path, (time.time() - age,) * 2)
+    disk._sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.nbc.10.0.tmp"]
 
 
 def test_without_all_private_parts_of_numba_results_are_the_same(sums: str, tmp_path: Path) -> None:

@@ -187,6 +187,15 @@ def test_robust_fits_of_many_points_begin_with_a_sample(loss: Any, of_time: bool
     assert sample.n_points == pytest.approx(n / 32, rel=0.01)
 
 
+@needs_compiler
+@pytest.mark.parametrize("chunk", [65_536, 70_000, 10_000])
+def test_a_sample_that_parts_leave_a_little_short_is_used(chunk: int) -> None:
+    rng = np.random.default_rng(4)
+    x = rng.random(140_000)
+    y = 0.5 * x + rng.standard_t(2, x.size)
+    assert ff.fit_line(array(x, chunk), array(y, chunk), loss="tukey").n_passes <= 12
+
+
 # Bits
 
 LOSSES_OF_BITS = ["squared_error", HUBER, "huber"]

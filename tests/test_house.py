@@ -196,10 +196,23 @@ def test_all_public_names_are_there_and_no_others(run_script: Script) -> None:
         "import fastfit as ff\n"
         "assert all(getattr(ff, name) is not None for name in ff.__all__)\n"
         "assert {*ff.__all__, 'compat', 'estimator'} <= set(dir(ff))\n"
+        "assert ff.losses.Huber is ff.Huber\n"
         "try: ff.nothing\n"
         "except AttributeError as error: print(error)"
     )
     assert out == "module 'fastfit' has no attribute 'nothing'\n"
+
+
+def test_what_needs_a_missing_library_is_no_attribute(run_script: Script) -> None:
+    out = run_script(
+        "import sys; sys.modules['sklearn'] = None\n"
+        "import fastfit, pydoc\n"
+        "pydoc.render_doc(fastfit)\n"
+        "print(hasattr(fastfit, 'estimator'))\n"
+        "try: fastfit.estimator\n"
+        "except AttributeError as error: print('pip install' in str(error))"
+    )
+    assert out == "False\nTrue\n"
 
 
 def test_the_reference_needs_no_numba(run_script: Script) -> None:

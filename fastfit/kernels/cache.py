@@ -20,6 +20,7 @@ import os
 import pickle
 import stat
 import sys
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,8 @@ from fastfit._version import __version__
 from fastfit.kernels import flags
 
 _PACKAGE = Path(__file__).parent.parent
+# The ending of files that are being written.
+_UNFINISHED = ".tmp"
 _DIGEST_SIZE = hashlib.sha256().digest_size
 _VERSIONS = (__version__, numba.__version__, llvmlite.__version__, sys.version)
 
@@ -111,7 +114,8 @@ def _is_known(numba_type: Any) -> bool:
         cls = numba_type.instance_class
         module = sys.modules.get(cls.__module__)
         # By identity: a class of the caller may bear the name of one of fastfit.
-        return cls.__module__.startswith("fastfit.") and vars(module).get(cls.__name__) is cls
+        is_own = getattr(module, cls.__name__, None) is cls
+        return is_own and str(cls.__module__).startswith("fastfit.")
     return True
 
 
@@ -131,14 +135,15 @@ def _read(path: Path) -> bytes:
 
 
 def _write_atomically(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o755, exist_ok=True)
     if not _is_trusted(os.stat(path.parent)):
-        path.parent.chmod(
-            0o755
-        )  # as a permissive umask has made it; an error if it belongs to somebody else
-    temporary = path.with_suffix(f".{uuid.uuid4().hex}")
+        raise PermissionError(f"{path.parent} can be written by other users")
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}{_UNFINISHED}")
     try:
-        temporary.write_bytes(content)
+        # Never writable by others, not even for a moment: who has opened a file keeps the right to write it.
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(content)
         temporary.chmod(0o644)
         temporary.replace(path)
     finally:
@@ -146,10 +151,12 @@ def _write_atomically(path: Path, content: bytes) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove the files that other versions of the code have left in the folder of this installation."""
-    for path in folder.glob("*.nbc"):
-        if not path.name.startswith(f"{_stamp()}-"):
-            with contextlib.suppress(OSError):
+    """Remove what other versions of the code, and killed processes, have left in the folder of this installation."""
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):
+            is_old = path.suffix == ".nbc" and not path.name.startswith(f"{_stamp()}-")
+            hour_ago = time.time() - 3600.0
+            if is_old or (path.suffix == _UNFINISHED and path.stat().st_mtime < hour_ago):
                 path.unlink()
 
 
@@ -210,14 +217,15 @@ def _disk_cache() -> Any:
 
         def load_overload(self, signature: Any, target_context: Any) -> Any:
             """Return the compiled code for a signature, or None if there is none to be trusted."""
-            if needs_runtime_only:
-                rtsys.initialize(target_context)
-            else:
-                target_context.refresh()
-            if not all(map(_is_known, signature.args if hasattr(signature, "args") else signature)):
-                return None
-            # Whatever is wrong with a file, the answer is the same: compile.
+            # Whatever is wrong with a file, or with this version of Numba, the answer is the same: compile.
             with contextlib.suppress(Exception):
+                if needs_runtime_only:
+                    rtsys.initialize(target_context)
+                else:
+                    target_context.refresh()
+                types_ = signature.args if hasattr(signature, "args") else signature
+                if not all(map(_is_known, types_)):
+                    return None
                 name, key = self._key(signature, target_context.codegen())
                 for folder in _folders():
                     with contextlib.suppress(OSError):
@@ -232,13 +240,12 @@ def _disk_cache() -> Any:
 
         def save_overload(self, signature: Any, compiled: Any) -> None:
             """Keep compiled code in the first folder that takes it."""
-            if compiled.library.has_dynamic_globals:
-                return
-            if not all(map(_is_known, compiled.signature.args)):
-                return
-            with contextlib.suppress(
-                Exception
-            ):  # a cache that can't be written costs time, no more
+            # A cache that cannot be written costs time, no more.
+            with contextlib.suppress(Exception):
+                if compiled.library.has_dynamic_globals:
+                    return
+                if not all(map(_is_known, compiled.signature.args)):
+                    return
                 name, key = self._key(signature, compiled.codegen)
                 payload = dumps((key, compiled._reduce()))
                 content = hashlib.sha256(payload).digest() + payload
@@ -248,6 +255,10 @@ def _disk_cache() -> Any:
                         _sweep(folder)
                         return
 
+    try:
+        DiskCache(_disk_cache, {})
+    except TypeError:  # the class it takes the place of has other abstract methods
+        return None
     return DiskCache
 
 

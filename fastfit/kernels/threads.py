@@ -1,7 +1,7 @@
 """Blocks over threads: when a parallel region may be entered, with how many threads, and when not.
 
 A parallel region could abort the process beside another region, in a forked child, or under the ``workqueue`` layer
-while other Python threads exist; and beside other busy processes it may be slower than one thread. In all these cases
+while other Python threads exist; and on a busy machine it may be slower than one thread. In all these cases
 the serial driver is taken: it gives the same bits. The log of ``fastfit`` says so once, at level INFO.
 """
 
@@ -54,7 +54,7 @@ def on_threads(
         parallel = compiled(True, *arguments)
         pace = _paces.setdefault(parallel, Pace())
         if pace.is_paused():
-            _log_serial("threads were slower than one thread, as they are beside busy processes")
+            _log_serial("threads took longer than one thread should, as happens on a busy machine")
             return pace.timed(compiled(False, *arguments), arguments, n_blocks)
         with _at_most(n_threads or default_threads()):
             return pace.timed(parallel, arguments, n_blocks, is_parallel=True)
@@ -79,8 +79,8 @@ def default_threads() -> int:
 class Pace:
     """Whether threads are faster than one thread for some compiled code, from the times of its last calls.
 
-    Beside other busy processes, threads wait for each other for whole time slices: some milliseconds, in which one
-    thread would long be done. A call on threads that takes longer than one thread would is therefore followed by a
+    On a busy machine, threads wait for each other for whole time slices: some milliseconds, in which one thread would
+    long be done. A call on threads that takes longer than one thread would is therefore followed by a
     pause in which one thread is used; pauses double while threads stay slower.
     """
 
@@ -114,7 +114,7 @@ class Pace:
         if not is_parallel:
             self._serial = 0.5 * (self._serial + each)
         elif end - start > self.LATE * n_blocks * self._serial + self.WAKING:
-            self._until = end + max(self._pause, end - start)
+            self._until = end + min(max(self._pause, end - start), self.LONGEST)
             self._pause = min(2.0 * self._pause, self.LONGEST)
         else:
             self._pause = self.SHORTEST

@@ -320,7 +320,7 @@ class PartedPoints(ABC):
     def subsample(self, n: int) -> ArrayPoints | None:
         """Return about n of the points, as ``Points.subsample`` says; none if none were kept."""
         sample = self._first_pass().sample
-        if sample is None or sample.x.size < n or sample.step < 2:
+        if sample is None or sample.x.size < n // 2 or sample.step < 2:
             return None
         part = Part(sample.x, sample.y, sample.w)
         few = part.points(self.reading).in_frame(self.frame).expecting(self.moments())

@@ -68,7 +68,7 @@ class Newton:
     all points are read only a few times. With ``f_scale="mad"`` the scale is consistent with the line: 1.4826 times the
     median absolute residual of the line fitted with it, to 8 digits (5 above 65,536 points, whose scale is not known
     more precisely). If there are several such scales, it is the first one below that of least squares. Points outside
-    memory are read at most 200 times.
+    memory are read about 200 times at most.
 
     ``huber`` and ``soft_l1`` are convex and have one minimum. ``cauchy`` and ``tukey`` may have several; the result is
     the lowest of three: downhill from Huber's solution, downhill from least squares, and the one that ever sharper
