@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
-from functools import partial
 from typing import Literal
 
 from numpy.typing import ArrayLike
@@ -21,7 +19,7 @@ from fastfit.outcome import ConvergenceWarning, Status, warn_caller
 from fastfit.points.base import Plan, Points, Reading, Source
 from fastfit.points.kept import KeptPoints
 from fastfit.points.moments import MomentPoints
-from fastfit.points.opening import opened_again, reading_of, source_of
+from fastfit.points.opening import reading_of, source_of
 from fastfit.result import LineFit
 from fastfit.solvers.base import Solution, Solver
 from fastfit.solvers.exact import Exact
@@ -160,7 +158,8 @@ def fit_line(
             fit_intercept=fit_intercept,
             has_sigma=source.has_sigma,
             absolute_sigma=absolute_sigma,
-            again=partial(opened_again, source.again(), reading),
+            source=source,
+            reading=reading,
         )
     warn_unless_converged(fit)
     return fit
@@ -189,11 +188,12 @@ def fit_points(
     fit_intercept: bool = True,
     has_sigma: bool = False,
     absolute_sigma: bool = False,
-    again: Callable[[], Points | None] = lambda: None,
+    source: Source | None = None,
+    reading: Reading | None = None,
 ) -> LineFit:
     """Return the line fitted to opened points; arguments must be checked, and no warning is issued.
 
-    ``again`` opens the same points once more, for a picture.
+    ``source`` and ``reading`` open the same points once more, for a picture.
     """
     moments = points.moments()
     solution = _NOT_FITTED
@@ -242,7 +242,7 @@ def fit_points(
         message=solution.message,
         history=solution.history,
         f_scale=_f_scale_in_callers_units(loss, solution, moments),
-        _points=None if from_moments else KeptPoints(points, again),
+        _points=None if from_moments else KeptPoints(points, source, reading),
         _inference=inference,
     )
 

@@ -80,6 +80,8 @@ def large(layout: str) -> tuple[Any, Any]:
 
 def count_in(ax: Any) -> float:
     """Return the number of points in the density drawn."""
+    if not ax.collections:  # one dot each
+        return float(np.size(ax.get_lines()[0].get_xdata()))
     (mesh,) = (item for item in ax.collections if isinstance(item, QuadMesh))
     assert len(ax.get_lines()) == 1
     return float(np.ma.sum(np.ma.asarray(mesh.get_array())))
@@ -100,22 +102,22 @@ def test_many_points_are_drawn_as_density_and_a_sample_when_their_arrays_are_gon
     del x, y
     assert alive() is None
     ax = fit.plot()
-    assert (count_in(ax), ax.get_title()) == (4096, "4,096 of 10,000 points")
+    assert (count_in(ax), ax.get_title()) == (1024, "1,024 of 10,000 points")
     # A sample of a periodic order has points of all its phases.
     sample_x, sample_y = fit._points.columns()  # type: ignore[union-attr]
     assert {*sample_x} == {*X.astype(sample_x.dtype)}
     assert {*zip(sample_x, sample_y, strict=True)} <= {*zip(*large(layout), strict=True)}
 
 
-@pytest.mark.parametrize("n", [4097, 5000, 8191, 8193, 100_003])
+@pytest.mark.parametrize("n", [1025, 1500, 2047, 2049, 100_003])
 def test_samples_are_spread_over_all_points(n: int) -> None:
     x = np.arange(float(n))
     fit = ff.fit_line(x, x + 1, backend="numpy")
     shown, _ = fit._points.columns()  # type: ignore[union-attr]
     gaps = np.diff(np.append(shown, n))
-    assert 2000 < shown.size <= 4096
+    assert 500 < shown.size <= 1024
     assert gaps.min() >= 1.0
-    assert gaps.max() <= 2.0 * max(2.0, n / 4096) + 1.0
+    assert gaps.max() <= 2.0 * max(2.0, n / 1024) + 1.0
 
 
 @pytest.mark.parametrize("kind", ["list", "integers", "nan", "huge", "nanoseconds", "view"])
@@ -137,7 +139,7 @@ def test_converted_points_are_drawn_while_they_are_alive_and_then_a_sample(kind:
     del given
     shown, total = fit.plot().get_title().split(" of ")
     assert total == f"{n:,} points"
-    assert 2000 < int(shown.replace(",", "")) <= 4096
+    assert 500 < int(shown.replace(",", "")) <= 1024
     values, _ = fit._points.columns()  # type: ignore[union-attr]
     assert {*values} <= expected
 
@@ -150,7 +152,7 @@ def test_files_are_read_again_for_a_picture(tmp_path: Path) -> None:
     fit = ff.fit_line(ff.scan(path, x="x", y="y"), backend="numpy")
     assert count_in(fit.plot()) == N
     path.unlink()
-    assert count_in(fit.plot()) == 4096
+    assert count_in(fit.plot()) == 1024
 
 
 def test_extreme_points_can_be_drawn() -> None:

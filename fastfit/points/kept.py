@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from fastfit.points.arrays import ArrayPoints
-from fastfit.points.base import Points
+from fastfit.points.base import Points, Reading, Source
+from fastfit.points.opening import opened
 from fastfit.points.sample import GOLDEN
 from fastfit.validation import Column
 
-# Largest number of points that a fit keeps.
-MOST_KEPT = 4096
+# Largest number of points that a fit keeps: more would cost a few percent of a fit of a million.
+MOST_KEPT = 1024
 # Positions of a sample, in units of its step: steps of the golden ratio see points of every phase of a periodic order.
 _PLACES = np.arange(MOST_KEPT)
 _PLACES = _PLACES + _PLACES * GOLDEN % 1.0
@@ -22,7 +23,7 @@ _PLACES = _PLACES + _PLACES * GOLDEN % 1.0
 class KeptPoints:
     """Points of a fit, for its picture.
 
-    Of points in memory it keeps a sample of at most 4,096. A picture shows all points as long as they can be had again:
+    Of points in memory it keeps a sample of at most 1,024. A picture shows all points as long as they can be had again:
     while the caller's arrays are alive, or by reading files; and later the sample. Points that are read at every pass
     are not kept.
 
@@ -30,22 +31,26 @@ class KeptPoints:
     ----------
     points : Points
         The points that were fitted.
-    again : callable
-        Returns the same points, opened once more; None if they are gone.
+    source, reading : Source and Reading, or None
+        Where they came from and how they were read, to open them once more.
     """
 
-    def __init__(self, points: Points, again: Callable[[], Points | None]) -> None:
-        self._points: Any = None if isinstance(points, ArrayPoints) else points
-        self._again, self._n_points = again, points.n_points
-        if isinstance(points, ArrayPoints):
-            self._sample = points.at(self._places())
-
-    def _places(self) -> Any:
-        """Return the places of the sample; all if there are few points."""
-        if self._n_points <= MOST_KEPT:
-            return slice(None)
-        step = max(2.0, self._n_points / MOST_KEPT)
-        return (_PLACES[: int(self._n_points / step)] * step).astype(np.intp)
+    def __init__(
+        self, points: Points, source: Source | None = None, reading: Reading | None = None
+    ) -> None:
+        self._n_points = points.n_points
+        self._points: Any = None
+        self._again: Callable[[], Source | None] = lambda: None
+        if not isinstance(points, ArrayPoints):
+            self._points = points
+        elif self._n_points <= MOST_KEPT:
+            self._sample = points.at(slice(None))
+        else:
+            step = max(2.0, self._n_points / MOST_KEPT)
+            places = (_PLACES[: int(self._n_points / step)] * step).astype(np.intp)
+            self._sample = points.at(places)
+            if source is not None:
+                self._again, self._reading = source.again(), reading or Reading()
 
     def columns(self) -> tuple[Column, Column]:
         """Return x and y of all points, or of a sample of them."""
@@ -53,7 +58,8 @@ class KeptPoints:
             return self._points.x, self._points.y
         if self._n_points > MOST_KEPT:
             try:
-                points: Any = self._again()
+                source = self._again()
+                points: Any = None if source is None else opened(source, self._reading)
                 if points is not None:
                     points.moments()  # leaves out points with NaN
             except (OSError, TypeError, ValueError):  # files were changed or removed

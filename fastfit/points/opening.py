@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
 
 from fastfit import validation
 from fastfit.losses import Loss, SquaredError
@@ -18,6 +20,8 @@ _SQUARED_ERROR = SquaredError()
 
 def source_of(x: Any, y: Any, sample_weight: Any, sigma: Any) -> Source:
     """Return the source of points that such arguments stand for."""
+    if type(x) is type(y) is np.ndarray and sample_weight is sigma is None:
+        return Arrays(x, y)  # as nearly always, and soon decided
     if isinstance(x, Source):
         for name, value in (("y", y), ("sample_weight", sample_weight), ("sigma", sigma)):
             if value is not None:
@@ -60,12 +64,6 @@ def opened(source: Source, reading: Reading, loss: Loss = _SQUARED_ERROR) -> Poi
     """Return the points of a source; they stay readable."""
     with source.opened(reading, Plan(loss)) as points:
         return points
-
-
-def opened_again(again: Callable[[], Source | None], reading: Reading) -> Points | None:
-    """Return the points of a source, opened once more; None if it is gone."""
-    source = again()
-    return None if source is None else opened(source, reading)
 
 
 def reading_of(
