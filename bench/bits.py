@@ -52,7 +52,7 @@ def points(n: int, seed: int = 1) -> tuple[Any, Any, Any]:
 
 
 def fitted(x: Any, y: Any = None, **options: Any) -> Any:
-    """Return all that a fit tells, or its error."""
+    """Return every result of a fit, or its error."""
     try:
         fit = ff.fit_line(x, y, **options)
     except (ValueError, TypeError) as error:

@@ -35,7 +35,7 @@ SOLVERS: dict[str, type[Solver]] = {
 
 _NAN = DoubleDouble(math.nan)
 _NOT_FITTED = Solution(_NAN, _NAN, math.nan, 0, Status.NOT_FINITE, Status.NOT_FINITE.value)
-_UNKNOWN = " The residuals are below what moments resolve, so there are no errors: fit the points themselves."
+_UNKNOWN = " Moments cannot resolve residuals this small, so standard errors are NaN; fit the points themselves."
 # Typical number of passes of a robust fit: one for moments, three or four for steps, and two for medians ("mad").
 _PASSES_OF_ROBUST, _PASSES_OF_MAD = 5, 7
 _TINY, _HUGE = 2.0**-1022, 2.0**1023

@@ -30,18 +30,18 @@ from fastfit.validation import Column, Columns, columns
 # Made once, as it takes a third of a microsecond: by whether curvature is asked for, and whether NaN is left out.
 _LOSS_GRADIENT = (LossGradient(), LossGradientCurvature())
 _PRODUCT_SUMS = (ProductSums(), OmittingProductSums())
-# A look at so many points, evenly spread, tells where the points lie, to some 6 % of their spread.
+# Number of points sampled to estimate center and spread (error: 6 % of the spread).
 _SAMPLE = 256
-# Half the range of x and of y within these bounds, and the largest weight within those below, and no sum of products
-# leaves the range of float64, low parts included.
+# With half the range of x and of y in these bounds, and the largest weight in those below, no sum of products leaves
+# the range of float64, low parts included.
 _SMALLEST_HALF, _LARGEST_HALF = 1e-90, 1e90
 _SMALLEST_WEIGHT, _LARGEST_WEIGHT = 1e-100, 1e100
 _SMALLEST_SUM, _LARGEST_SUM = 1e-280, 1e300
 # A center this many variances off the mean costs 6 of 80 bits.
 _CANCELLATION = 64.0
-# A grid for so many times the squares there are costs 12 of 95 bits.
+# Smallest ratio of actual to expected sum of squares; a coarser grid loses more than 12 of 95 bits.
 _TOO_COARSE = 2.0**-12
-# Blocks may have so many times the squares that the sample tells before they are added up once more.
+# A block is summed again if its squares exceed this many times the sample's estimate.
 _MARGIN = 16.0
 _TOO_FAR_APART = (
     "x, y or their weights are too far apart for float64; rescale them, or leave the outermost out"
