@@ -32,7 +32,7 @@ def _probability(level: Any) -> float:
 class LineFit:
     """A fitted line ``y = slope * x + intercept``, and how it was found.
 
-    For ``plot`` it keeps a sample of at most 1,024 points, but not the arrays it was fitted to. Pickles and copies
+    For ``plot`` it keeps a sample of about a thousand points, but not the arrays it was fitted to. Pickles and copies
     keep no points.
 
     Attributes

@@ -141,8 +141,11 @@ class Products(NamedTuple):
     dropped: float
 
 
-# Twice as fast as calling the class.
-_pair = functools.partial(tuple.__new__, DoubleDouble)
+# Twice as fast as calling the classes.
+_double = functools.partial(tuple.__new__, DoubleDouble)
+_centred = functools.partial(tuple.__new__, Centred)
+_line = functools.partial(tuple.__new__, Line)
+_products = functools.partial(tuple.__new__, Products)
 
 
 @compiled(TOTAL)
@@ -222,8 +225,9 @@ class ProductSums(_ProductSums):
     @classmethod
     def result(cls, numbers: Any) -> Products:
         """Return the numbers that ``moments_and_line`` lists, by name."""
-        pairs = list(map(_pair, zip(numbers[:18:2], numbers[1:18:2], strict=True)))
-        return Products(Centred(*pairs[:6]), Line(*pairs[6:]), *numbers[18:])
+        pairs = tuple(map(_double, zip(numbers[:18:2], numbers[1:18:2], strict=True)))
+        found: Products = _products((_centred(pairs[:6]), _line(pairs[6:]), *numbers[18:]))
+        return found
 
 
 class OmittingProductSums(ProductSums):

@@ -164,12 +164,20 @@ class ArrayPoints:
         self._leave_out()
         return _as_passed(self._y, self._exponent[1], self._offset[1])
 
-    def at(self, places: Any) -> tuple[Column, Column]:
-        """Return copies of x and y, as the caller knows them, at some places."""
+    def thinned(self, n_runs: int, length: int) -> tuple[Column, Column]:
+        """Return copies of x and y, as the caller knows them: runs of neighbours, evenly spread, or all of few points.
+
+        Neighbours share a cache line, and cost one wait for memory.
+        """
         self._leave_out()
-        x = _as_passed(self._x[places], self._exponent[0], self._offset[0])
-        y = _as_passed(self._y[places], self._exponent[1], self._offset[1])
-        return (x.copy(), y.copy()) if isinstance(places, slice) else (x, y)
+        step = self._x.size // n_runs
+        x, y = self._x, self._y
+        if step > length:
+            x, y = (v[: n_runs * step].reshape(n_runs, step)[:, :length] for v in (x, y))
+        return (
+            _as_passed(x.flatten(), self._exponent[0], self._offset[0]),
+            _as_passed(y.flatten(), self._exponent[1], self._offset[1]),
+        )
 
     def evaluate(
         self, loss: Loss, slope: float, offset: float, *, curvature: bool = False

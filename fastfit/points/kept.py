@@ -10,22 +10,19 @@ import numpy as np
 from fastfit.points.arrays import ArrayPoints
 from fastfit.points.base import Points, Reading, Source
 from fastfit.points.opening import opened
-from fastfit.points.sample import GOLDEN
 from fastfit.validation import Column
 
-# Largest number of points that a fit keeps: more would cost a few percent of a fit of a million.
-MOST_KEPT = 1024
-# Positions of a sample, in units of its step: steps of the golden ratio see points of every phase of a periodic order.
-_PLACES = np.arange(MOST_KEPT)
-_PLACES = _PLACES + _PLACES * GOLDEN % 1.0
+# Of more than some 1,250 points, 251 runs of 4 neighbours are kept: 1,024 single points would cost a fit of a million
+# points a tenth. A prime number, so that points in rows, as of a grid, are seen at more than one place of a row.
+_RUNS, _LENGTH = 251, 4
 
 
 class KeptPoints:
     """Points of a fit, for its picture.
 
-    Of points in memory it keeps a sample of at most 1,024. A picture shows all points as long as they can be had again:
-    while the caller's arrays are alive, or by reading files; and later the sample. Points that are read at every pass
-    are not kept.
+    Of points in memory it keeps a sample of about a thousand. A picture shows all points as long as they can be had
+    again: while the caller's arrays are alive and unchanged, or by reading files; and later the sample. Points that are
+    read at every pass are not kept.
 
     Parameters
     ----------
@@ -38,32 +35,34 @@ class KeptPoints:
     def __init__(
         self, points: Points, source: Source | None = None, reading: Reading | None = None
     ) -> None:
-        self._n_points = points.n_points
         self._points: Any = None
-        self._again: Callable[[], Source | None] = lambda: None
+        self._again: Callable[[], Source | None] | None = None
         if not isinstance(points, ArrayPoints):
             self._points = points
-        elif self._n_points <= MOST_KEPT:
-            self._sample = points.at(slice(None))
-        else:
-            step = max(2.0, self._n_points / MOST_KEPT)
-            places = (_PLACES[: int(self._n_points / step)] * step).astype(np.intp)
-            self._sample = points.at(places)
-            if source is not None:
-                self._again, self._reading = source.again(), reading or Reading()
+            return
+        self._n_points = points.n_points
+        self._sample = points.thinned(_RUNS, _LENGTH)
+        if source is not None and self._sample[0].size < self._n_points:
+            self._again, self._reading = source.again(), reading or Reading()
 
     def columns(self) -> tuple[Column, Column]:
         """Return x and y of all points, or of a sample of them."""
         if self._points is not None:
             return self._points.x, self._points.y
-        if self._n_points > MOST_KEPT:
-            try:
-                source = self._again()
-                points: Any = None if source is None else opened(source, self._reading)
-                if points is not None:
-                    points.moments()  # leaves out points with NaN
-            except (OSError, TypeError, ValueError):  # files were changed or removed
-                points = None
-            if points is not None and points.n_points == self._n_points:
-                return points.x, points.y
-        return self._sample
+        all_points = self._read_again()
+        return self._sample if all_points is None else (all_points.x, all_points.y)
+
+    def _read_again(self) -> ArrayPoints | None:
+        """Return all points, unless they are gone or others by now."""
+        try:
+            source = None if self._again is None else self._again()
+            if source is None:
+                return None
+            points = opened(source, self._reading)
+            points.moments()  # leaves out points with NaN
+        except (OSError, TypeError, ValueError):  # files were changed or removed
+            return None
+        if not isinstance(points, ArrayPoints) or points.n_points != self._n_points:
+            return None
+        same = all(map(np.array_equal, points.thinned(_RUNS, _LENGTH), self._sample))
+        return points if same else None
