@@ -71,8 +71,8 @@ class Newton:
     memory are read about 200 times at most.
 
     ``huber`` and ``soft_l1`` are convex and have one minimum. ``cauchy`` and ``tukey`` may have several; the result is
-    the lowest of three: downhill from Huber's solution, downhill from least squares, and the one that ever sharper
-    losses lead to. Above 65,536 points these are compared on the subsample. It may not be the global minimum. No loss
+    the lowest of three: downhill from Huber's solution, downhill from least squares, and the one found by graduated
+    non-convexity (a large ``f_scale`` that shrinks step by step). Above 65,536 points these are compared on the subsample. It may not be the global minimum. No loss
     of residuals alone withstands outliers that are far out in x as well.
 
     Parameters
@@ -222,6 +222,7 @@ class _RobustFit:
         self._points, self._loss, self._tol, self._max_iter = points, loss, tol, max_iter
         self.convergence = Convergence.of(points, fit_intercept=fit_intercept)
         self.scale_tol = _SCALE_TOL
+        self._rounding_of_y = _ROUNDING_OF_Y * abs(points.frame.y_center.high)
         self.rate = 0.0
         # In the frame; None for "mad".
         is_given = loss.f_scale != "mad"
@@ -230,8 +231,8 @@ class _RobustFit:
     def start(self, least_squares: Start) -> Start:
         """Return where to start: least squares or, if the loss is not convex, the best of three minima.
 
-        These are downhill from Huber's solution of the same scale, downhill from least squares, and the one that ever
-        sharper losses lead to (graduated non-convexity).
+        These are downhill from Huber's solution of the same scale, downhill from least squares, and the end of a
+        shrinking ``f_scale`` (graduated non-convexity).
         """
         if self._loss.is_convex:
             return least_squares
@@ -272,9 +273,7 @@ class _RobustFit:
         line, scale, uncertainty, rate = start
         scale = max(scale or self._scale_of(line), self._least_scale(line))
         if scale < SMALLEST * self.convergence.standard.v_unit:
-            scale = (
-                self.convergence.standard.v_unit
-            )  # most points seem to have none: come from afar
+            scale = self.convergence.standard.v_unit  # more than half of the residuals are 0
         coarse = self._minimum(line, self._loss.tuning * scale, _COARSE_TOL)
         line = unchecked_step(coarse.state, self.convergence)
         search = ScaleSearch(self.scale_tol, rate)
@@ -316,14 +315,13 @@ class _RobustFit:
 
     def _least_scale(self, line: Line) -> float:
         """Return the scale of residuals that are rounding error, of themselves or of y."""
-        of_y = _ROUNDING_OF_Y * abs(self._points.frame.y_center.high)
-        return max(4.0 * self.convergence.residual_rounding(line), of_y)
+        return max(4.0 * self.convergence.residual_rounding(line), self._rounding_of_y)
 
     def at_least(self, scale: float, line: Line) -> float:
         """Return a scale that is no rounding error."""
         return max(scale, self._least_scale(line))
 
-    def of_most(self, outcome: Outcome[State], scale: float) -> tuple[Outcome[State], float]:
+    def line_of_majority(self, outcome: Outcome[State], scale: float) -> tuple[Outcome[State], float]:
         """Return the line of most points, by a loss for which the others do not count, and its scale, or 0 for none.
 
         If most have one and the same x, that is no line, and none is better than the one there is.
@@ -418,11 +416,11 @@ class _ScaleRule:
             return self.fit(self._line, following, outcome.n_iter)
         self._fit.rate = self._search.rate
         if min(own, following) < _COLLAPSE * scale:
-            most, own_of_most = self._fit.of_most(outcome, scale)
-            if own_of_most == 0.0:
+            most, its_scale = self._fit.line_of_majority(outcome, scale)
+            if its_scale == 0.0:
                 return Trial(0.0, most, 0.0)
-            if own_of_most < own:
-                line, following = most.state.line, own_of_most
+            if its_scale < own:
+                line, following = most.state.line, its_scale
             elif not self._fit.is_convex:
                 # Not where a secant points, which may be too small for any line.
                 following = own

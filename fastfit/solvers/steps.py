@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from fastfit.exact.coordinates import Evaluation, Symmetric
@@ -100,22 +101,22 @@ def minimum(
     return iterate(rule, rule.at(line), max_iter, n_iter=n_iter, record=record)
 
 
-def candidates(state: State, convergence: Convergence, stretch: float = 1.0) -> list[Candidate]:
-    """Return the lines to try next: Newton's first, the safe one last, a longer safe step in between."""
+def candidates(
+    state: State, convergence: Convergence, stretch: float = 1.0
+) -> Iterator[Candidate]:
+    """Yield the lines to try next: Newton's first, the safe one last, a longer safe step in between."""
     current, axes = state.evaluation, convergence.standard
     assert current.curvature is not None
     assert current.bound is not None
     if not convergence.is_determined(current):
-        return []
+        return
     gradient = axes.gradient_from_frame(current.grad_slope, current.grad_offset)
     curvature = axes.curvature_from_frame(current.curvature)
     bound = axes.curvature_from_frame(current.bound)
     # Second derivatives or the safe bound, the length in safe steps, and the least share of the predicted decrease.
-    ways = []
+    ways = [(bound, each, 0.0) for each in dict.fromkeys((stretch, 1.0))]
     if _is_trusted(curvature, bound, convergence.fit_intercept):
-        ways.append((curvature, 0.0, _LEAST_DECREASE))
-    ways += [(bound, each, 0.0) for each in dict.fromkeys((stretch, 1.0))]
-    found = []
+        ways.insert(0, (curvature, 0.0, _LEAST_DECREASE))
     for matrix, length, least in ways:
         p, q = (part * (length or 1.0) for part in _solved(matrix, gradient, convergence))
         turn, rise = axes.step_to_frame(-p, -q)
@@ -124,8 +125,7 @@ def candidates(state: State, convergence: Convergence, stretch: float = 1.0) -> 
             line = axes.through_origin_in_frame(line[0])
         if line != state.line:
             predicted = 0.5 * (p * gradient[0] + q * gradient[1]) * axes.v_unit * axes.v_unit
-            found.append(Candidate(line, least * predicted, length))
-    return found
+            yield Candidate(line, least * predicted, length)
 
 
 def _mean_weight(state: State) -> float:
@@ -162,8 +162,8 @@ def _is_trusted(curvature: Symmetric, bound: Symmetric, fit_intercept: bool) -> 
 
 def unchecked_step(state: State, convergence: Convergence) -> Line:
     """Return where the best step leads, without a look at the loss there."""
-    found = candidates(state, convergence)
-    return found[0].line if found else state.line
+    found = next(candidates(state, convergence), None)
+    return state.line if found is None else found.line
 
 
 def require_points(current: Evaluation, convergence: Convergence, loss: RobustLoss) -> None:
