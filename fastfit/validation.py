@@ -102,6 +102,8 @@ def columns(
     ValueError
         If an argument is not a single column, lengths differ, or a sigma is not above 0.
     """
+    if sample_weight is sigma is None and _is_column(x) and _is_column(y) and x.size == y.size:
+        return Columns(_read_only_view(x), _read_only_view(y))  # soon, as it is nearly always so
     given = (x, y, sample_weight, sigma)
     masks = [_mask(v) for v in given if type(v) is not np.ndarray and is_masked(v)]
     (x, x_offset), (y, y_offset) = _column(x, "x"), _column(y, "y")
@@ -178,7 +180,7 @@ def _mask(values: Any) -> NDArray[np.bool_]:
 
 
 def _column(values: Any, name: str, *, shifted: bool = True) -> tuple[Column, float]:
-    if type(values) is np.ndarray and values.ndim == 1 and _is_ready(values):
+    if _is_column(values):
         return _read_only_view(values), 0.0
     array = real_array(values, name)
     if array.ndim == 2 and array.shape[1] == 1:
@@ -195,6 +197,10 @@ def _column(values: Any, name: str, *, shifted: bool = True) -> tuple[Column, fl
         with np.errstate(over="ignore"):  # beyond float64 is infinity, which is looked for
             array = array.astype(np.float32 if exact_in_float32 else np.float64)
     return _read_only_view(array), offset
+
+
+def _is_column(values: Any) -> bool:
+    return type(values) is np.ndarray and values.ndim == 1 and _is_ready(values)
 
 
 def _is_ready(array: NDArray[Any]) -> bool:

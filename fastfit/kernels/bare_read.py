@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from fastfit.kernels import compiled, flags, threads
-from fastfit.kernels.block import BLOCK, bounds
+from fastfit.kernels.block import BLOCK
 
 
 @numba.njit(**flags.BLOCK_SUMS)
@@ -24,7 +24,7 @@ def read_block(x: Any, y: Any) -> Any:
 
 def _read(x: Any, y: Any, rows: Any) -> None:
     for b in numba.prange(rows.shape[0]):
-        part = bounds(b, x.size)
+        part = slice(b * BLOCK, min((b + 1) * BLOCK, x.size))
         rows[b, 0], rows[b, 1] = read_block(x[part], y[part])
 
 

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from fastfit.kernels.flags import DRIVER, POINT, TOTAL, compiled
+from fastfit.kernels.flags import POINT, TOTAL, compiled
 
 # Points per block. Block bounds depend on the number of points alone, and block sums are added in order, so the result
 # does not depend on the number of threads. 8,192 points of x and y fit in the second-level cache.
@@ -64,12 +64,6 @@ def block_sums(kernel: Any, loss: Any, x: Any, y: Any, w: Any, center: Any, para
 def finish(kernel: Any, n: Any, center: Any, totals: Any, lost: Any) -> Any:
     """Return what a pass makes of the totals of all blocks and their rounding errors."""
     return kernel.finish(kernel, n, center, totals, lost)
-
-
-@compiled(DRIVER)
-def bounds(b: Any, n: Any) -> Any:
-    """Return the rows of block ``b`` of ``n`` points."""
-    return slice(b * BLOCK, min((b + 1) * BLOCK, n))
 
 
 @compiled(TOTAL)

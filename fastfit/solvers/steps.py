@@ -101,9 +101,7 @@ def minimum(
     return iterate(rule, rule.at(line), max_iter, n_iter=n_iter, record=record)
 
 
-def candidates(
-    state: State, convergence: Convergence, stretch: float = 1.0
-) -> Iterator[Candidate]:
+def candidates(state: State, convergence: Convergence, stretch: float = 1.0) -> Iterator[Candidate]:
     """Yield the lines to try next: Newton's first, the safe one last, a longer safe step in between."""
     current, axes = state.evaluation, convergence.standard
     assert current.curvature is not None
