@@ -143,8 +143,7 @@ def _sums(
         # Not min(), and not in a function: so LLVM makes a loop of its own for whole blocks, which is 5 to 15 % faster.
         start = b * BLOCK
         stop = start + BLOCK
-        if stop > x.size:
-            stop = x.size
+        stop = min(stop, x.size)
         part = slice(start, stop)
         sums = block_sums(kernel, loss, x[part], y[part], weights_at(w, part), center, params)
         for k in range(len(sums)):
