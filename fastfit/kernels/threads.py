@@ -41,7 +41,8 @@ def on_threads(
     arguments: tuple[Any, ...],
 ) -> Any:
     """Return what compiled code makes of its arguments, on threads where that pays and is safe."""
-    if n_blocks < PARALLEL_BLOCKS or (n_threads or default_threads()) == 1:
+    most = n_threads or default_threads()
+    if n_blocks < PARALLEL_BLOCKS or most == 1:
         return compiled(False, *arguments)(*arguments)
     if not _region.acquire(blocking=False):
         _log_serial("another fit is using the threads")
@@ -52,11 +53,12 @@ def on_threads(
             _log_serial(obstacle)
             return compiled(False, *arguments)(*arguments)
         parallel = compiled(True, *arguments)
-        pace = _paces.setdefault(parallel, Pace())
+        pace = _paces.get(parallel) or _paces.setdefault(parallel, Pace())
         if pace.is_paused():
             _log_serial("threads took longer than one thread should, as happens on a busy machine")
             return pace.timed(compiled(False, *arguments), arguments, n_blocks)
-        with _at_most(n_threads or default_threads()):
+        is_limited = most < numba.config.NUMBA_NUM_THREADS
+        with _at_most(most) if is_limited else contextlib.nullcontext():
             return pace.timed(parallel, arguments, n_blocks, is_parallel=True)
     finally:
         _region.release()
@@ -127,12 +129,9 @@ _paces: dict[Any, Pace] = {}
 
 @contextlib.contextmanager
 def _at_most(n_threads: int) -> Iterator[None]:
-    """Limit Numba to so many threads, in this Python thread, for a while."""
+    """Limit Numba to this many threads, in this Python thread, for a while."""
     before = numba.get_num_threads()
-    if n_threads >= before:
-        yield
-        return
-    numba.set_num_threads(n_threads)
+    numba.set_num_threads(min(n_threads, before))
     try:
         yield
     finally:
