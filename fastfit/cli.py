@@ -154,7 +154,7 @@ _SOLVER = (
     "unless an option of the descent is given."
 )
 _INIT = "Line to start from: random, or SLOPE,INTERCEPT as in --init=-2,1."
-_STANDARDIZE = "Descend on axes with mean 0 and standard deviation 1; without, in those of the file, often slowly."
+_STANDARDIZE = "Descend on axes with mean 0 and standard deviation 1; else in units of the columns, often slowly."
 _LOSS = f"What a residual costs: {', '.join(LOSSES)}; robust but for the first."
 _F_SCALE = "Residual at which a robust loss bends, or mad: from the residuals, the default."
 _CHECKPOINT = "Keep in this file what was read, so that the same command goes on from there."
@@ -193,9 +193,7 @@ def fit(
     tol: Annotated[
         float | None, _option("How close to zero the gradient must come, free of units.")
     ] = None,
-    record_every: Annotated[
-        int | None, _option("Print every so many states, and the last.")
-    ] = None,
+    record_every: Annotated[int | None, _option("Print every N-th state, and the last.")] = None,
     passes: Annotated[Passes | None, _option("Read the points at every step, or once.")] = None,
     threads: Annotated[int | None, _option("Largest number of threads.")] = None,
     checkpoint: Annotated[Path | None, _option(_CHECKPOINT, metavar="PATH")] = None,
@@ -211,7 +209,7 @@ def fit(
 
     Rows with a missing value are left out, and counted. Columns need no names where the file has just two. Files may be
     larger than memory: then they are read once for least squares, and as a rule 5 to 10 times for a robust loss.
-    Options from --init to --passes are those of the descent; --max-iter, --tol and --record-every of newton too.
+    Options from --init to --passes belong to gradient_descent; newton takes --max-iter, --tol and --record-every.
 
     Example: fastfit fit flights.parquet --x distance --y air_time --plot flights.png
     """

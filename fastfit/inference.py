@@ -1,6 +1,6 @@
 """Errors of a line: standard errors, confidence intervals, bands and p-values.
 
-The formulas for least squares are those of linear regression with independent errors: Seber and Lee, "Linear
+The formulas for least squares assume independent errors of constant spread: Seber and Lee, "Linear
 Regression Analysis" (2nd edition, 2003), chapter 6 for the straight line. They are stated once, as functions of floats
 or of arrays with one entry a line. Distributions are SciPy's.
 """
@@ -31,7 +31,7 @@ def correlation(residual_square: Any, xx: Any, xy: Any, yy: Any) -> Any:
     """Return Pearson's correlation coefficient; NaN where y is constant.
 
     It is ``xy / sqrt(xx * yy)``, for sums of products of deviations from the means. Near 1 it is computed as the root
-    of ``1 - residual_square / yy``, which keeps the digits that tell it from 1.
+    of ``1 - residual_square / yy``, which loses no digits near 1.
     """
     m = _functions_for(yy)
     yy = _where(yy > 0.0, yy, math.nan)

@@ -24,7 +24,7 @@ _MUST_BE = "'mad' or a finite number above 0"
 
 
 class Loss(Protocol):
-    """A loss: how much a residual ``y - prediction`` costs, with what a solver needs to know of it."""
+    """A loss: how much a residual ``y - prediction`` costs, and what a solver needs to know."""
 
     @staticmethod
     def point(loss: Any, residual: Any) -> tuple[Any, Any, Any, Any]:
@@ -75,7 +75,7 @@ class RobustLoss(_FScale):
             f_scale = finite_number(f_scale, "f_scale", _MUST_BE, above=0.0)
         return super().__new__(cls, f_scale)
 
-    # A tuple would equal that of another loss.
+    # Tuples of different losses would be equal.
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and tuple.__eq__(self, other)
 

@@ -31,7 +31,7 @@ _EMPTY = MomentSums()
 class Moments(Source):
     """First and second moments of points: all that a least-squares line and its errors depend on.
 
-    They come from one pass (``Moments.of``), and moments of parts merge to those of the whole (``merge``, or
+    They come from one pass (``Moments.of``), and moments of parts merge to the moments of the whole (``merge``, or
     ``+``): from chunks of a file, processes, machines. Every number is kept to some 80 bits as a pair of floats,
     so however points are split, the merged moments agree to the last digits, time stamps included. Empty moments,
     ``Moments()``, are neutral.
@@ -170,7 +170,7 @@ class Moments(Source):
     ) -> Moments:
         """Return the moments of these points and of a further batch, which is read once.
 
-        Moments do not change: ``moments = moments.update(x, y)``. The parameters, and the errors, are those of ``of``.
+        Moments do not change: ``moments = moments.update(x, y)``. Parameters and errors are as in ``of``.
 
         Examples
         --------

@@ -1,4 +1,4 @@
-"""The mean loss of a line as a function of slope and intercept, for minimisers of others."""
+"""The mean loss of a line as a function of slope and intercept, for other libraries' minimisers."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def objective(
     Parameters
     ----------
     x, y, loss, sample_weight, nan_policy, n_threads, backend
-        As in :func:`fit_line`. With ``f_scale="mad"`` the scale is that of ``fit_line``, found when this is called.
+        As in :func:`fit_line`. With ``f_scale="mad"`` the scale is found once, as by ``fit_line``, when this is called.
 
     Returns
     -------

@@ -69,7 +69,7 @@ class Status(Enum):
 class Iterate(NamedTuple):
     """One state of a descent, in the caller's coordinates, as a callback gets it.
 
-    ``iteration`` is the number of steps made; the gradient is that of the mean loss.
+    ``iteration`` is the number of steps made; the gradient is the gradient of the mean loss.
     """
 
     iteration: int
@@ -87,8 +87,8 @@ class History:
     Attributes
     ----------
     iteration : ndarray of int
-        The number of steps made before each state; the first is 0, the last that of the returned fit
-        (of its last state, if the descent diverged).
+        The number of steps made before each state. The first is 0, or for ``f_scale="mad"`` the number of steps it took
+        to find the scale; the last is ``LineFit.n_iter``.
     slope, intercept : ndarray of float
         The line.
     grad_slope, grad_intercept : ndarray of float
@@ -130,7 +130,7 @@ class History:
 
 
 def _formatted(column: NDArray[np.float64], digits: int) -> list[str]:
-    """Return the numbers with so many digits for the largest of them, and no negative zero."""
+    """Return the numbers as text, the largest with ``digits`` digits, without negative zero."""
     finite = np.abs(column[np.isfinite(column)])
     largest = float(finite.max(initial=0.0))
     exponent = int(np.floor(np.log10(largest))) if largest > 0 else 0

@@ -160,7 +160,7 @@ def _draw_points(ax: Axes, x: NDArray[Any], y: NDArray[Any]) -> None:
     n_bins = min(160, math.isqrt(x.size))
     counts, x_edges, y_edges = np.histogram2d(x, y, bins=(n_bins, 3 * n_bins // 4))
     shown = np.ma.masked_equal(counts.T, 0.0)
-    # Without the palest fifth of the colours, which could not be told from white.
+    # Without the palest fifth of the colours, which looks white.
     colours = LinearSegmentedColormap.from_list(
         "density", colormaps["GnBu"](np.linspace(0.2, 1, 256))
     )

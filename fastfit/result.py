@@ -313,7 +313,7 @@ class LineFit:
         ax : matplotlib.axes.Axes, optional
             Axes to draw on; a new figure by default.
         confidence_band, prediction_band : bool
-            Whether to draw the band of the true line, and that of a new point. Robust lines have no prediction band.
+            Whether to draw the band of the true line, and the band of new points. Robust lines have no prediction band.
         level : float
             Probability of the bands, between 0 and 1.
 

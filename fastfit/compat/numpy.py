@@ -15,7 +15,7 @@ from fastfit.inference import covariance
 from fastfit.points.arrays import ArrayPoints
 from fastfit.points.opening import array_points_of
 
-# Bound on import: a program may assign ours to NumPy's name. Its overloads accept no unions, hence Any.
+# Bound on import: a program may assign fastfit's polyfit to NumPy's name. Overloads accept no unions, hence Any.
 _NUMPYS_POLYFIT: Any = np.polyfit
 # The square of a weight this much smaller than the largest one would lose digits, or underflow.
 _SMALLEST_WEIGHT = 2.0**-500

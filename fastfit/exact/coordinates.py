@@ -1,8 +1,8 @@
 """The coordinates a line is written in, and how to get from one to another.
 
 Points are read in a *frame*: shifted to lie around zero, so that time stamps lose no digits, and scaled only
-where float64 would overflow or underflow. Solvers write the line on *axes* laid over that frame: those of the
-caller (raw), or those on which the points have mean 0 and standard deviation 1 (standardised). Changing axes
+where float64 would overflow or underflow. Solvers write the line on *axes* laid over that frame: the
+caller's own (raw), or axes on which the points have mean 0 and standard deviation 1 (standardised). Changing axes
 costs a few operations a step and touches no point.
 """
 
@@ -86,7 +86,7 @@ class Evaluation(NamedTuple):
 
     The others are None unless they were asked for, together. ``curvature`` has the second derivatives; ``bound`` those
     of a parabola that touches the mean loss at this line and lies nowhere below it, from the weights of the loss; and
-    ``scatter`` the mean products of the gradients of single points (None from moments, which know none).
+    ``scatter`` the mean products of the gradients of single points (None from moments).
     """
 
     loss: float

@@ -1,6 +1,6 @@
 """Numbers of twice the precision of a float, and their arithmetic.
 
-Plain Python, which the kernels compile. The algorithms are those of Dekker ("A floating-point technique for
+Plain Python, which the kernels compile. The algorithms are by Dekker ("A floating-point technique for
 extending the available precision", 1971) and Knuth ("The Art of Computer Programming", volume 2, 4.2.2), as
 combined by Hida, Li and Bailey ("Library for double-double and quad-double arithmetic", 2001).
 """
@@ -27,7 +27,7 @@ def fused(a: Any, b: Any, c: Any) -> Any:
     total = product + c
     if not math.isfinite(total):
         return total
-    # The rounding error of the product, by Veltkamp's splitting, and that of the sum.
+    # The rounding error of the product, by Veltkamp's splitting, and of the sum.
     a_high, b_high = 134217729.0 * a, 134217729.0 * b
     a_high, b_high = a_high - (a_high - a), b_high - (b_high - b)
     a_low, b_low = a - a_high, b - b_high

@@ -5,7 +5,7 @@ function's own source file alone, and an unreadable file is an exception in the 
 signature has one file. Its name is a hash of all that the code depends on: the sources and options of every function
 it may contain (as they were loaded, not as their files are now), versions, processor and compiler settings. The file
 repeats that description, and a digest of its bytes. So stale code is never looked up; a truncated, swapped or damaged
-file is compiled anew; processes that race write the same code to the same name, each by an atomic rename.
+file is compiled again; processes that race write the same code to the same name, each by an atomic rename.
 
 Files are unpickled, which runs code. So on POSIX they are read only if they and their folder belong to the user or to
 root, and nobody else can write them.
@@ -60,7 +60,7 @@ def _stamp() -> str:
         f"{function.__module__}.{function.__qualname__} {_content(function)} {_content(options)}"
         for function, options in flags.MARKED
     ]
-    digest.update("\n".join(sorted(marked)).encode())  # in whatever order modules were imported
+    digest.update("\n".join(sorted(marked)).encode())  # independent of the order of imports
     modules = {function.__module__ for function, _ in flags.MARKED} | {losses.__name__}
     for name in sorted(modules):
         digest.update(f"{name} {_globals(name)}".encode())

@@ -30,7 +30,7 @@ from fastfit.kernels.block import BLOCK, block_sums, finish, weights_at
 from fastfit.kernels.cache import DiskCache
 from fastfit.kernels.median import GROUPS, ResidualWindow, window
 
-# How functions compile that stand in modules which know nothing of kernels.
+# Functions of other rooms that kernels call, with their options.
 _OPTIONS = {vector_math.log1p: flags.POINT} | {
     function: flags.TOTAL
     for module in (double_double, least_squares)
@@ -182,7 +182,7 @@ _GLANCE = jit(center.glance, flags.BLOCK_SUMS)
 
 
 def _merge(a: Any, b: Any) -> Any:
-    """Return the numbers of merged sums in a row, from those of two."""
+    """Return the merged sums as a flat tuple, from two flat tuples."""
     one = Centred(*_in_pairs(a))
     m = least_squares.merged(one, Centred(*_in_pairs(b)))
     return (
@@ -313,7 +313,7 @@ def _row(sums: Centred) -> tuple[float, ...]:
 def _driver(parallel: bool, *arguments: Any) -> Any:
     """Return the compiled driver of sums for arguments of these types."""
     kernel, loss, x, y, w, *_ = arguments
-    # All that tells arguments apart for the compiler: arrays are in native byte order, center is a pair of floats, and
+    # All that machine code depends on: arrays are in native byte order, center is a pair of floats, and
     # params has as many as the kernel says. Written out, as a fit of few points takes little longer than this.
     key: tuple[Any, ...]
     key = (parallel, type(kernel), type(loss), x.dtype.char, x.flags.num, y.dtype.char, y.flags.num)

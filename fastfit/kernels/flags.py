@@ -1,4 +1,4 @@
-"""Numba's options, a reason beside each, and the mark that gives a function its options.
+"""Numba's options, each with its reason, and the mark that gives a function its options.
 
 Measured on 2 cores with AVX2, at 8,192 points in cache and at 10 million points; see ``bench/``.
 """

@@ -1,4 +1,4 @@
-"""Whether this process was forked off one that had fastfit loaded: then no threads of Numba's are left."""
+"""Whether this process was forked from one that had loaded fastfit: Numba's threads do not survive a fork."""
 
 from __future__ import annotations
 

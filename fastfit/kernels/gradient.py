@@ -2,7 +2,7 @@ r"""The fused loop: prediction, loss and gradient of a line, in one read of the 
 
 ``loss_gradient`` is what gradient descent, Newton's method and objectives run at every step. It needs no temporary
 array: each point is loaded, its residual and loss stay in registers, and three sums are kept. Its sibling
-``loss_gradient_curvature`` keeps nine more, which robust losses need and which cost next to nothing beside the read.
+``loss_gradient_curvature`` keeps nine more sums, for robust losses; out of cache they hardly take longer than the read.
 """
 
 from __future__ import annotations

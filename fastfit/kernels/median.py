@@ -25,7 +25,7 @@ class ResidualWindow(NamedTuple):
 
     ``below`` and ``up_to`` are the weight of those below the bracket, and of all up to its upper bound: sums in the
     same order, so that one over more points is never less. Of the residuals within, ``values`` holds all if
-    ``is_complete``, and else one of every ``step`` or so; ``weights`` are theirs, or None.
+    ``is_complete``, else about one of every ``step``; ``weights`` are the weights of these points, or None.
     """
 
     below: float

@@ -30,7 +30,7 @@ def product_on_grid(a: Any, b: Any, grid: Any) -> Any:
 
 @compiled(BLOCK_SUMS)
 def grid_for(size: Any) -> Any:
-    """Return the grid for terms that add up to at most ``size``, in whatever order.
+    """Return the grid for terms that add up to at most ``size``, in any order.
 
     Rounded to the spacing of floats around it, terms and sums are multiples of that spacing of no more than 53
     bits. So no addition of them rounds. For size 0 the grid is tiny.
@@ -50,7 +50,7 @@ def product_sums(kernel: Any, x: Any, y: Any, w: Any, center: Any, sizes: Any) -
     uu_size, vv_size, w_size = sizes
     one = 1.0
     if w is None:
-        # Then u is summed as a product with a one that the compiler does not know: multiplications have units of their
+        # Then u is summed as a product with a 1 unknown to the compiler: multiplications have units of their
         # own that would idle (17 % in cache, on Zen 3).
         w_size = float(x.size)
         one = math.sqrt(w_size) / math.sqrt(w_size)
@@ -207,7 +207,7 @@ class ProductSums(_ProductSums):
 
     Every term is split into a multiple of the spacing of a grid and a small remainder. Sums of the multiples do not
     round, and sums of the remainders round by the 38 bits or so less that these are smaller; so both may be
-    reordered, as vectors need it. The idea is that of Rump, Ogita and Oishi, "Accurate floating-point
+    reordered, as vectors need it. The idea is from Rump, Ogita and Oishi, "Accurate floating-point
     summation" (SIAM J. Sci. Comput. 31, 2008).
 
     The parameters are the sums of squares of u and of v, and the sum of weights, that are expected of a block.

@@ -40,7 +40,7 @@ def _residual_sums(loss: Any, u: Any, v: Any, w: Any, given: Any) -> list[float]
     slope, slope_low, offset, offset_low, u_lost, v_lost = given
     product, lost = _exact_product(slope, u)
     above, lost_above = _exact_sum(v, -offset)
-    # First the difference of large numbers, then what is small beside them.
+    # The difference of large numbers first, then the small terms.
     r, lost_below = _exact_sum(above, -product)
     lost = lost_above + lost_below - lost + v_lost - slope * u_lost
     r = r + (lost - (slope_low * u + offset_low))

@@ -1,8 +1,8 @@
 """Blocks over threads: when a parallel region may be entered, with how many threads, and when not.
 
-A parallel region could abort the process beside another region, in a forked child, or under the ``workqueue`` layer
-while other Python threads exist; and on a busy machine it may be slower than one thread. In all these cases
-the serial driver is taken: it gives the same bits. The log of ``fastfit`` says so once, at level INFO.
+A parallel region could abort the process while another region runs, in a forked child, or under the ``workqueue``
+layer while other Python threads exist; and on a busy machine it may be slower than one thread. In all these cases
+the serial driver is used: it gives the same bits. The log of ``fastfit`` says so once, at level INFO.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from fastfit.kernels.forks import forked
 PARALLEL_BLOCKS = 8
 # How long the threads of OpenMP spin while they wait, before they sleep: some 0.5 to 1.5 ms for GNU's, in turns of a
 # loop, and 1 ms for LLVM's. That covers the time between two passes of a fit. By default they spin some ten times
-# longer, which beside other busy processes costs whole time slices.
+# longer, which costs whole time slices while other processes are busy.
 _SPINNING = {"GOMP_SPINCOUNT": "30000", "KMP_BLOCKTIME": "1"}
 
 _log = logging.getLogger("fastfit")
@@ -145,7 +145,7 @@ def _obstacle() -> str | None:
     layer = thread_layer()
     if layer is None:
         return "no thread layer of Numba can be used"
-    # It aborts the process when two threads enter it, of any library, and whether threading knows them or not.
+    # It aborts the process if two threads enter it, of any library, even threads unknown to Python's threading.
     if layer == "workqueue" and len(sys._current_frames()) > 1:
         return "Numba's thread layer 'workqueue' allows one Python thread; tbb or OpenMP allow more"
     return None
@@ -189,8 +189,8 @@ def _numba_has_started_threads() -> bool:
 def _threads_were_lost_in_a_fork() -> bool:
     """Whether a parent of this process may have started Numba's threads, before fastfit was loaded.
 
-    Numba does not tell. A child that multiprocessing forked knows that it is one; one that it spawned has a command
-    line of its own. Another child has fewer threads than Numba started, unless it started as many of its own since.
+    Numba does not record it. A child forked by multiprocessing has a parent process there; a spawned one is recognised
+    by its command line. Any other child has fewer threads than Numba started, unless it has started more itself.
     """
     spawned = any("from multiprocessing." in argument for argument in sys.orig_argv)
     if multiprocessing.parent_process() is not None and not spawned:

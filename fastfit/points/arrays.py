@@ -8,7 +8,7 @@ import math
 import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from fastfit.kernels.moments import OmittingProductSums, Products, ProductSums
 from fastfit.kernels.residuals import ResidualSums
 from fastfit.losses import Loss
 from fastfit.points.base import Plan, Points, Reading, Source
+from fastfit.points.faults import Faults
 from fastfit.points.median import weighted_median
 from fastfit.points.sample import GOLDEN
 from fastfit.validation import Column, Columns, columns
@@ -32,10 +33,11 @@ _LOSS_GRADIENT = (LossGradient(), LossGradientCurvature())
 _PRODUCT_SUMS = (ProductSums(), OmittingProductSums())
 # Number of points sampled to estimate center and spread (error: 6 % of the spread).
 _SAMPLE = 256
-# With half the range of x and of y in these bounds, and the largest weight in those below, no sum of products leaves
+# With half the range of x and of y in these bounds, and weights as ``faults`` allows them, no sum of products leaves
 # the range of float64, low parts included.
 _SMALLEST_HALF, _LARGEST_HALF = 1e-90, 1e90
-_SMALLEST_WEIGHT, _LARGEST_WEIGHT = 1e-100, 1e100
+# A mean weight beyond this, of a sample, is not used to choose the grid.
+_LARGEST_WEIGHT = 1e100
 _SMALLEST_SUM, _LARGEST_SUM = 1e-280, 1e300
 # A center this many variances off the mean costs 6 of 80 bits.
 _CANCELLATION = 64.0
@@ -46,10 +48,8 @@ _MARGIN = 16.0
 _TOO_FAR_APART = (
     "x, y or their weights are too far apart for float64; rescale them, or leave the outermost out"
 )
-# So many residuals near the median may be copied: 2 MB, and as much for their weights.
+# Largest number of residuals near the median that are copied: 2 MB, and as much for their weights.
 _ROOM = 1 << 18
-# Reading in chunks keeps the temporaries of a closer look below a few megabytes.
-_CHUNK = 1 << 18
 
 
 @functools.cache
@@ -97,13 +97,12 @@ class ArrayPoints:
     ) -> None:
         self._backend = backend
         self._n_threads = n_threads
-        self._nan_policy = nan_policy
-        self._first = first
         self._x, self._y, self._w = columns.x, columns.y, columns.w
         self._offset = (columns.x_offset, columns.y_offset)
-        self._kept, self._n_effective = columns.kept, columns.n_effective
+        self._n_effective = columns.n_effective
+        self._faults = Faults(nan_policy, columns.kept, first)
         self._w_name, self.unit_sigma = columns.w_name, columns.unit_sigma
-        # Numbers that are shifted already are beyond 2**53, and a center of theirs is as good as the origin.
+        # Shifted integers are beyond 2**53, so their center serves as well as the origin.
         self._through_origin = through_origin and self._offset == (0.0, 0.0)
         self._exponent = (0, 0)
         self._center, self._squares = (0.0, 0.0), (0.0, 0.0)
@@ -222,7 +221,7 @@ class ArrayPoints:
         few = copy.copy(self)
         few._x, few._y = _read_only(self._x[place]), _read_only(self._y[place])
         few._w = None if self._w is None else _read_only(self._w[place])
-        few._n_effective, few._kept = None, None
+        few._n_effective, few._faults = None, self._faults._replace(kept=None)
         few._moments, few._mean_weight = None, None
         few.n_passes = few.n_omitted = 0
         try:
@@ -246,7 +245,7 @@ class ArrayPoints:
         return x, y, w
 
     def in_frame(self, frame: Frame) -> ArrayPoints:
-        """Return these points in a frame chosen by the points that they are a part of, not to be chosen anew."""
+        """Return these points in a frame chosen for all parts together."""
         part = copy.copy(self)
         exponents = frame.x_exponent - self._exponent[0], frame.y_exponent - self._exponent[1]
         for name, exponent in zip(("_x", "_y"), exponents, strict=True):
@@ -263,7 +262,7 @@ class ArrayPoints:
         return part
 
     def expecting(self, moments: MomentSums) -> ArrayPoints:
-        """Return these points, whose own moments are expected to be like those of the points that they stand for."""
+        """Return this subsample, expecting the moments of all points."""
         spread = moments.relative_to(self.frame)
         self._squares = (
             spread.uu + spread.u_mean * spread.u_mean,
@@ -276,7 +275,11 @@ class ArrayPoints:
         if not self._x.size:
             return tuple(kernel)
         found = tuple(self._run(kernel, loss, params))
-        if self._nan_policy == "omit" and not all(map(math.isfinite, found)) and self._drop_nan():
+        if (
+            self._faults.nan_policy == "omit"
+            and not all(map(math.isfinite, found))
+            and self._drop_nan()
+        ):
             return self.sums(kernel, loss, params)
         return found
 
@@ -364,12 +367,12 @@ class ArrayPoints:
         if n == 0:
             return None
         block = _MARGIN * min(n, BLOCK)
-        kernel = _PRODUCT_SUMS[self._nan_policy == "omit"]
+        kernel = _PRODUCT_SUMS[self._faults.nan_policy == "omit"]
         expected = self._expect()
         self._expected = n * expected[0], n * expected[1]
         found: Products = self._run(kernel, None, tuple([block * mean for mean in expected]))
         if found.negative < 0.0:
-            self._raise_negative()
+            self._faults.raise_negative(self._w)
         if found.dropped:
             self._n_dropped = int(found.dropped)
             self.n_omitted += self._n_dropped
@@ -388,11 +391,11 @@ class ArrayPoints:
         return MomentSums(self.n_points, sums, *self._exponent)
 
     def _is_sound(self, found: Products) -> bool:
-        """Whether all is well with sums of products."""
+        """Whether sums of products are sound."""
         return all(self._resolved(found))
 
     def _resolved(self, found: Products) -> tuple[bool, bool]:
-        """Whether all is well with the sums of x, and with those of y."""
+        """Whether the sums of x are sound, and whether the sums of y are."""
         w, _, _, xx, _, yy = found.sums
         return (
             self._resolves(found.u_mean, xx.high, w.high, self._expected[0]),
@@ -411,17 +414,16 @@ class ArrayPoints:
         )
 
     def _look_closely(self, found: Products) -> bool:
-        """Find out what is wrong with sums, and return whether reading the points again will help."""
+        """Find out why sums are not sound, and return whether reading the points again will help."""
         w, _, _, xx, _, yy = found.sums
         if not math.isfinite(found.u_mean + found.v_mean + xx.high + yy.high):
             named = {"x": self._x, "y": self._y, self._w_name: self._w}
-            counts = [self._count_not_finite(name, values) for name, values in named.items()]
-            if any(counts):
+            if any(self._faults.count_not_finite(*column) for column in named.items()):
                 return False
         self._leave_out()
         x, y = self._x, self._y
         if self._w is not None:
-            self._check_size_of_weights(self._w)
+            self._faults.check_largest_weight(self._w_name, self._w)
             x, y = x[self._w > 0.0], y[self._w > 0.0]
         if not x.size:
             return False
@@ -472,39 +474,6 @@ class ArrayPoints:
         self._squares = _with(self._squares, axis, square)
         return values
 
-    def _count_not_finite(self, name: str, values: Column | None) -> int:
-        """Return how many values of a column are NaN or infinite, or raise about them if the policy says so."""
-        if values is None:
-            return 0
-        not_finite = (
-            start + np.flatnonzero(~np.isfinite(values[start : start + _CHUNK]))
-            for start in range(0, values.size, _CHUNK)
-        )
-        where = np.concatenate(list(not_finite))
-        infinite = where[~np.isnan(values[where])]
-        if self._nan_policy == "omit":
-            where = infinite
-        if infinite.size and self._nan_policy != "propagate":
-            self._raise_infinite(name, infinite)
-        if where.size and self._nan_policy == "raise":
-            raise ValueError(
-                f"{name} must be finite; got NaN at index {self._position(where[0]):,}"
-                f"{self._and_more(where.size)}. Pass nan_policy='omit' to leave such points out, "
-                "or nan_policy='propagate' to get NaN"
-            )
-        return int(where.size)
-
-    def _position(self, index: int) -> int:
-        """Return where a point stood before masked ones were left out: as the caller counts them."""
-        own = int(index if self._kept is None else np.flatnonzero(self._kept)[index])
-        return own + (self._first or 0)
-
-    def _and_more(self, count: int) -> str:
-        """Return how many such values there are, if these are all the points that there are."""
-        if self._first is not None:
-            return ""
-        return f", the first of {count:,}" if count > 1 else ", the only one"
-
     def _leave_out(self) -> None:
         """Copy the points without NaN, if the first pass left any out: further ones do not look for it."""
         if not self._n_dropped:
@@ -517,30 +486,6 @@ class ArrayPoints:
             self._n_effective = self._n_effective[keep]
         self._x, self._y = _read_only(self._x[keep]), _read_only(self._y[keep])
         self._n_dropped = 0
-
-    def _raise_infinite(self, name: str, infinite: NDArray[np.int64]) -> NoReturn:
-        raise ValueError(
-            f"{name} must be finite; got infinity at index {self._position(infinite[0]):,}"
-            f"{self._and_more(infinite.size)}. No nan_policy leaves infinities out: remove them, or turn "
-            "them into NaN and pass nan_policy='omit'"
-        )
-
-    def _raise_negative(self) -> NoReturn:
-        assert self._w is not None
-        where = np.flatnonzero(self._w < 0.0)
-        raise ValueError(
-            f"sample_weight must not be negative; got {float(self._w[where[0]])!r} "
-            f"at index {self._position(where[0]):,}{self._and_more(where.size)}"
-        )
-
-    def _check_size_of_weights(self, w: Column) -> None:
-        """Raise ValueError if weights are so large or small that sums leave the range of float64."""
-        largest = float(w.max()) if w.size else 0.0
-        if largest and not _SMALLEST_WEIGHT <= largest <= _LARGEST_WEIGHT:
-            raise ValueError(
-                f"the largest {self._w_name} must be from {_SMALLEST_WEIGHT:g} to {_LARGEST_WEIGHT:g}; "
-                f"got {largest!r}"
-            )
 
 
 def _with(pair: tuple[Any, Any], axis: int, value: Any) -> tuple[Any, Any]:
@@ -563,7 +508,7 @@ def _read_only(values: Column) -> Column:
 
 
 def _one_of_each(step: int, count: int) -> NDArray[np.int64]:
-    """Return the places of one of each ``step`` points: points that take turns are all seen, whatever their number."""
+    """Return one position of each ``step``, at varying offsets: points of a periodic order are all sampled."""
     place = np.arange(count)
     return place * step + (place * GOLDEN % 1.0 * step).astype(np.int64)
 

@@ -37,8 +37,8 @@ class Reading:
     through_origin : bool
         Whether lines through the origin are to be fitted.
     sampled : int
-        One point of every so many is kept from the first pass, for ``subsample``, with which robust fits start: without
-        it, they read all points far more often. 0 for none.
+        Keep every ``sampled``-th point of the first pass as the subsample robust fits start from: without it, they read
+        all points far more often. 0 keeps none.
     """
 
     nan_policy: str = "raise"
@@ -82,8 +82,7 @@ class Points(Protocol):
     def moments(self) -> MomentSums:
         """Return first and second moments; at most one pass, the first time, over clean points.
 
-        Solvers ask for moments before they evaluate, so NaN and infinity are found here, whatever the loss
-        would make of them.
+        Solvers ask for moments before they evaluate, so NaN and infinity are found here, for every loss.
         """
 
     def evaluate(

@@ -63,11 +63,11 @@ class MomentPoints:
     def median_absolute_residual(
         self, slope: float, offset: float, near: tuple[float, float] | None = None
     ) -> float:
-        """Raise TypeError: moments know no single residual."""
-        raise TypeError("moments know no single residual")
+        """Raise TypeError: moments hold no single residuals."""
+        raise TypeError("moments hold no single residuals")
 
     def subsample(self, n: int) -> None:
         """Return None: there is nothing to take a sample of."""
 
     def residuals(self, slope: DoubleDouble, offset: DoubleDouble) -> None:
-        """Return None: moments know no single residual."""
+        """Return None: moments hold no single residuals."""

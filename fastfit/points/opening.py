@@ -45,7 +45,7 @@ def points_of(
     loss: Loss = _SQUARED_ERROR,
     **options: Any,
 ) -> Points:
-    """Return opened points, for arguments like those of ``fit_line``; options are those of ``reading_of``.
+    """Return opened points, for arguments as ``fit_line`` takes them and options as ``reading_of`` takes them.
 
     Raises
     ------

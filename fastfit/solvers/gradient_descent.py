@@ -47,12 +47,12 @@ class GradientDescent:
     max_iter : int
         The largest number of steps.
     tol : float
-        Converged means that no component of the gradient exceeds ``2 * tol`` on standardised axes (whatever the
-        axes of the descent). For least squares that bounds the error of the slope by ``tol`` times
+        Converged means that no component of the gradient exceeds ``2 * tol`` on standardised axes (whichever axes
+        the descent uses). For least squares that bounds the error of the slope by ``tol`` times
         the ratio of the standard deviations of y and x. Units and offsets do not matter. For a robust loss it is
         ``tol`` times its ``f_scale``, if that is less than the standard deviation of y. 0 runs to ``max_iter``.
     record_every : int or None
-        Record every so many states, and the last, in ``LineFit.history``.
+        Record every ``record_every``-th state, the first and the last in ``LineFit.history``.
     callback : callable or None
         Called with an ``Iterate`` after every step. If it returns something true, or raises StopIteration, the
         fit ends.
@@ -102,7 +102,7 @@ class GradientDescent:
 
     def solve(self, points: Points, loss: Loss, *, fit_intercept: bool = True) -> Solution:
         """Return the line of least loss, or the best found, with the status that says which."""
-        reader, points = points, self._where_to_descend(points, loss)
+        given, points = points, self._where_to_descend(points, loss)
         convergence = Convergence.of(points, fit_intercept=fit_intercept)
         frame = points.frame  # as the moments left it
         size = convergence.standard.v_unit
@@ -133,14 +133,14 @@ class GradientDescent:
             advice = " (With tol=0, which asks for max_iter steps, that is as expected.)"
         slope = DoubleDouble(line[0])
         intercept = frame.intercept(*line) if fit_intercept else ZERO
-        mean_square = _mean_square(reader, points, current.loss, slope, intercept)
+        mean_loss = _measured_loss(given, points, current.loss, slope, intercept)
         final = None
         if isinstance(loss, RobustLoss):
             final = points.evaluate(loss, *line, curvature=True)
             require_points(final, convergence, loss)
         message = status.value + advice
         return Solution(
-            slope, intercept, mean_square, n_iter, status, message, history, f_scale, final
+            slope, intercept, mean_loss, n_iter, status, message, history, f_scale, final
         )
 
     def _where_to_descend(self, points: Points, loss: Loss) -> Points:
@@ -252,7 +252,7 @@ def _check_rng(rng: Any, at_random: bool) -> None:
 def _steepest(axes: Axes, spread: Spread, fit_intercept: bool) -> float:
     """Return the largest curvature that the mean loss has anywhere on the axes, or raise if float64 cannot hold it.
 
-    No loss is bent more than the squared error, whose curvature is 2, and at the best line most are bent as much.
+    No loss has a larger curvature than the squared error, which has 2; near the best line most losses come close.
     """
     uu = spread.uu + spread.u_mean * spread.u_mean
     curvature = axes.curvature_from_frame(Symmetric(2.0 * uu, 2.0 * spread.u_mean, 2.0))
@@ -265,15 +265,15 @@ def _steepest(axes: Axes, spread: Spread, fit_intercept: bool) -> float:
     return steepest
 
 
-def _mean_square(
-    points: Points, read: Points, loss: float, slope: DoubleDouble, intercept: DoubleDouble
+def _measured_loss(
+    points: Points, descended: Points, loss: float, slope: DoubleDouble, intercept: DoubleDouble
 ) -> float:
-    """Return the mean loss of a line; measured on the points, if their moments do not resolve it."""
+    """Return the mean loss of a line; one more pass over the points if a descent on moments did not resolve it."""
     moments = points.moments()
-    if read is points or not isinstance(read, MomentPoints) or moments.resolves(loss):
+    if descended is points or not isinstance(descended, MomentPoints) or moments.resolves(loss):
         return loss
-    seen = points.residuals(slope, points.frame.offset(slope, intercept))
-    return loss if seen is None else seen.rr / moments.weight_sum
+    residuals = points.residuals(slope, points.frame.offset(slope, intercept))
+    return loss if residuals is None else residuals.rr / moments.weight_sum
 
 
 def _advice(limit: float) -> str:

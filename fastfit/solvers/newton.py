@@ -67,7 +67,7 @@ class Newton:
     It starts from the line of least squares and, above 65,536 points, from a fit to an evenly spread subsample, so that
     all points are read only a few times. With ``f_scale="mad"`` the scale is consistent with the line: 1.4826 times the
     median absolute residual of the line fitted with it, to 8 digits (5 above 65,536 points, whose scale is not known
-    more precisely). If there are several such scales, it is the first one below that of least squares. Points outside
+    more precisely). If there are several such scales, it is the first below the scale of least squares. Points outside
     memory are read about 200 times at most.
 
     ``huber`` and ``soft_l1`` are convex and have one minimum. ``cauchy`` and ``tukey`` may have several; the result is
@@ -80,8 +80,8 @@ class Newton:
     max_iter : int
         The largest number of steps at one ``f_scale``.
     tol : float
-        Converged means that the gradient is at most that of residuals of ``tol`` times ``f_scale`` (or times the
-        standard deviation of y, if that is smaller), or of their rounding. Units do not matter. 0 runs to ``max_iter``.
+        Converged means that both standardised gradient components are at most ``2 * tol * f_scale / std(y)``, with
+        ``std(y)`` for ``f_scale`` if that is smaller, or within rounding. Units do not matter. 0 runs to ``max_iter``.
     record_every : int or None
         Record every ``record_every``-th state, the first and the last in ``LineFit.history``: those at the final
         ``f_scale``. A line found without steps (squared error, or a line through all points) has no history.
@@ -158,7 +158,7 @@ class Newton:
 
 
 def scale_of(points: Points, loss: RobustLoss, convergence: Convergence) -> float:
-    """Return ``f_scale`` in the frame of the points; for ``"mad"`` that of Newton's solution, which may be 0."""
+    """Return ``f_scale`` in the frame of the points; for ``"mad"`` as Newton's method finds it, which may be 0."""
     if isinstance(loss.f_scale, str):
         solution = Newton().solve(points, loss, fit_intercept=convergence.fit_intercept)
         assert solution.f_scale is not None
@@ -400,7 +400,7 @@ class _ScaleRule:
         return self._fit.trial(line, self._fit.at_least(scale, line), self._observer, n_iter)
 
     def check(self, trial: Trial) -> Status | None:
-        """Return whether the scale is that of its line, or the fit at it ended otherwise."""
+        """Return converged if the line fitted at the scale has this scale, or how that fit ended."""
         if trial.scale == 0.0:
             return Status.CONVERGED
         if not trial.is_determined:

@@ -30,7 +30,7 @@ class ScaleSearch:
         return min(max(trial, 0.01 * scale), 100.0 * scale)
 
     def next(self, scale: float, own: float) -> float:
-        """Return the scale to try next, given that of the line fitted at the last one."""
+        """Return the scale to try next; ``own`` is the scale of the line fitted at ``scale``."""
         if own > scale:
             self._low = max(self._low, scale)
         else:

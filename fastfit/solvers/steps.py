@@ -1,4 +1,4 @@
-"""Steps that lower the loss of a line: Newton's where they help, and those of weighted least squares where not."""
+"""Steps that lower a robust loss: Newton's steps where they help, reweighted least squares elsewhere."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LEAST_CURVATURE, _LEAST_DECREASE = 1e-3, 0.1
 _STRETCH = 4.0
 # Relative rounding error of the root of the mean loss, a sum of many numbers.
 _SLACK = 1e-14
-_TOO_SMALL = "f_scale={} is too small beside the residuals for float64; raise it"
+_TOO_SMALL = "f_scale={} is too small compared with the residuals for float64; raise it"
 _NO_POINTS_LEFT = (
     "with f_scale={}, all points but those of one x at most count as outliers: raise f_scale, or choose "
     "a loss that no point is lost to, such as 'huber'"
@@ -48,8 +48,8 @@ class Minimum:
     loss : RobustLoss
         With an ``f_scale`` in the frame of the points.
     tol : float
-        Converged means that the gradient is at most that of residuals of ``tol`` times ``f_scale``, or times the
-        standard deviation of y, or of their rounding. 0 never converges.
+        Converged means that both standardised gradient components are at most ``2 * tol * f_scale / std(y)``, with
+        ``std(y)`` for ``f_scale`` if that is smaller, or within rounding. 0 never converges.
     """
 
     def __init__(

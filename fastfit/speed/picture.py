@@ -52,7 +52,7 @@ def draw_throughput(report: Report) -> Figure:
     )
     low, high = sizes[0], sizes[-1]
     for level, size in report.machine["caches"].items():
-        n = size / 16  # x and y of so many points fill the cache
+        n = size / 16  # x and y of n points fill the cache
         if low < n < high:
             ax.axvline(n, color="gray", linewidth=0.8, linestyle=":")
             where = ax.get_xaxis_transform()

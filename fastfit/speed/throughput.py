@@ -234,7 +234,7 @@ def _compare_to_numpy(cases: list[_Case], say: Callable[[float], None]) -> None:
         ):
             numpy = timed(case.numpys, repeats)
             if case.n_points > IN_TABLE[0]:
-                # NumPy's threads go on spinning for a while, and ours need a call to wake up after the pause.
+                # NumPy's threads go on spinning for a while, and fastfit's need a call to wake up after the pause.
                 time.sleep(_REST)
                 case.fit()
             case.fit()
@@ -277,7 +277,7 @@ def three_expressions(x: Any, y: Any, line: tuple[float, float]) -> tuple[float,
 
 
 def reweighted_least_squares(x: Any, y: Any, loss: Any) -> tuple[float, float]:
-    """Return slope and intercept of a robust line, as people write it in NumPy; the scale is that of the residuals."""
+    """Return slope and intercept of a robust line, as people write it in NumPy, with the scale of its own residuals."""
     slope, intercept = np.polyfit(x, y, 1)
     for _ in range(50):
         residual = y - (slope * x + intercept)

@@ -49,5 +49,5 @@ def times(
 
 
 def ratio(found: Mapping[str, list[float]], name: str, base: str) -> float:
-    """Return the median over the rounds of the time of one call over that of another."""
+    """Return the ratio of the times of two calls, as the median over the rounds."""
     return statistics.median(a / b for a, b in zip(found[name], found[base], strict=True))

@@ -198,12 +198,12 @@ class Checkpoint:
 
 
 def _name(task: Any) -> str:
-    """Return what tells a pass apart: its kind, and its numbers to the last bit (a repr of a float is exact)."""
+    """Return the identity of a pass: its kind, and its numbers to the last bit (a repr of a float is exact)."""
     return repr(task)
 
 
 def _encoded(found: Any) -> Any:
-    """Return numbers, arrays and moments as what JSON knows, to the last bit."""
+    """Return numbers, arrays and moments as JSON types, to the last bit."""
     if isinstance(found, MomentSums):
         sums = [part.hex() for number in found.centred for part in number]
         return {"moments": [found.count, sums, *found.exponents]}

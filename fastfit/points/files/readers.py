@@ -73,8 +73,8 @@ class Table:
         columns : sequence of str
             Names of the columns; one may be asked for twice.
         as_text : bool
-            Whether a CSV file is read as text and parsed here: slower, but it accepts whatever is a number, and an
-            error names the cell. Other files are read alike.
+            Whether a CSV file is read as text and parsed here: slower, but it accepts every spelling of a number,
+            and an error names the cell. Other formats ignore it.
 
         Raises
         ------
@@ -182,7 +182,7 @@ def query(lazy: Any) -> Table:
 
 @contextlib.contextmanager
 def _readable(path: str) -> Iterator[None]:
-    """Turn whatever a library raises about a file into a ``FileError`` of one line."""
+    """Turn errors of a library about a file into a ``FileError`` of one line."""
     try:
         yield
     except (FileError, NotAsTyped, ImportError, MemoryError):

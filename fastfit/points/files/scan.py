@@ -30,7 +30,7 @@ def scan(
 
     ``fit_line(scan(...))`` reads the named columns in batches, so files may be larger than memory. Points that take up
     to 64 MB are kept in memory and fitted as arrays. Larger files are read once for least squares, 5 to 10 times as a
-    rule for a robust loss (the log of ``fastfit`` tells at level INFO), and once per step for a descent with
+    rule for a robust loss (the log of ``fastfit`` says so at level INFO), and once per step for a descent with
     ``passes="samples"``.
 
     Parameters
@@ -40,8 +40,8 @@ def scan(
         such as ``"2013-*.parquet"``; or a folder, with all such files in it and below. A folder named as in
         ``year=2013`` is a column too. Parquet, CSV and Arrow may also be URLs that Polars reads (``s3://``, ``gs://``,
         ``https://`` ...), with credentials from the environment, if the server sends parts of files.
-        Files are read in the order given, those of a pattern or folder by name. A query of Polars derives columns or
-        filters rows.
+        Files are read in the order given, files of a pattern or folder in the order of their names. A query of Polars
+        derives columns or filters rows.
     x, y : str, optional
         Names of the columns; in a ``.npy`` table without names, their numbers from 0. They may be left out
         if the first file has just two columns.

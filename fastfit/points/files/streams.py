@@ -1,4 +1,4 @@
-"""Points of files that are too many for memory: every pass reads the files again, batch by batch."""
+"""Points in files too large for memory: every pass reads the files again, batch by batch."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ class StreamedPoints(PartedPoints):
         self._rows[number] = row
 
     def _typed(self, number: int, use: Callable[[Iterator[Part]], T]) -> T:
-        """Return what ``use`` makes of the parts of a file; anew from its text if it is not typed as it seems."""
+        """Return the result of ``use`` for the parts of a file; again as text, if types were guessed wrong."""
         try:
             begun = self._begun.pop(number) if number in self._begun else self.parts(number)
             return use(begun)
@@ -170,8 +170,8 @@ class StreamedPoints(PartedPoints):
     def _reduce(self, task: Pass) -> Any:
         """Return what a pass over all files finds, from the first batch to the last.
 
-        A reader that decodes several batches at once may leave one out before it tells that it is damaged. So what was
-        found is to be relied on only at the end of a file, and is kept there.
+        A reader that decodes several batches at once may skip a damaged one before it raises. So results are reliable
+        only at the end of a file, and are kept there.
         """
         done, found = 0, None
         if self._checkpoint is not None:
@@ -191,7 +191,7 @@ class StreamedPoints(PartedPoints):
         for part in parts:
             own = task.chunk(part)
             found = own if found is None else task.combine(found, own)
-            self._tell(number, part.first + part.values[0].size)
+            self._report(number, part.first + part.values[0].size)
         return found
 
     def _has_resumed(self) -> bool:
@@ -212,8 +212,8 @@ class StreamedPoints(PartedPoints):
             self._estimates[number] = 0 if table is None else table.count()
         return self._estimates[number]
 
-    def _tell(self, number: int, row: int) -> None:
-        """Tell whoever watches that a file has been read up to a row."""
+    def _report(self, number: int, row: int) -> None:
+        """Report that a file has been read up to a row."""
         if self._watch is None:
             return
         expected = self._rows.get(number) or self._estimated(number)
