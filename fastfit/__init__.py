@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fastfit.moments import Moments
     from fastfit.objectives import Objective, objective
     from fastfit.outcome import ConvergenceWarning, History, Iterate, Status
+    from fastfit.points.files.readers import FileError
     from fastfit.points.files.scan import scan
     from fastfit.result import LineFit
     from fastfit.solvers.exact import Exact
@@ -33,6 +34,7 @@ _PUBLIC = {
     "moments": ("Moments",),
     "objectives": ("Objective", "objective"),
     "outcome": ("ConvergenceWarning", "History", "Iterate", "Status"),
+    "points.files.readers": ("FileError",),
     "points.files.scan": ("scan",),
     "result": ("LineFit",),
     "solvers.exact": ("Exact",),
@@ -45,6 +47,7 @@ __all__ = [
     "Cauchy",
     "ConvergenceWarning",
     "Exact",
+    "FileError",
     "GradientDescent",
     "History",
     "Huber",

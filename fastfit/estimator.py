@@ -143,10 +143,7 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     @available_if(_fits_moments)
     def partial_fit(
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> Self:
         """Fit the line to these points and all earlier ones, from ``fit`` or ``partial_fit``.
 
@@ -158,12 +155,8 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array_like, shape (n, n_features)
-            At least one point.
-        y : array_like, shape (n,)
-            Values of the points.
-        sample_weight : array_like, shape (n,), or float, optional
-            How often each point was observed, at least 0.
+        X, y, sample_weight
+            As in ``fit``; a single point is enough.
 
         Returns
         -------
@@ -176,6 +169,11 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             If the loss is not squared error.
         TypeError, ValueError
             If an argument or parameter is not what it must be; the estimator is then unchanged.
+
+        Warns
+        -----
+        fastfit.ConvergenceWarning, FeatureSelectionWarning
+            As ``fit`` does.
         """
         first = not hasattr(self, "moments_")
         columns, y = self._checked(X, y, reset=first, at_least=1)

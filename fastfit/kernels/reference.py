@@ -119,29 +119,7 @@ def run(
     params: tuple[float, ...],
     n_threads: int | None = None,
 ) -> Any:
-    """Return the sums of one pass over all points, as ``compiled.run`` does. Of threads NumPy uses one.
-
-    Parameters
-    ----------
-    kernel : a pass
-        What to sum, such as ``LossGradient()``.
-    loss : Loss or None
-        The loss, for a pass that has one.
-    x, y : ndarray, shape (n,)
-        The points, float64 or float32.
-    w : ndarray, shape (n,), or None
-        Their weights.
-    center : (float, float)
-        Subtracted from ``x`` and ``y``.
-    params : tuple of float
-        The other numbers the pass needs.
-    n_threads : int or None
-        As in ``compiled.run``, and of no effect.
-
-    Returns
-    -------
-    The ``result`` of the pass.
-    """
+    """Return the sums of one pass over all points, as ``compiled.run`` does; ``n_threads`` has no effect."""
     rows = [[0.0] * len(kernel)]
     with np.errstate(all="ignore"):  # overflow and NaN show in the sums, where they are looked for
         for start in range(0, x.size, BLOCK):
