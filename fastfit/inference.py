@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastfit.columns import Shifted
 from fastfit.exact.coordinates import Axes, Evaluation, Frame, Symmetric, times_power_of_two
 from fastfit.exact.double_double import DoubleDouble, add, multiply
 from fastfit.exact.least_squares import Centred, LeastSquares
 from fastfit.exact.moment_sums import MomentSums
-from fastfit.validation import Shifted
 
 # Smallest effective degrees of freedom for which a robust line has errors. Points that only determine the line leave
 # 0, but for rounding and for points on the edge of the loss.

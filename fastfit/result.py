@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastfit.columns import Shifted, real_array, shifted
 from fastfit.inference import Inference
 from fastfit.outcome import History, Iterate, Status
 from fastfit.plotting import draw_fit
 from fastfit.points.kept import KeptPoints
-from fastfit.validation import Shifted, finite_number, finite_or_none, real_array, shifted
+from fastfit.validation import finite_number, finite_or_none
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

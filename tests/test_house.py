@@ -20,9 +20,9 @@ MOST_FLOORS = 10
 OPTIONAL = {
     "numba": {"kernels"},
     "llvmlite": {"kernels"},
-    "polars": {"points"},
-    "pyarrow": {"validation"},
-    "pandas": {"validation", "points"},
+    "polars": {"containers", "points"},
+    "pyarrow": {"containers"},
+    "pandas": {"points"},
     "dask": {"points"},
     "matplotlib": {"plotting", "speed", "result"},
     "scipy": {"inference", "compat"},

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import ArrayLike, NDArray
 
+from fastfit.columns import real_array
 from fastfit.compat.line import ScaledLine, scaled
+from fastfit.containers import is_masked
 from fastfit.inference import (
     correlation,
     intercept_stderr,
@@ -21,7 +23,7 @@ from fastfit.inference import (
 )
 from fastfit.outcome import warn_caller
 from fastfit.points.opening import NAN_POLICIES, array_points_of
-from fastfit.validation import is_masked, real_array, require_one_of
+from fastfit.validation import require_one_of
 
 ALTERNATIVES = ("two-sided", "less", "greater")
 

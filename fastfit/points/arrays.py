@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastfit.columns import Column, Columns, columns
 from fastfit.exact.coordinates import Evaluation, Frame
 from fastfit.exact.double_double import DoubleDouble, add, subtract, two_sum
 from fastfit.exact.moment_sums import MomentSums
@@ -26,7 +27,6 @@ from fastfit.points.base import Plan, Points, Reading, Source
 from fastfit.points.faults import Faults
 from fastfit.points.median import weighted_median
 from fastfit.points.sample import GOLDEN
-from fastfit.validation import Column, Columns, columns
 
 # Made once, as it takes a third of a microsecond: by whether curvature is asked for, and whether NaN is left out.
 _LOSS_GRADIENT = (LossGradient(), LossGradientCurvature())

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from fastfit.columns import real_array
+from fastfit.containers import is_masked
 from fastfit.points.base import Plan, Points, Reading, Source
 from fastfit.points.parts import Part, PartedPoints, Pass
-from fastfit.validation import is_masked, real_array
 
 # Results that one task combines.
 FAN_IN = 32

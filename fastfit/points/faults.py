@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from fastfit.validation import Column
+from fastfit.columns import Column
 
 # Values per chunk of a search: its temporaries stay below a few megabytes.
 _CHUNK = 1 << 18

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from fastfit.columns import Column
 from fastfit.points.arrays import ArrayPoints
 from fastfit.points.base import Points, Reading, Source
 from fastfit.points.opening import opened
-from fastfit.validation import Column
 
 # Of more than some 1,250 points, 251 runs of 4 neighbours are kept: 1,024 single points would cost a fit of a million
 # points a tenth. A prime number, so that points in rows, as of a grid, are seen at more than one place of a row.

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from fastfit import validation
+from fastfit.columns import columns
 from fastfit.exact.coordinates import Evaluation, Frame
 from fastfit.exact.double_double import DoubleDouble
 from fastfit.exact.least_squares import merged
@@ -52,11 +52,8 @@ class Part(NamedTuple):
 
     def points(self, reading: Reading, unit_sigma: float | None = None) -> ArrayPoints:
         """Return the points, converted and checked; ``unit_sigma`` is the sigma of weight 1, None to choose one."""
-        columns = validation.columns(
-            self.x, self.y, self.sample_weight, self.sigma, unit_sigma=unit_sigma
-        )
         return ArrayPoints(
-            columns,
+            columns(self.x, self.y, self.sample_weight, self.sigma, unit_sigma=unit_sigma),
             nan_policy=reading.nan_policy,
             n_threads=reading.n_threads,
             backend=reading.backend,

@@ -1,0 +1,300 @@
+"""Clean columns: x, y and their weights as one-dimensional arrays of floats that the passes can read."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastfit.containers import values_of
+from fastfit.times import NAT, TimeUnit, counts_of, is_time, unit_for
+
+Column = NDArray[np.float64] | NDArray[np.float32]
+
+
+class Columns(NamedTuple):
+    """Clean columns: the caller passed ``x + x_offset`` and ``y + y_offset``.
+
+    Attributes
+    ----------
+    x, y : ndarray
+        Columns that the passes can read, with NaN for missing values.
+    x_offset, y_offset : float
+        0, except for numbers that float64 cannot hold, such as time stamps in nanoseconds.
+    w : ndarray or None
+        Weights.
+    w_name : str
+        Arguments that the weights come from.
+    unit_sigma : float
+        Standard deviation of a point of weight 1.
+    n_effective : ndarray, float or None
+        How often each point occurs, if the weights do not say so.
+    kept : ndarray of bool or None
+        Points that are not masked, if some are.
+    times : TimeUnit or None
+        How x counts time, if it does.
+    """
+
+    x: Column
+    y: Column
+    x_offset: float = 0.0
+    y_offset: float = 0.0
+    w: Column | None = None
+    w_name: str = "sample_weight"
+    unit_sigma: float = 1.0
+    n_effective: Column | float | None = None
+    kept: NDArray[np.bool_] | None = None
+    times: TimeUnit | None = None
+
+    @property
+    def n_masked(self) -> int:
+        """Number of masked points, which were left out."""
+        return 0 if self.kept is None else int(self.kept.size - self.x.size)
+
+
+def columns(
+    x: Any,
+    y: Any,
+    sample_weight: Any = None,
+    sigma: Any = None,
+    *,
+    unit_sigma: float | None = None,
+    datetime_unit: str | None = None,
+) -> Columns:
+    """Return x, y and their weights as one-dimensional arrays of floats, without masked points.
+
+    float64 and float32 arrays are not copied, even if they are strided, read-only or memory-mapped. Other numbers are
+    converted once, to the smallest float that holds them exactly; 64-bit integers and longdouble in x and y that
+    float64 cannot hold are shifted first, so that their differences stay exact. Times in x are such integers.
+
+    Parameters
+    ----------
+    x, y : array_like, shape (n,) or (n, 1)
+        Numbers in any container that ``containers.values_of`` reads; x may hold times.
+    sample_weight, sigma : array_like, shape (n,) or (n, 1), or a number; optional
+        Weights of the points, and standard deviations of y, whose inverse squares are weights. A number holds for all
+        points. Negative and NaN weights are found later, by the first pass.
+    unit_sigma : float, optional
+        Standard deviation of a point of weight 1; by default, a power of two near the smallest sigma.
+    datetime_unit : str, optional
+        Unit of times in x.
+
+    Raises
+    ------
+    TypeError
+        If an argument does not hold real numbers.
+    ValueError
+        If an argument is not a single column, lengths or labels differ, or a sigma is not above 0.
+    """
+    if sample_weight is sigma is None and _is_column(x) and _is_column(y) and x.size == y.size:
+        if datetime_unit is not None:
+            _refuse_unit(x)
+        return Columns(_read_only_view(x), _read_only_view(y))  # soon, as it is nearly always so
+    _require_same_labels({"x": x, "y": y, "sample_weight": sample_weight, "sigma": sigma})
+    masks: list[Any] = []
+    (x, x_offset, times), (y, y_offset, _) = (
+        _column(x, "x", masks, datetime_unit),
+        _column(y, "y", masks),
+    )
+    if datetime_unit is not None and times is None:
+        _refuse_unit(x)
+    if x.size != y.size:
+        raise ValueError(f"x and y must have the same length; got {x.size:,} and {y.size:,}")
+    n_effective = w = None
+    w_name, unit = "sample_weight", 1.0
+    if sample_weight is not None:
+        w = _column_of(sample_weight, "sample_weight", masks, x.size)
+    own = None if sigma is None else _column_of(sigma, "sigma", masks, x.size)
+    kept = None
+    if masks:
+        kept = ~functools.reduce(np.logical_or, (np.broadcast_to(mask, x.shape) for mask in masks))
+        x, y = _read_only_view(x[kept]), _read_only_view(y[kept])
+        w, own = (None if column is None else column[kept] for column in (w, own))
+    if own is not None:
+        # A sigma does not change how often a point occurs; a sample_weight does.
+        n_effective = float(x.size) if w is None else w
+        w_name = "sigma" if w is None else "sample_weight or sigma"
+        squares, unit = _inverse_squares(own, x, y, kept, unit_sigma)
+        w = squares if w is None else w * squares
+    if w is not None:
+        w = _read_only_view(w)
+    return Columns(x, y, x_offset, y_offset, w, w_name, unit, n_effective, kept, times)
+
+
+def _refuse_unit(x: NDArray[Any]) -> None:
+    raise ValueError(
+        f"datetime_unit must be None unless x holds times; x holds numbers ({x.dtype})"
+    )
+
+
+def _require_same_labels(given: dict[str, Any]) -> None:
+    """Raise ValueError about columns of pandas whose labels differ: by place, they would be other points."""
+    labelled = {
+        name: values.index
+        for name, values in given.items()
+        if type(values).__name__ == "Series" and type(values).__module__.startswith("pandas")
+    }
+    if len(labelled) < 2:
+        return
+    (first, labels), *others = labelled.items()
+    for name, other in others:
+        if other is not labels and len(other) == len(labels) and not other.equals(labels):
+            raise ValueError(
+                f"{first} and {name} must have the same labels, as both are pandas Series; pair them by place with "
+                ".to_numpy(), or by label with a join (pandas.concat([...], axis=1, join='inner'))"
+            )
+
+
+def _column_of(values: Any, name: str, masks: list[Any], size: int) -> Column:
+    """Return a column of this size; a single number is repeated."""
+    found = values_of(values, name)
+    if found.array.ndim == 0:
+        _refuse_times(found.array, name)
+        return np.broadcast_to(found.array.astype(np.float64), size)
+    column, _, _ = _column(values, name, masks, shifted=False)
+    if column.size != size:
+        raise ValueError(
+            f"{name} must have the length of x and y, or be one number; got {column.size:,} and {size:,}"
+        )
+    return column
+
+
+def _inverse_squares(
+    sigma: Column, x: Column, y: Column, kept: NDArray[np.bool_] | None, unit: float | None
+) -> tuple[Column, float]:
+    """Return ``(unit / sigma)**2`` and the unit; by default a power of two near the smallest sigma."""
+    with np.errstate(invalid="ignore"):
+        wrong = np.flatnonzero((sigma <= 0.0) | (sigma == np.inf))
+    if wrong.size:
+        position = wrong[0] if kept is None else np.flatnonzero(kept)[wrong[0]]
+        raise ValueError(
+            f"sigma must be finite and above 0; got {float(sigma[wrong[0]])!r} at index {position:,}"
+        )
+    if unit is None:
+        there = sigma[~(np.isnan(sigma) | np.isnan(x) | np.isnan(y))]
+        unit = math.ldexp(1.0, math.frexp(float(there.min()))[1] - 1) if there.size else 1.0
+    with np.errstate(over="ignore", under="ignore"):
+        return np.square(unit / sigma.astype(np.float64)), unit
+
+
+def _column(
+    values: Any,
+    name: str,
+    masks: list[Any],
+    datetime_unit: str | None = None,
+    *,
+    shifted: bool = True,
+) -> tuple[Column, float, TimeUnit | None]:
+    """Return a column, its offset, and how it counts time; a mask is appended to ``masks``."""
+    if _is_column(values):
+        return _read_only_view(values), 0.0, None
+    array, missing, masked = values_of(values, name)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise ValueError(
+            f"{name} must be one-dimensional, or a single column; got an array of shape {array.shape}"
+        )
+    if masked is not None:
+        masks.append(masked.reshape(-1))
+    missing = None if missing is None else missing.reshape(-1)
+    times = None
+    if is_time(array):
+        if name != "x":
+            _refuse_times(array, name)
+        times = unit_for(array, datetime_unit, name)
+        array, missing = _without_nat(counts_of(array, times, name), missing)
+    offset = 0.0
+    if not _is_ready(array):
+        exact_in_float32 = array.dtype.itemsize <= 2 or array.dtype.char == "f"
+        if shifted:
+            array, offset = _shifted(array, missing, name)
+        with np.errstate(over="ignore"):  # beyond float64 is infinity, which is looked for
+            array = array.astype(np.float32 if exact_in_float32 else np.float64)
+    if missing is not None and missing.any():
+        array = np.where(missing, array.dtype.type(np.nan), array)
+    return _read_only_view(array), offset, times
+
+
+def _refuse_times(array: NDArray[Any], name: str) -> None:
+    if is_time(array):
+        raise TypeError(
+            f"{name} must hold real numbers; got times ({array.dtype}): convert them, as with "
+            f"{name} / numpy.timedelta64(1, 's')"
+        )
+
+
+def _without_nat(
+    counts: NDArray[np.int64], missing: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
+    """Return counts and which are missing, NaT among them."""
+    if counts.size and counts.min() == NAT:
+        nat = counts == NAT
+        missing = nat if missing is None else nat | missing
+    return counts, missing
+
+
+def _is_column(values: Any) -> bool:
+    return type(values) is np.ndarray and values.ndim == 1 and _is_ready(values)
+
+
+def _is_ready(array: NDArray[Any]) -> bool:
+    """Return whether the kernels can read an array without conversion."""
+    return array.dtype.char in "df" and array.dtype.isnative and array.flags.aligned
+
+
+def _read_only_view(array: NDArray[Any]) -> Column:
+    view = array.view(np.ndarray)
+    view.flags.writeable = False
+    return view
+
+
+def _shifted(
+    array: NDArray[Any], missing: NDArray[np.bool_] | None, name: str
+) -> tuple[NDArray[Any], float]:
+    """Split values that float64 cannot hold into ``(values - offset, offset)``; the offset is a float64."""
+    present = array if missing is None else array[~missing]
+    if present.size and array.dtype.char in "gG":
+        first = float(present.flat[0])
+        return (array - first, first) if math.isfinite(first) else (array, 0.0)
+    if present.size and array.dtype.kind in "iu" and array.dtype.itemsize == 8:
+        low, high = int(present.min()), int(present.max())
+        if low == NAT:
+            where = int(np.flatnonzero(array == NAT)[0])
+            raise ValueError(
+                f"{name} must not hold {NAT}, which is a missing time (NaT) as an integer; got it at index {where:,}. "
+                "Pass the times themselves, or leave that point out"
+            )
+        # Integers below 2**53 are exact; differences above 2**62 are rounded relative to their own size.
+        if max(-low, high) > 2**53 and high - low < 2**62:
+            offset = float(low)
+            if int(offset) > low:
+                offset = math.nextafter(offset, -math.inf)
+            return array - array.dtype.type(int(offset)), offset
+    return array, 0.0
+
+
+class Shifted(NamedTuple):
+    """Numbers ``values + offset``; the offset is 0 unless float64 cannot hold the numbers."""
+
+    values: Any
+    offset: float
+
+
+def shifted(values: Any, name: str) -> Shifted:
+    """Return real numbers of any shape as float64 and an offset, missing ones as NaN, or raise TypeError."""
+    array, missing, _ = values_of(values, name)
+    _refuse_times(array, name)
+    array, offset = _shifted(array, missing, name)
+    array = array.astype(np.float64, copy=False)
+    return Shifted(array if missing is None else np.where(missing, np.nan, array), offset)
+
+
+def real_array(values: Any, name: str) -> NDArray[Any]:
+    """Return an array of real numbers with its own type and shape, missing ones as NaN, or raise TypeError."""
+    array, missing, _ = values_of(values, name)
+    _refuse_times(array, name)
+    return array if missing is None else np.where(missing, np.nan, array)

@@ -1,0 +1,111 @@
+"""Times as numbers: counts of their own unit, which are exact, and the unit in which a caller wants the slope."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastfit.validation import require_one_of
+
+_NANOSECONDS = {
+    "ns": 1,
+    "us": 1_000,
+    "ms": 1_000_000,
+    "s": 1_000_000_000,
+    "m": 60_000_000_000,
+    "h": 3_600_000_000_000,
+    "D": 86_400_000_000_000,
+    "W": 604_800_000_000_000,
+}
+UNITS = ("W", "D", "h", "m", "s", "ms", "us", "ns")
+DEFAULT = "s"
+# NaT, a missing time, as an integer.
+NAT = int(np.iinfo(np.int64).min)
+
+
+class TimeUnit(NamedTuple):
+    """How times are counted, from 1970-01-01 UTC unless they are durations.
+
+    Attributes
+    ----------
+    unit : str
+        The unit of x in slopes, predictions and errors.
+    base : str
+        The unit of the whole numbers that are fitted: the finer one of ``unit`` and of the times' own.
+    is_duration : bool
+        Whether x holds durations (timedelta64), not points in time.
+    """
+
+    unit: str
+    base: str
+    is_duration: bool
+
+    @property
+    def counts(self) -> float:
+        """Number of base counts in one unit."""
+        return float(_NANOSECONDS[self.unit] // _NANOSECONDS[self.base])
+
+    def times(self, counts: NDArray[Any]) -> NDArray[Any]:
+        """Return times for counts, rounded to whole ones: for a picture."""
+        return (
+            np.rint(counts)
+            .astype(np.int64)
+            .view(f"{'m' if self.is_duration else 'M'}8[{self.base}]")
+        )
+
+
+def is_time(array: NDArray[Any]) -> bool:
+    """Return whether an array holds times."""
+    return array.dtype.kind in "mM"
+
+
+def unit_for(array: NDArray[Any], unit: str | None, name: str) -> TimeUnit:
+    """Return how times are counted.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the unit is unknown, or a duration has none that is always equally long.
+    """
+    if unit is not None:
+        require_one_of(unit, UNITS, "datetime_unit")
+    own, step = np.datetime_data(array.dtype)
+    is_duration = array.dtype.kind == "m"
+    if own in ("M", "Y") and not is_duration:
+        own = "D"
+    elif own in ("ps", "fs", "as"):
+        own = "ns"  # whose counts are converted, and refused if digits are lost
+    elif own not in _NANOSECONDS:
+        raise TypeError(
+            f"{name} must hold times with a unit of fixed length; got {array.dtype}: convert them, "
+            "as with .astype('timedelta64[D]')"
+        )
+    if step != 1 and own == "W":
+        own = "D"
+    wanted = unit or DEFAULT
+    return TimeUnit(wanted, min(own, wanted, key=_NANOSECONDS.__getitem__), is_duration)
+
+
+def counts_of(array: NDArray[Any], times: TimeUnit, name: str) -> NDArray[np.int64]:
+    """Return times as whole numbers of base counts; NaT stays ``NAT``.
+
+    Raises
+    ------
+    ValueError
+        If a time is out of range, or finer than the base.
+    """
+    dtype = np.dtype(f"{array.dtype.kind}8[{times.base}]")
+    if array.dtype != dtype:
+        converted = array.astype(dtype)
+        back = converted.astype(array.dtype)
+        wrong = (back != array) & ~np.isnat(array)
+        if wrong.any():
+            where = int(np.flatnonzero(wrong)[0])
+            raise ValueError(
+                f"{name} must hold times that are whole numbers of {times.base} within 64 bits; "
+                f"got {array.reshape(-1)[where]!s} at index {where:,}"
+            )
+        array = converted
+    return array.view(np.int64)
