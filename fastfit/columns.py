@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastfit.containers import values_of
-from fastfit.times import NAT, TimeUnit, counts_of, is_time, unit_for
+from fastfit.times import NAT, TimeUnit, counts_like, counts_of, is_time, unit_for
 
 Column = NDArray[np.float64] | NDArray[np.float32]
 
@@ -284,10 +284,22 @@ class Shifted(NamedTuple):
     offset: float
 
 
-def shifted(values: Any, name: str) -> Shifted:
-    """Return real numbers of any shape as float64 and an offset, missing ones as NaN, or raise TypeError."""
+def shifted(values: Any, name: str, times: TimeUnit | None = None) -> Shifted:
+    """Return real numbers of any shape as float64 and an offset, missing ones as NaN.
+
+    With ``times``, values must be times, and their counts in its base unit are returned.
+
+    Raises
+    ------
+    TypeError
+        If values do not hold numbers, or times if these are expected.
+    """
     array, missing, _ = values_of(values, name)
-    _refuse_times(array, name)
+    if times is None:
+        _refuse_times(array, name)
+    else:
+        array = counts_like(array, times, name)
+        array, missing = _without_nat(array, missing)
     array, offset = _shifted(array, missing, name)
     array = array.astype(np.float64, copy=False)
     return Shifted(array if missing is None else np.where(missing, np.nan, array), offset)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Literal
+from typing import Any, Literal
 
 from numpy.typing import ArrayLike
 
 from fastfit import validation
 from fastfit._version import __version__
 from fastfit.exact.coordinates import times_power_of_two
-from fastfit.exact.double_double import DoubleDouble
+from fastfit.exact.double_double import DoubleDouble, multiply
 from fastfit.exact.moment_sums import MomentSums
 from fastfit.inference import Inference, RobustInference
 from fastfit.losses import Loss, RobustLoss, as_loss
@@ -25,6 +25,7 @@ from fastfit.solvers.base import Solution, Solver
 from fastfit.solvers.exact import Exact
 from fastfit.solvers.gradient_descent import GradientDescent
 from fastfit.solvers.newton import Newton
+from fastfit.tables import named_columns
 
 SOLVERS: dict[str, type[Solver]] = {
     "auto": Exact,
@@ -52,6 +53,8 @@ def fit_line(
     sigma: ArrayLike | None = None,
     absolute_sigma: bool = False,
     nan_policy: Literal["raise", "omit", "propagate"] = "raise",
+    data: Any = None,
+    datetime_unit: Literal["W", "D", "h", "m", "s", "ms", "us", "ns"] | None = None,
     n_threads: int | None = None,
     backend: Literal["numba", "numpy"] = "numba",
     checkpoint: str | os.PathLike[str] | None = None,
@@ -88,6 +91,12 @@ def fit_line(
     nan_policy : {"raise", "omit", "propagate"}
         For NaN in x, y or weights: raise ValueError, leave the point out, or return a fit of NaN. Infinity is an
         error unless it is propagated.
+    data : DataFrame or table, optional
+        A table of pandas, Polars (eager or lazy), PyArrow or Dask, or a mapping of names to columns. Strings passed as
+        x, y, sample_weight and sigma are then names of its columns.
+    datetime_unit : {"W", "D", "h", "m", "s", "ms", "us", "ns"}, optional
+        Unit of x where x holds times (datetime64, timedelta64, columns and lists of times); "s" by default. Times are
+        counted from 1970-01-01 UTC, without rounding, and the intercept is the value of the line there.
     n_threads : int, optional
         Largest number of threads; by default ``NUMBA_NUM_THREADS`` or all processors. The result is the same to the
         last bit for every number.
@@ -132,6 +141,8 @@ def fit_line(
     fit_intercept = validation.true_or_false(fit_intercept, "fit_intercept")
     absolute_sigma = validation.true_or_false(absolute_sigma, "absolute_sigma")
     progress = validation.true_or_false(progress, "progress")
+    if data is not None:
+        x, y, sample_weight, sigma = named_columns(data, x, y, sample_weight, sigma)
     source = source_of(x, y, sample_weight, sigma)
     if absolute_sigma and not source.has_sigma:
         raise ValueError("absolute_sigma must be False unless sigma is given")
@@ -145,6 +156,7 @@ def fit_line(
         backend=backend,
         through_origin=not fit_intercept,
         sampled=Reading.sampled if robust else 0,
+        datetime_unit=datetime_unit,
     )
     plan = Plan(found_loss, _passes_expected(found_solver, found_loss), progress)
     if checkpoint is not None:
@@ -242,6 +254,7 @@ def fit_points(
         message=solution.message,
         history=solution.history,
         f_scale=_f_scale_in_callers_units(loss, solution, moments),
+        _times=moments.times,
         _points=None if from_moments else KeptPoints(points, source, reading),
         _inference=inference,
     )
@@ -298,6 +311,8 @@ def _in_callers_units(solution: Solution, moments: MomentSums) -> tuple[float, f
     """Return slope, intercept and loss in the caller's units, or raise if float64 cannot hold them."""
     x_exponent, y_exponent = moments.exponents
     slope, intercept, loss = solution.slope.high, solution.intercept.high, solution.loss
+    if moments.times is not None:
+        slope = multiply(solution.slope, DoubleDouble(moments.times.counts)).high
     if x_exponent or y_exponent:
         slope = times_power_of_two(slope, x_exponent - y_exponent)
         intercept = times_power_of_two(intercept, -y_exponent)

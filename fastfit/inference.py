@@ -181,6 +181,12 @@ class Inference:
         return self._moments.exponents
 
     @property
+    def _counts(self) -> float:
+        """Number of counts of the moments in the caller's unit of x: 1 unless x holds times."""
+        times = self._moments.times
+        return 1.0 if times is None else times.counts
+
+    @property
     def _dof_of_t(self) -> float | None:
         """Degrees of freedom of the t-distribution; None where sigma is known, and errors are normal."""
         return None if self._known_sigma else self.n_dof
@@ -219,7 +225,7 @@ class Inference:
     def stderr(self) -> float:
         """Standard error of the slope."""
         x_exponent, y_exponent = self._exponents
-        return times_power_of_two(self._slope_error, x_exponent - y_exponent)
+        return self._counts * times_power_of_two(self._slope_error, x_exponent - y_exponent)
 
     @property
     def intercept_stderr(self) -> float:
@@ -231,10 +237,10 @@ class Inference:
     @property
     def covariance(self) -> NDArray[np.float64]:
         """Covariance matrix of slope and intercept, in this order."""
-        x_exponent, y_exponent = self._exponents
+        _, y_exponent = self._exponents
         slope = self._slope_error
         # As products of errors, which stay in float64's range where their squares, before scaling, would not.
-        along = times_power_of_two(slope, x_exponent - y_exponent)
+        along = self.stderr
         lever = -self._sums.x_mean.high * slope if self._fit_intercept else 0.0
         across = along * times_power_of_two(lever, -y_exponent) if lever else 0.0
         intercept = self.intercept_stderr
@@ -257,6 +263,7 @@ class Inference:
 
     def predict(self, x: Shifted, slope: float, intercept: float) -> Any:
         """Return the line at x, computed from the mean of x, so that time stamps lose no accuracy."""
+        slope /= self._counts
         if self._exponents != (0, 0) or not self._fit_intercept:
             return slope * (x.values + x.offset) + intercept
         center = self._moments.frame.x_center

@@ -15,6 +15,7 @@ from fastfit.inference import Inference
 from fastfit.outcome import History, Iterate, Status
 from fastfit.plotting import draw_fit
 from fastfit.points.kept import KeptPoints
+from fastfit.times import TimeUnit
 from fastfit.validation import finite_number, finite_or_none
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class LineFit:
     message: str
     history: History | None = None
     f_scale: float | None = None
+    _times: TimeUnit | None = None
     _points: KeptPoints | None = field(default=None)
     _inference: Inference | None = field(default=None)
 
@@ -133,10 +135,16 @@ class LineFit:
         """Whether the fit converged: the gradient is within ``tol`` of zero."""
         return self.status is Status.CONVERGED
 
+    @property
+    def datetime_unit(self) -> str | None:
+        """Unit of x in slope and errors, such as "D", where x held times; None where x held numbers."""
+        return None if self._times is None else self._times.unit
+
     def equation(self, digits: int = 6) -> str:
-        """Return the line as text such as ``y = 2 x + 1``, with this number of significant digits."""
+        """Return the line as text such as ``y = 2 x + 1`` or ``y = 2 per D x + 1``, with so many significant digits."""
         sign = "-" if self.intercept < 0 else "+"
-        return f"y = {self.slope:.{digits}g} x {sign} {abs(self.intercept):.{digits}g}"
+        unit = "" if self._times is None else f" per {self._times.unit}"
+        return f"y = {self.slope:.{digits}g}{unit} x {sign} {abs(self.intercept):.{digits}g}"
 
     def __repr__(self) -> str:
         steps = "1 iteration" if self.n_iter == 1 else f"{self.n_iter:,} iterations"
@@ -158,7 +166,7 @@ class LineFit:
         TypeError
             If x does not hold real numbers.
         """
-        return self._line_at(shifted(x, "x"))
+        return self._line_at(shifted(x, "x", self._times))
 
     def _line_at(self, x: Shifted) -> Any:
         if self._inference:
@@ -202,7 +210,7 @@ class LineFit:
         ImportError
             If SciPy is missing: ``pip install 'fastfit[stats]'``.
         """
-        values, level = shifted(x, "x"), _probability(level)
+        values, level = shifted(x, "x", self._times), _probability(level)
         half = self._inference.confidence(values, level) if self._inference else math.nan
         line = self._line_at(values)
         return line - half, line + half
@@ -230,7 +238,7 @@ class LineFit:
         ImportError
             If SciPy is missing: ``pip install 'fastfit[stats]'``.
         """
-        values, level = shifted(x, "x"), _probability(level)
+        values, level = shifted(x, "x", self._times), _probability(level)
         of_point = None if sigma is None else real_array(sigma, "sigma").astype(np.float64)
         half = math.nan
         if self._inference:
@@ -292,6 +300,7 @@ class LineFit:
             "covariance": covariance,
             "status": self.status.name,
             "converged": self.converged,
+            "datetime_unit": self.datetime_unit,
             "history": history,
         }
 

@@ -20,7 +20,7 @@ _NANOSECONDS = {
     "W": 604_800_000_000_000,
 }
 UNITS = ("W", "D", "h", "m", "s", "ms", "us", "ns")
-DEFAULT = "s"
+_DEFAULT = "s"
 # NaT, a missing time, as an integer.
 NAT = int(np.iinfo(np.int64).min)
 
@@ -47,7 +47,7 @@ class TimeUnit(NamedTuple):
         """Number of base counts in one unit."""
         return float(_NANOSECONDS[self.unit] // _NANOSECONDS[self.base])
 
-    def times(self, counts: NDArray[Any]) -> NDArray[Any]:
+    def times(self, counts: NDArray[Any]) -> Any:
         """Return times for counts, rounded to whole ones: for a picture."""
         return (
             np.rint(counts)
@@ -84,8 +84,16 @@ def unit_for(array: NDArray[Any], unit: str | None, name: str) -> TimeUnit:
         )
     if step != 1 and own == "W":
         own = "D"
-    wanted = unit or DEFAULT
+    wanted = unit or _DEFAULT
     return TimeUnit(wanted, min(own, wanted, key=_NANOSECONDS.__getitem__), is_duration)
+
+
+def counts_like(array: NDArray[Any], times: TimeUnit, name: str) -> NDArray[np.int64]:
+    """Return times in base counts of others, rounded down; raise TypeError if they are numbers or of another kind."""
+    kind, what = ("m", "durations") if times.is_duration else ("M", "points in time")
+    if array.dtype.kind != kind:
+        raise TypeError(f"{name} must hold {what}, as when the line was fitted; got {array.dtype}")
+    return array.astype(f"{kind}8[{times.base}]").view(np.int64)
 
 
 def counts_of(array: NDArray[Any], times: TimeUnit, name: str) -> NDArray[np.int64]:

@@ -12,6 +12,7 @@ import math
 from typing import Any, NamedTuple
 
 from fastfit.exact.double_double import ZERO, DoubleDouble, add, multiply, subtract
+from fastfit.times import TimeUnit
 
 
 def times_power_of_two(value: float, exponent: int) -> float:
@@ -25,13 +26,20 @@ def times_power_of_two(value: float, exponent: int) -> float:
 class Frame(NamedTuple):
     """Where points are read: ``u = x * 2**x_exponent - x_center``, ``v = y * 2**y_exponent - y_center``.
 
-    The exponents are 0 for all but extreme data.
+    The exponents are 0 for all but extreme data. Where x holds times, the ``x`` of this formula counts them in the base
+    unit of ``times``.
     """
 
     x_center: DoubleDouble = ZERO
     y_center: DoubleDouble = ZERO
     x_exponent: int = 0
     y_exponent: int = 0
+    times: TimeUnit | None = None
+
+    @property
+    def x_unit(self) -> float:
+        """The caller's unit of x, in units of the ``x`` of the frame: 1 for numbers."""
+        return 1.0 if self.times is None else self.times.counts
 
     def intercept(self, slope: float, offset: float) -> DoubleDouble:
         """Return the intercept of the line ``slope * u + offset``, on the scale of the frame but not shifted."""
@@ -133,7 +141,7 @@ class Axes(NamedTuple):
     @classmethod
     def raw(cls, frame: Frame) -> Axes:
         """Return the caller's own coordinates."""
-        units = math.ldexp(1.0, frame.x_exponent), math.ldexp(1.0, frame.y_exponent)
+        units = math.ldexp(frame.x_unit, frame.x_exponent), math.ldexp(1.0, frame.y_exponent)
         return cls(-frame.x_center.high, units[0], -frame.y_center.high, units[1])
 
     @classmethod

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from fastfit.exact.coordinates import Evaluation, Frame, Spread, Symmetric, times_power_of_two
-from fastfit.exact.double_double import scaled
+from fastfit.exact.double_double import DoubleDouble, divide, multiply, scaled
 from fastfit.exact.least_squares import Centred, LeastSquares, Line, is_resolved, merged
+from fastfit.times import TimeUnit
 
 # Squares of numbers below 2**300, and the low parts of sums of them, are in the range of float64.
 _LARGEST_EXPONENT = 300
@@ -32,6 +33,8 @@ class MomentSums:
         0, unless squares of x or y would leave the range of float64.
     line : Line or None
         The least-squares line, where the kernel computed it along with the sums.
+    times : TimeUnit or None
+        How x counts time, if it does: x is then in base counts.
     """
 
     count: int = 0
@@ -39,6 +42,7 @@ class MomentSums:
     x_exponent: int = 0
     y_exponent: int = 0
     line: Line | None = field(default=None, compare=False)
+    times: TimeUnit | None = None
 
     @property
     def weight_sum(self) -> float:
@@ -58,7 +62,8 @@ class MomentSums:
     @property
     def frame(self) -> Frame:
         """Coordinates centred on the means."""
-        return Frame(self.centred.x_mean, self.centred.y_mean, self.x_exponent, self.y_exponent)
+        centers = self.centred.x_mean, self.centred.y_mean
+        return Frame(*centers, self.x_exponent, self.y_exponent, self.times)
 
     @property
     def is_finite(self) -> bool:
@@ -74,8 +79,30 @@ class MomentSums:
         if not other.weight_sum or not self.weight_sum:
             one = self if self.weight_sum else other
             return replace(one, count=count)
-        a, b = _on_one_scale(self, other)
-        return MomentSums(count, how(a.centred, b.centred), a.x_exponent, a.y_exponent)
+        a, b = _on_one_scale(self, other.in_base_of(self))
+        sums = how(a.centred, b.centred)
+        return MomentSums(count, sums, a.x_exponent, a.y_exponent, times=a.times)
+
+    def in_base_of(self, other: MomentSums) -> MomentSums:
+        """Return the sums with times counted in the base unit of others.
+
+        Raises
+        ------
+        ValueError
+            If the two do not hold times of one unit and kind, or numbers.
+        """
+        own, its = self.times, other.times
+        if own == its:
+            return self
+        if own is None or its is None or own._replace(base=its.base) != its:
+            raise ValueError(f"moments must have one unit of x to be merged; got {own} and {its}")
+        w, x_mean, y_mean, xx, xy, yy = self.centred
+
+        def converted(sums: DoubleDouble) -> DoubleDouble:
+            return divide(multiply(sums, DoubleDouble(its.counts)), DoubleDouble(own.counts))
+
+        centred = Centred(w, converted(x_mean), y_mean, converted(converted(xx)), converted(xy), yy)
+        return replace(self, centred=centred, line=None, times=its)
 
     @property
     def _is_ordinary(self) -> bool:
@@ -107,7 +134,7 @@ class MomentSums:
             scaled(xy, dx + dy),
             scaled(yy, 2 * dy),
         )
-        return MomentSums(self.count, sums, x, y)
+        return replace(self, centred=sums, x_exponent=x, y_exponent=y, line=None)
 
     def in_weight_unit(self, unit: float, other: float) -> MomentSums:
         """Return the sums for weights in another unit: standard deviations for weight 1, both powers of two."""

@@ -102,6 +102,7 @@ class ArrayPoints:
         self._n_effective = columns.n_effective
         self._faults = Faults(nan_policy, columns.kept, first)
         self._w_name, self.unit_sigma = columns.w_name, columns.unit_sigma
+        self.times = columns.times
         # Shifted integers are beyond 2**53, so their center serves as well as the origin.
         self._through_origin = through_origin and self._offset == (0.0, 0.0)
         self._exponent = (0, 0)
@@ -143,12 +144,13 @@ class ArrayPoints:
         x_exponent, y_exponent = self._exponent
         if self._offset == (0.0, 0.0):
             centers = DoubleDouble(self._center[0]), DoubleDouble(self._center[1])
-            return Frame(*centers, x_exponent, y_exponent)
+            return Frame(*centers, x_exponent, y_exponent, self.times)
         return Frame(
             two_sum(self._center[0], math.ldexp(self._offset[0], x_exponent)),
             two_sum(self._center[1], math.ldexp(self._offset[1], y_exponent)),
             x_exponent,
             y_exponent,
+            self.times,
         )
 
     @property
@@ -252,7 +254,7 @@ class ArrayPoints:
             if exponent:
                 values = np.ldexp(getattr(part, name).astype(np.float64), exponent)
                 setattr(part, name, _read_only(values))
-        part._exponent = frame.x_exponent, frame.y_exponent
+        part._exponent, part.times = (frame.x_exponent, frame.y_exponent), frame.times
         offset = [math.ldexp(o, e) for o, e in zip(self._offset, part._exponent, strict=True)]
         part._center = (
             subtract(frame.x_center, DoubleDouble(offset[0])).high,
@@ -380,15 +382,15 @@ class ArrayPoints:
 
     def _moments_of(self, found: Products | None) -> MomentSums:
         if found is None:
-            return MomentSums()
+            return MomentSums(times=self.times)
         sums, line = found.sums, found.line
         if self._offset == (0.0, 0.0):
-            return MomentSums(self.n_points, sums, *self._exponent, line)
+            return MomentSums(self.n_points, sums, *self._exponent, line, self.times)
         frame = self.frame
         x_off = subtract(frame.x_center, DoubleDouble(self._center[0]))
         y_off = subtract(frame.y_center, DoubleDouble(self._center[1]))
         sums = sums._replace(x_mean=add(sums.x_mean, x_off), y_mean=add(sums.y_mean, y_off))
-        return MomentSums(self.n_points, sums, *self._exponent)
+        return MomentSums(self.n_points, sums, *self._exponent, times=self.times)
 
     def _is_sound(self, found: Products) -> bool:
         """Whether sums of products are sound."""
@@ -554,7 +556,7 @@ class Arrays(Source):
     def points(self, reading: Reading) -> ArrayPoints:
         """Return the points, converted and checked."""
         return ArrayPoints(
-            columns(*self._given),
+            columns(*self._given, datetime_unit=reading.datetime_unit),
             nan_policy=reading.nan_policy,
             n_threads=reading.n_threads,
             backend=reading.backend,

@@ -36,6 +36,8 @@ class Reading:
         The largest number of threads, on which no result depends.
     through_origin : bool
         Whether lines through the origin are to be fitted.
+    datetime_unit : str or None
+        The unit of x in results, where x holds times; None for seconds.
     sampled : int
         Keep every ``sampled``-th point of the first pass as the subsample robust fits start from: without it, they read
         all points far more often. 0 keeps none.
@@ -46,6 +48,7 @@ class Reading:
     n_threads: int | None = field(default=None, repr=False)
     through_origin: bool = False
     sampled: int = 32
+    datetime_unit: str | None = None
 
 
 class Points(Protocol):

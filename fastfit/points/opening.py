@@ -11,6 +11,7 @@ from fastfit import validation
 from fastfit.losses import Loss, SquaredError
 from fastfit.points.arrays import ArrayPoints, Arrays
 from fastfit.points.base import Plan, Points, Reading, Source
+from fastfit.times import UNITS
 
 BACKENDS = ("numba", "numpy")
 NAN_POLICIES = ("raise", "omit", "propagate")
@@ -56,8 +57,13 @@ def points_of(
 
 
 def array_points_of(x: Any, y: Any, sample_weight: Any = None, **options: Any) -> ArrayPoints:
-    """Return the same of arrays; other sources raise TypeError."""
-    return Arrays(x, y, sample_weight).points(reading_of(**options))
+    """Return the same for arrays of numbers; other sources, and times, raise TypeError."""
+    points = Arrays(x, y, sample_weight).points(reading_of(**options))
+    if points.times is not None:
+        raise TypeError(
+            "x must hold real numbers; got times: convert them, or use fastfit.fit_line"
+        )
+    return points
 
 
 def opened(source: Source, reading: Reading, loss: Loss = _SQUARED_ERROR) -> Points:
@@ -73,6 +79,7 @@ def reading_of(
     backend: str = "numba",
     through_origin: bool = False,
     sampled: int = Reading.sampled,
+    datetime_unit: str | None = None,
     nan_policies: Iterable[str] = NAN_POLICIES,
 ) -> Reading:
     """Return how points are to be read, after checking the arguments."""
@@ -82,4 +89,6 @@ def reading_of(
         n_threads = validation.positive_integer(n_threads, "n_threads")
         if backend == "numpy" and n_threads > 1:
             raise ValueError(f"n_threads must be None or 1 with backend='numpy'; got {n_threads}")
-    return Reading(nan_policy, backend, n_threads, through_origin, sampled)
+    if datetime_unit is not None:
+        validation.require_one_of(datetime_unit, UNITS, "datetime_unit")
+    return Reading(nan_policy, backend, n_threads, through_origin, sampled, datetime_unit)

@@ -53,7 +53,7 @@ class Part(NamedTuple):
     def points(self, reading: Reading, unit_sigma: float | None = None) -> ArrayPoints:
         """Return the points, converted and checked; ``unit_sigma`` is the sigma of weight 1, None to choose one."""
         return ArrayPoints(
-            columns(self.x, self.y, self.sample_weight, self.sigma, unit_sigma=unit_sigma),
+            columns(*self[:4], unit_sigma=unit_sigma, datetime_unit=reading.datetime_unit),
             nan_policy=reading.nan_policy,
             n_threads=reading.n_threads,
             backend=reading.backend,
@@ -348,9 +348,11 @@ class PartedPoints(ABC):
 def _frame_of(moments: MomentSums, through_origin: bool) -> Frame:
     """Return the frame centred near the mean, on numbers so round that shifting the points rounds nothing."""
     if not moments.weight_sum or through_origin:
-        return Frame(x_exponent=moments.exponents[0], y_exponent=moments.exponents[1])
+        return Frame(
+            x_exponent=moments.x_exponent, y_exponent=moments.y_exponent, times=moments.times
+        )
     spread = moments.relative_to(Frame())
     x_center, _ = center_for(spread.u_mean, spread.uu)
     y_center, _ = center_for(spread.v_mean, spread.vv)
     centers = DoubleDouble(float(x_center)), DoubleDouble(float(y_center))
-    return Frame(*centers, *moments.exponents)
+    return Frame(*centers, *moments.exponents, moments.times)

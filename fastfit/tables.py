@@ -1,0 +1,63 @@
+"""Columns of a table by name: pandas, Polars, PyArrow, Dask, xarray, or a mapping."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from fastfit.points.base import Source
+from fastfit.points.files.scan import scan
+
+
+def named_columns(
+    data: Any, x: Any, y: Any, sample_weight: Any = None, sigma: Any = None
+) -> tuple[Any, Any, Any, Any]:
+    """Return the arguments of a fit, with the columns of a table in place of their names.
+
+    Raises
+    ------
+    TypeError
+        If data is no table, or no argument is a name.
+    ValueError
+        If a column is not there, or its name is not unique; the message lists the names there are.
+    """
+    given = {"x": x, "y": y, "sample_weight": sample_weight, "sigma": sigma}
+    asked = {name: value for name, value in given.items() if isinstance(value, str)}
+    if not asked:
+        raise TypeError("x and y must be names of columns where data is given")
+    names = _names_of(data)
+    for name, column in asked.items():
+        _require_column(name, column, names)
+    if hasattr(data, "collect_schema") and hasattr(data, "collect"):  # a query of Polars
+        if isinstance(x, Source) or set(given.values()) - {None, *asked.values()}:
+            raise TypeError("with a LazyFrame as data, all columns must be names")
+        return scan(data, x, y, sample_weight, sigma=sigma), None, None, None
+    x, y, sample_weight, sigma = (
+        data[value] if name in asked else value for name, value in given.items()
+    )
+    return x, y, sample_weight, sigma
+
+
+def _names_of(data: Any) -> list[Any]:
+    """Return the names of the columns of a table."""
+    if hasattr(data, "collect_schema"):
+        return list(data.collect_schema())
+    for attribute in ("column_names", "columns", "variables", "keys"):
+        names = getattr(data, attribute, None)
+        if names is not None:
+            return list(names() if callable(names) else names)
+    kind = type(data).__name__
+    raise TypeError(f"data must be a table of pandas, Polars or PyArrow, or a mapping; got {kind}")
+
+
+def _require_column(name: str, column: str, names: Iterable[Any]) -> None:
+    texts = list(map(str, names))
+    if texts.count(column) == 1:
+        return
+    there = f"it has {', '.join(map(repr, texts[:20]))}" + (", ..." if len(texts) > 20 else "")
+    if column in texts:
+        raise ValueError(f"{name} must name one column of data; it has several named {column!r}")
+    near = difflib.get_close_matches(column, texts, n=1, cutoff=0.6)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"{name} must name a column of data; got {column!r}: {there}{hint}")
