@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, cast
 
 import numpy as np
 import typer
@@ -26,6 +26,7 @@ from fastfit.solvers.base import Solver
 from fastfit.solvers.exact import Exact
 from fastfit.solvers.gradient_descent import GradientDescent
 from fastfit.solvers.newton import Newton
+from fastfit.times import UNITS, Unit
 
 app = typer.Typer(
     help="Fit a straight line to millions of points.",
@@ -58,6 +59,8 @@ class Passes(StrEnum):
     SAMPLES = "samples"
     MOMENTS = "moments"
 
+
+TimeUnitName = StrEnum("TimeUnitName", {unit: unit for unit in UNITS})  # type: ignore[misc]
 
 # Options of the descent that Newton's method has too.
 _OF_NEWTON = {"max_iter", "tol", "record_every"}
@@ -157,6 +160,7 @@ _INIT = "Line to start from: random, or SLOPE,INTERCEPT as in --init=-2,1."
 _STANDARDIZE = "Descend on axes with mean 0 and standard deviation 1; else in units of the columns, often slowly."
 _LOSS = f"What a residual costs: {', '.join(LOSSES)}; robust but for the first."
 _F_SCALE = "Residual at which a robust loss bends, or mad: from the residuals, the default."
+_DATETIME_UNIT = "Unit of x in the slope, where x holds times; seconds by default."
 _CHECKPOINT = "Keep in this file what was read, so that the same command goes on from there."
 _BANDS = "Draw 95 % confidence and prediction bands; of a robust line, the former."
 
@@ -195,6 +199,7 @@ def fit(
     ] = None,
     record_every: Annotated[int | None, _option("Print every N-th state, and the last.")] = None,
     passes: Annotated[Passes | None, _option("Read the points at every step, or once.")] = None,
+    datetime_unit: Annotated[TimeUnitName | None, _option(_DATETIME_UNIT)] = None,
     threads: Annotated[int | None, _option("Largest number of threads.")] = None,
     checkpoint: Annotated[Path | None, _option(_CHECKPOINT, metavar="PATH")] = None,
     progress: Annotated[
@@ -242,6 +247,7 @@ def fit(
                 fit_intercept=intercept,
                 absolute_sigma=absolute_sigma,
                 nan_policy="omit",
+                datetime_unit=cast(Unit, datetime_unit.value) if datetime_unit else None,
                 n_threads=threads,
                 backend=backend.value,
                 checkpoint=checkpoint,

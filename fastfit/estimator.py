@@ -268,7 +268,8 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 backend=self.backend,
                 through_origin=through_origin,
             )
-            points.moments()
+            if points.moments().times is not None:
+                raise TypeError("X must hold real numbers; got times: convert them first")
         except ValueError as error:
             failure = error
         else:

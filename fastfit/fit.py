@@ -26,6 +26,7 @@ from fastfit.solvers.exact import Exact
 from fastfit.solvers.gradient_descent import GradientDescent
 from fastfit.solvers.newton import Newton
 from fastfit.tables import named_columns
+from fastfit.times import Unit
 
 SOLVERS: dict[str, type[Solver]] = {
     "auto": Exact,
@@ -54,7 +55,7 @@ def fit_line(
     absolute_sigma: bool = False,
     nan_policy: Literal["raise", "omit", "propagate"] = "raise",
     data: Any = None,
-    datetime_unit: Literal["W", "D", "h", "m", "s", "ms", "us", "ns"] | None = None,
+    datetime_unit: Unit | None = None,
     n_threads: int | None = None,
     backend: Literal["numba", "numpy"] = "numba",
     checkpoint: str | os.PathLike[str] | None = None,

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from numpy.typing import ArrayLike
 
 from fastfit.exact.coordinates import times_power_of_two
-from fastfit.exact.double_double import DoubleDouble
+from fastfit.exact.double_double import DoubleDouble, divide
 from fastfit.exact.least_squares import Centred
 from fastfit.exact.moment_sums import MomentSums
 from fastfit.fit import fit_line
@@ -21,6 +21,7 @@ from fastfit.points.base import Plan, Points, Reading, Source
 from fastfit.points.moments import MomentPoints
 from fastfit.points.opening import points_of
 from fastfit.result import LineFit
+from fastfit.times import TimeUnit, Unit
 
 _FORMAT = "fastfit.Moments"
 _VERSION = 1
@@ -45,7 +46,7 @@ class Moments(Source):
     weight_sum : float
         Sum of the weights; without weights, the number of points.
     x_mean, y_mean : float
-        Weighted means.
+        Weighted means; of times, in ``datetime_unit`` since 1970-01-01 UTC, as all that has x in it.
     xx, xy, yy : float
         Weighted sums of the products of deviations from the means, such as ``sum(w * (x - x_mean)**2)``. Those of
         numbers beyond 1e+-150 may be 0 or infinite here; lines are computed from numbers of a larger range.
@@ -72,6 +73,7 @@ class Moments(Source):
         sample_weight: ArrayLike | None = None,
         *,
         nan_policy: Literal["raise", "omit"] = "raise",
+        datetime_unit: Unit | None = None,
         n_threads: int | None = None,
         backend: Literal["numba", "numpy"] = "numba",
     ) -> Moments:
@@ -83,8 +85,8 @@ class Moments(Source):
             As in :func:`fit_line`, but for their number, which may be 0.
         sample_weight : array_like, shape (n,), or float, optional
             Weights of the points, none negative; a weight of 2 is the point twice.
-        nan_policy, n_threads, backend
-            As in :func:`fit_line`.
+        nan_policy, datetime_unit, n_threads, backend
+            As in :func:`fit_line`. Only moments of one ``datetime_unit`` merge.
 
         Raises
         ------
@@ -97,6 +99,7 @@ class Moments(Source):
             sample_weight,
             nan_policy=nan_policy,
             nan_policies=("raise", "omit"),
+            datetime_unit=datetime_unit,
             n_threads=n_threads,
             backend=backend,
         )
@@ -115,8 +118,9 @@ class Moments(Source):
     @property
     def x_mean(self) -> float:
         """Mean of x; NaN without points."""
-        mean = self.sums.centred.x_mean.high
-        return times_power_of_two(mean, -self.sums.x_exponent) if self.weight_sum else math.nan
+        if not self.weight_sum:
+            return math.nan
+        return self._in_units(self.sums.centred.x_mean, 1, -self.sums.x_exponent)
 
     @property
     def y_mean(self) -> float:
@@ -127,17 +131,23 @@ class Moments(Source):
     @property
     def xx(self) -> float:
         """Sum of squared deviations of x."""
-        return times_power_of_two(self.sums.centred.xx.high, -2 * self.sums.x_exponent)
+        return self._in_units(self.sums.centred.xx, 2, -2 * self.sums.x_exponent)
 
     @property
     def xy(self) -> float:
         """Sum of products of the deviations of x and y."""
-        return times_power_of_two(self.sums.centred.xy.high, -sum(self.sums.exponents))
+        return self._in_units(self.sums.centred.xy, 1, -sum(self.sums.exponents))
 
     @property
     def yy(self) -> float:
         """Sum of squared deviations of y."""
         return times_power_of_two(self.sums.centred.yy.high, -2 * self.sums.y_exponent)
+
+    def _in_units(self, number: DoubleDouble, power: int, exponent: int) -> float:
+        """Return a number in which x occurs to this power, in the caller's units."""
+        for _ in range(power if self.sums.times else 0):
+            number = divide(number, DoubleDouble(self.sums.frame.x_unit))
+        return times_power_of_two(number.high, exponent)
 
     def __repr__(self) -> str:
         numbers = ", ".join(
@@ -165,6 +175,7 @@ class Moments(Source):
         sample_weight: ArrayLike | None = None,
         *,
         nan_policy: Literal["raise", "omit"] = "raise",
+        datetime_unit: Unit | None = None,
         n_threads: int | None = None,
         backend: Literal["numba", "numpy"] = "numba",
     ) -> Moments:
@@ -187,6 +198,7 @@ class Moments(Source):
                 y,
                 sample_weight,
                 nan_policy=nan_policy,
+                datetime_unit=datetime_unit,
                 n_threads=n_threads,
                 backend=backend,
             )
@@ -217,7 +229,8 @@ class Moments(Source):
         }
         scale = {"x_exponent": self.sums.x_exponent, "y_exponent": self.sums.y_exponent}
         head = {"format": _FORMAT, "version": _VERSION, "count": self.count}
-        return json.dumps({**head, **numbers, **scale})
+        times = {"times": self.sums.times._asdict()} if self.sums.times else {}
+        return json.dumps({**head, **numbers, **scale, **times})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Moments:
@@ -249,13 +262,14 @@ class Moments(Source):
                 high, low = map(float.fromhex, written.pop(name))
                 numbers[name] = DoubleDouble(high, low)
             whole = [written.pop(name) for name in ("count", "x_exponent", "y_exponent")]
+            times = TimeUnit.of(**written.pop("times")) if "times" in written else None
         except (TypeError, KeyError, OverflowError, ValueError) as error:
             raise ValueError(f"{must_be}; it is not complete") from error
         moments = Centred(**numbers)
         integers = all(type(number) is int for number in whole)
         if written or not integers or not _is_possible(moments, *whole):
             raise ValueError(f"{must_be}; got entries that it does not write")
-        return cls(MomentSums(whole[0], moments, *whole[1:]))
+        return cls(MomentSums(whole[0], moments, whole[1], whole[2], times=times))
 
     @contextmanager
     def opened(self, reading: Reading, plan: Plan) -> Iterator[Points]:
@@ -263,9 +277,9 @@ class Moments(Source):
         self.refuse_checkpoint(plan)
         if not isinstance(plan.loss, SquaredError):
             raise ValueError(f"loss must be 'squared_error' when x is Moments; got {plan.loss!r}")
-        for name, default in (("nan_policy", "raise"), ("n_threads", None), ("backend", "numba")):
+        for name in ("nan_policy", "n_threads", "backend", "datetime_unit"):
             got = getattr(reading, name)
-            if got != default:
+            if got != getattr(Reading, name):
                 raise ValueError(f"{name} must be left out when x is Moments; got {got!r}")
         if not self.sums.is_finite:
             raise ValueError(f"x must be finite moments; got {self!r}")

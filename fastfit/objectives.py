@@ -87,7 +87,7 @@ class Objective:
         last, found = self._last
         if last != (slope, intercept):
             frame = self._points.frame
-            in_frame = times_power_of_two(slope, frame.y_exponent - frame.x_exponent)
+            in_frame = times_power_of_two(slope / frame.x_unit, frame.y_exponent - frame.x_exponent)
             shifted = times_power_of_two(intercept, frame.y_exponent)
             level = frame.offset(DoubleDouble(in_frame), DoubleDouble(shifted)).high
             found = self._points.evaluate(self._scaled, in_frame, level)

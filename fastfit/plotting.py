@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fastfit.times import TimeUnit
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -62,31 +64,39 @@ def draw_fit(
     *,
     bands: Mapping[str, Callable[..., tuple[Any, Any]]] = MappingProxyType({}),
     level: float = 0.95,
+    times: TimeUnit | None = None,
 ) -> Axes:
-    """Draw points, line, bands and path of a fit, as :meth:`LineFit.plot` says; x and y may be a sample."""
+    """Draw points, line, bands and path of a fit, as :meth:`LineFit.plot` says; x and y may be a sample.
+
+    With ``times``, x holds counts, which are drawn as dates, or as durations in the unit of the slope.
+    """
     if not math.isfinite(fit.slope):
         raise ValueError(
             "this fit has no line to draw: x or y holds NaN, and nan_policy='propagate'"
         )
     if ax is None:
         ax = _new_axes()
-    _draw_points(ax, x, y)
+    drawn = _drawn_by(times)
+    _draw_points(ax, x, y, drawn)
     span = np.array([x.min(), x.max()], dtype=np.float64)
     if fit.history is not None:
-        _draw_path(ax, fit.history, span)
+        _draw_path(ax, fit.history, drawn(span), span / (times.counts if times else 1.0))
     across = np.linspace(span[0], span[1], _BAND_POINTS)
     for name, band in bands.items():
-        low, high = band(across, level)
+        low, high = band(across if times is None else times.times(across), level)
         if np.isnan(low).all():  # no errors, as with two points
             continue
         shade = _SHADES[name]
         label = f"{100 * level:.4g} % {name} band"
-        ax.fill_between(across, low, high, color=_LINE, alpha=shade, linewidth=0, label=label)
+        place = drawn(across)
+        ax.fill_between(place, low, high, color=_LINE, alpha=shade, linewidth=0, label=label)
         # Over a density of points, only the edges of a band are visible.
-        ax.plot(across, np.column_stack([low, high]), color=_LINE, linewidth=0.8, alpha=0.6)
+        ax.plot(place, np.column_stack([low, high]), color=_LINE, linewidth=0.8, alpha=0.6)
     label = fit.equation(digits=4) + ("" if fit.converged else " (not converged)")
-    ax.plot(span, fit.predict(span), color=_LINE, linewidth=2.0, label=label)
-    ax.set(xlabel="x", ylabel="y", title=_count(x.size, fit.n_points))
+    ends = fit.predict(span if times is None else times.times(span))
+    ax.plot(drawn(span), ends, color=_LINE, linewidth=2.0, label=label)
+    xlabel = f"x ({times.unit})" if times and times.is_duration else "x"
+    ax.set(xlabel=xlabel, ylabel="y", title=_count(x.size, fit.n_points))
     ax.legend(loc="upper right" if fit.slope < 0 else "upper left")
     return ax
 
@@ -149,9 +159,18 @@ def figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _draw_points(ax: Axes, x: NDArray[Any], y: NDArray[Any]) -> None:
+def _drawn_by(times: TimeUnit | None) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """Return the function from values of x to what matplotlib draws."""
+    if times is None:
+        return lambda x: x
+    return (lambda x: x / times.counts) if times.is_duration else times.times
+
+
+def _draw_points(
+    ax: Axes, x: NDArray[Any], y: NDArray[Any], drawn: Callable[[NDArray[Any]], NDArray[Any]]
+) -> None:
     if x.size <= _MOST_DOTS:
-        ax.plot(x, y, "o", color=_DOTS, markersize=5, alpha=0.7, markeredgewidth=0)
+        ax.plot(drawn(x), y, "o", color=_DOTS, markersize=5, alpha=0.7, markeredgewidth=0)
         return
     from matplotlib import colormaps
     from matplotlib.colors import LinearSegmentedColormap
@@ -164,7 +183,7 @@ def _draw_points(ax: Axes, x: NDArray[Any], y: NDArray[Any]) -> None:
     colours = LinearSegmentedColormap.from_list(
         "density", colormaps["GnBu"](np.linspace(0.2, 1, 256))
     )
-    mesh = ax.pcolormesh(x_edges, y_edges, shown, norm="log", cmap=colours, rasterized=True)
+    mesh = ax.pcolormesh(drawn(x_edges), y_edges, shown, norm="log", cmap=colours, rasterized=True)
     ax.use_sticky_edges = False  # for a margin, as around dots
     ax.margins(0.03)
     figure: Any = ax.get_figure()
@@ -176,12 +195,12 @@ def _count(shown: int, n_points: int) -> str:
     return f"{n_points:,} points" if shown == n_points else f"{shown:,} of {n_points:,} points"
 
 
-def _draw_path(ax: Axes, history: History, span: NDArray[np.float64]) -> None:
-    """Draw at most forty of the recorded lines, from pale (first) to strong (last)."""
+def _draw_path(ax: Axes, history: History, place: NDArray[Any], span: NDArray[np.float64]) -> None:
+    """Draw at most forty of the recorded lines, from pale (first) to strong (last); ``place`` is where x is drawn."""
     chosen = np.unique(np.linspace(0, len(history) - 1, 40).round().astype(int))
     for order, row in enumerate(chosen):
         ax.plot(
-            span,
+            place,
             history.slope[row] * span + history.intercept[row],
             color=_LINE,
             linewidth=1.0,

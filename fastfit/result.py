@@ -349,4 +349,5 @@ class LineFit:
         }
         level = _probability(level)
         bands = {name: band for name, band in asked.items() if band is not None}
-        return draw_fit(self, *self._points.columns(), ax, bands=bands, level=level)
+        columns = self._points.columns()
+        return draw_fit(self, *columns, ax, bands=bands, level=level, times=self._times)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,8 @@ _NANOSECONDS = {
     "D": 86_400_000_000_000,
     "W": 604_800_000_000_000,
 }
-UNITS = ("W", "D", "h", "m", "s", "ms", "us", "ns")
+Unit = Literal["W", "D", "h", "m", "s", "ms", "us", "ns"]
+UNITS: tuple[Unit, ...] = get_args(Unit)
 _DEFAULT = "s"
 # NaT, a missing time, as an integer.
 NAT = int(np.iinfo(np.int64).min)
@@ -41,6 +42,13 @@ class TimeUnit(NamedTuple):
     unit: str
     base: str
     is_duration: bool
+
+    @classmethod
+    def of(cls, unit: str, base: str, is_duration: bool) -> TimeUnit:
+        """Return how times are counted, or raise ValueError if there are no such units."""
+        if unit not in UNITS or base not in UNITS or _NANOSECONDS[unit] % _NANOSECONDS[base]:
+            raise ValueError(f"times cannot be counted in {base!r} for {unit!r}")
+        return cls(unit, base, bool(is_duration))
 
     @property
     def counts(self) -> float:

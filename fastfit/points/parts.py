@@ -320,7 +320,9 @@ class PartedPoints(ABC):
         if sample is None or sample.x.size < n // 2 or sample.step < 2:
             return None
         part = Part(sample.x, sample.y, sample.w)
-        few = part.points(self.reading).in_frame(self.frame).expecting(self.moments())
+        # Of times, the sample holds counts.
+        few = part.points(replace(self.reading, datetime_unit=None))
+        few = few.in_frame(self.frame).expecting(self.moments())
         try:
             few.moments()
         except ValueError:  # without the other points, these are too far apart for float64

@@ -27,6 +27,7 @@ from fastfit.exact.moment_sums import MomentSums
 from fastfit.kernels.median import ResidualWindow
 from fastfit.points.parts import MomentResult, SumResult
 from fastfit.points.sample import Sample
+from fastfit.times import TimeUnit
 
 _log = logging.getLogger("fastfit")
 _FORMAT, _VERSION = "fastfit.Checkpoint", 1
@@ -206,7 +207,7 @@ def _encoded(found: Any) -> Any:
     """Return numbers, arrays and moments as JSON types, to the last bit."""
     if isinstance(found, MomentSums):
         sums = [part.hex() for number in found.centred for part in number]
-        return {"moments": [found.count, sums, *found.exponents]}
+        return {"moments": [found.count, sums, *found.exponents, found.times]}
     if isinstance(found, np.ndarray):
         data = base64.b64encode(found.tobytes()).decode("ascii")
         return {"array": data, "dtype": found.dtype.str}
@@ -221,10 +222,11 @@ def _decoded(written: Any) -> Any:
     if not isinstance(written, dict):
         return written
     if "moments" in written:
-        count, sums, x_exponent, y_exponent = written["moments"]
+        count, sums, x_exponent, y_exponent, times = written["moments"]
         parts = list(map(float.fromhex, sums))
         pairs = map(DoubleDouble._make, zip(parts[::2], parts[1::2], strict=True))
-        return MomentSums(count, Centred(*pairs), x_exponent, y_exponent)
+        times = None if times is None else TimeUnit.of(*times)
+        return MomentSums(count, Centred(*pairs), x_exponent, y_exponent, times=times)
     if "array" in written:
         return np.frombuffer(base64.b64decode(written["array"]), written["dtype"]).copy()
     if "float" in written:

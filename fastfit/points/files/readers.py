@@ -30,7 +30,8 @@ _TYPED_BY = 1000
 # Bytes in which the last line of a CSV file is looked for, and from which its rows are counted.
 _TAIL = 1 << 16
 
-Arrays = tuple[NDArray[Any], ...]
+# Columns of one batch: Series of Polars, or arrays of NumPy.
+Arrays = tuple[Any, ...]
 
 
 class FileError(ValueError):
@@ -66,7 +67,7 @@ class Table:
     folder_names: tuple[str, ...] = ()
 
     def batches(self, columns: Sequence[str], *, as_text: bool = False) -> Iterator[Arrays]:
-        """Yield columns in batches of ``BATCH`` rows, missing values as NaN.
+        """Yield columns in batches of ``BATCH`` rows.
 
         Parameters
         ----------
@@ -226,7 +227,7 @@ def _with_folders(table: Table, keys: Sequence[tuple[str, str]]) -> Table:
             )
         for arrays in table.read(own, as_text):
             found = dict(zip(own, arrays, strict=True))
-            n = arrays[0].size
+            n = len(arrays[0])
             yield tuple(
                 found[name] if name in found else np.full(n, _key(table.path, name, new[name]))
                 for name in columns
@@ -281,26 +282,13 @@ def _polars_batches(path: str, lazy: Any, columns: list[str]) -> Iterator[Arrays
         row += batch.height
 
 
-def _require_numeric(path: str, name: str, dtype: Any) -> None:
+def _require_numbers_or_times(path: str, name: str, dtype: Any) -> None:
     import polars as pl
 
-    if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
+    if not (dtype.is_numeric() or dtype.is_temporal() or dtype in (pl.Boolean, pl.Null)):
         raise FileError(
-            f"{path}: column {name!r} holds no numbers but {dtype}; derive a column of "
-            "numbers with a query of Polars, such as pl.col('t').dt.epoch('s')"
+            f"{path}: column {name!r} holds no numbers but {dtype}; derive a column of numbers with a query of Polars"
         )
-
-
-def _numbers(column: Any) -> NDArray[Any]:
-    """Return a column as an array, its missing values as NaN."""
-    import polars as pl
-
-    # NumPy has no decimals, no 128-bit integers and no missing value but NaN.
-    signed = (pl.Int8, pl.Int16, pl.Int32, pl.Int64)
-    unsigned = (pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
-    if column.null_count() or column.dtype not in (*signed, *unsigned, pl.Float32, pl.Float64):
-        column = column.cast(pl.Float64).fill_null(float("nan"))
-    return column.to_numpy()  # type: ignore[no-any-return]
 
 
 # CSV
@@ -308,7 +296,7 @@ def _numbers(column: Any) -> NDArray[Any]:
 
 def _csv(path: str) -> Table:
     pl = _needed("CSV")
-    options = {"glob": False, "infer_schema_length": _TYPED_BY}
+    options = {"glob": False, "infer_schema_length": _TYPED_BY, "try_parse_dates": True}
     seen = dict(pl.scan_csv(path, **options).collect_schema())
     if not is_url(path) and not path.lower().endswith(".gz"):
         _require_whole_last_line(path, len(seen))
@@ -330,16 +318,16 @@ def _csv(path: str) -> Table:
     return Table(path, list(seen), read, functools.partial(_count_lines, path))
 
 
-def _parsed(path: str, column: Any, first: int) -> NDArray[Any]:
-    """Return a column as numbers, text parsed (spaces may surround numbers); or raise about the first wrong cell."""
+def _parsed(path: str, column: Any, first: int) -> Any:
+    """Return a column of numbers or times, text parsed (spaces may surround numbers); or raise about a wrong cell."""
     import polars as pl
 
     if column.dtype != pl.String:
-        _require_numeric(path, column.name, column.dtype)
-        return _numbers(column)
+        _require_numbers_or_times(path, column.name, column.dtype)
+        return column
     numbers = column.cast(pl.Float64, strict=False)
     if numbers.null_count() == column.null_count():
-        return _numbers(numbers)
+        return numbers
     text = column.str.strip_chars()
     text = text.set(text.is_in(["", *MISSING]), None)
     numbers = text.cast(pl.Float64, strict=False)
@@ -348,7 +336,7 @@ def _parsed(path: str, column: Any, first: int) -> NDArray[Any]:
         raise FileError(
             f"{path}: column {column.name!r} holds text: {column[wrong]!r} in data row {first + wrong + 1:,}"
         )
-    return _numbers(numbers)
+    return numbers
 
 
 def _require_whole_last_line(path: str, n_columns: int) -> None:
@@ -422,7 +410,7 @@ def _npy(path: str) -> Table:
     def read(columns: list[str], _: bool) -> Iterator[Arrays]:
         kinds = [dtype if dtype.names is None else dtype[name] for name in columns]
         for name, kind in zip(columns, kinds, strict=True):
-            if kind.kind not in "biuf":
+            if kind.kind not in "biufmM":
                 raise FileError(f"{path}: column {name!r} holds no numbers but {kind}")
         step = max(1, _READ // row.itemsize)
         with open(path, "rb") as file:

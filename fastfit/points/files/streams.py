@@ -121,9 +121,7 @@ class StreamedPoints(PartedPoints):
         if any(map(_lose_digits, columns)):
             self._begun = begun
             return None
-        arrays: dict[str, Any] = dict(
-            zip(self._source.columns, map(np.concatenate, columns), strict=True)
-        )
+        arrays: dict[str, Any] = dict(zip(self._source.columns, map(_joined, columns), strict=True))
         try:
             points = Part(**arrays).points(replace(self.reading, n_threads=self._given_threads))
             points.moments()
@@ -151,7 +149,7 @@ class StreamedPoints(PartedPoints):
             for arrays in table.batches(columns, as_text=number in self._as_text):
                 named = dict(zip(self._source.columns, arrays, strict=True))
                 yield Part(**named, name=table.path, first=row)
-                row += arrays[0].size
+                row += len(arrays[0])
         except FileError:
             self._source.require_unchanged(number)  # a change explains any other error
             raise
@@ -191,7 +189,7 @@ class StreamedPoints(PartedPoints):
         for part in parts:
             own = task.chunk(part)
             found = own if found is None else task.combine(found, own)
-            self._report(number, part.first + part.values[0].size)
+            self._report(number, part.first + len(part.values[0]))
         return found
 
     def _has_resumed(self) -> bool:
@@ -231,7 +229,20 @@ class StreamedPoints(PartedPoints):
 
 
 def _n_bytes(part: Part) -> int:
-    return sum(values.nbytes for values in part.values)
+    return sum(
+        values.nbytes if isinstance(values, np.ndarray) else values.estimated_size()
+        for values in part.values
+    )
+
+
+def _joined(columns: Sequence[Any]) -> Any:
+    """Return batches of one column as one: arrays, or Series of Polars."""
+    if isinstance(columns[0], np.ndarray):
+        return np.concatenate(columns)
+    import polars as pl
+
+    frames = [column.to_frame("") for column in columns]
+    return pl.concat(frames, how="vertical_relaxed").to_series()
 
 
 def _up_to(room: int, parts: Iterator[Part]) -> tuple[list[Part], Iterator[Part]]:
@@ -253,9 +264,12 @@ def _chained(first: list[Part], rest: Iterator[Part]) -> Iterator[Part]:
     yield from rest
 
 
-def _lose_digits(arrays: Sequence[Any]) -> bool:
-    """Whether integers of arrays would be rounded if the arrays were concatenated."""
-    if len({array.dtype for array in arrays}) == 1:
+def _lose_digits(columns: Sequence[Any]) -> bool:
+    """Whether integers or times would be rounded if batches of different types were joined."""
+    kinds = {str(column.dtype) for column in columns}
+    if len(kinds) == 1:
         return False
-    whole = (array for array in arrays if array.dtype.kind in "iu" and array.dtype.itemsize == 8)
-    return any(max(-int(array.min()), int(array.max())) > 2**53 for array in whole if array.size)
+    if any("time" in kind.lower() or kind in ("Date", "Duration") for kind in kinds):
+        return True
+    whole = (c for c in columns if str(c.dtype).lower().endswith(("int64", "i8", "u8")) and len(c))
+    return any(max(-(c.min() or 0), c.max() or 0) > 2**53 for c in whole)
