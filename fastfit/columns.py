@@ -223,7 +223,7 @@ def _refuse_times(array: NDArray[Any], name: str) -> None:
     if is_time(array):
         raise TypeError(
             f"{name} must hold real numbers; got times ({array.dtype}): convert them, as with "
-            f"{name} / numpy.timedelta64(1, 's')"
+            f"({name} - {name}[0]) / numpy.timedelta64(1, 's')"
         )
 
 

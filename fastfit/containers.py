@@ -57,7 +57,9 @@ def values_of(values: Any, name: str) -> Values:
     library = type(values).__module__.partition(".")[0]
     try:
         found = _READERS.get(library, _of_protocols)(values, name)
-    except (Refusal, MemoryError):
+    except Refusal as error:
+        raise TypeError(str(error)) from None
+    except MemoryError:
         raise
     except Exception as error:  # of any library, whose advice is passed on
         why = " ".join(str(error).split())
@@ -66,8 +68,8 @@ def values_of(values: Any, name: str) -> Values:
     return _checked(found, name)
 
 
-class Refusal(TypeError):  # noqa: N818  # callers see a TypeError
-    """A container that is no array of numbers; the message says what it must be."""
+class Refusal(Exception):  # noqa: N818  # callers see a TypeError
+    """What a container that is no array of numbers must be."""
 
 
 def is_masked(values: Any) -> bool:
@@ -128,7 +130,7 @@ def _of_polars(values: Any, name: str) -> Values:
     if dtype == pl.Time:
         raise Refusal(f"{name} must hold numbers or times; got times of day: cast to pl.Duration")
     if dtype.is_decimal() or dtype in (pl.Int128, pl.Null):
-        values = values.cast(pl.Float64)
+        values, dtype = values.cast(pl.Float64), pl.Float64()
     if not values.null_count() or dtype.is_float() or dtype.is_temporal():
         return Values(values.to_numpy())  # nulls as NaN or NaT
     missing = values.is_null().to_numpy()
@@ -172,7 +174,8 @@ def _of_xarray(values: Any, name: str) -> Values:
 def _of_protocols(values: Any, name: str) -> Values:
     """Return the values of an object by what it offers: a mask, NumPy's protocol, or DLPack's."""
     if isinstance(values, (list, tuple)):
-        return Values(np.asarray(values))
+        array = np.asarray(values)
+        return Values(np.array(values, dtype=object) if array.dtype.kind in "US" else array)
     if hasattr(values, "set_auto_mask"):  # a variable of netCDF4, whose slices are masked arrays
         values = values[...]
     if is_masked(values):
@@ -215,7 +218,10 @@ def _checked(found: Values, name: str) -> Values:
     if kind in "biufmM":
         return found
     if kind == "O":
-        array, missing = _of_objects(found.array, name)
+        try:
+            array, missing = _of_objects(found.array, name)
+        except OverflowError as error:
+            raise ValueError(f"{name} must hold numbers within the range of float64") from error
         if missing is not None and found.missing is not None:
             missing = missing | found.missing
         return found._replace(array=array, missing=found.missing if missing is None else missing)
@@ -227,7 +233,9 @@ def _checked(found: Values, name: str) -> Values:
 def _described(array: NDArray[Any]) -> str:
     if array.dtype.kind == "c":
         return f"complex numbers ({array.dtype}); pass the real part, or the modulus"
-    return f"text or records ({array.dtype})"
+    if array.dtype.kind in "UST" or array.dtype.names:
+        return f"text or records ({array.dtype})"
+    return f"{array.dtype}; convert it to float64 first"
 
 
 def _of_objects(array: NDArray[Any], name: str) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
@@ -252,7 +260,7 @@ def _of_objects(array: NDArray[Any], name: str) -> tuple[NDArray[Any], NDArray[n
     if present == {"time"}:
         fill, convert = np.datetime64("NaT"), _as_utc
     elif present == {"duration"}:
-        fill = np.timedelta64("NaT")
+        fill, convert = np.timedelta64("NaT"), np.timedelta64
     elif present != {"whole"}:
         fill, convert = math.nan, float
     filled = [
@@ -260,8 +268,7 @@ def _of_objects(array: NDArray[Any], name: str) -> tuple[NDArray[Any], NDArray[n
         for item, gap in zip(items, gaps, strict=True)
     ]
     found = np.array(filled, dtype=None if filled else np.float64)
-    if found.dtype.kind == "O":  # whole numbers beyond 64 bits
-        found = found.astype(np.float64)
+    found = found.astype(np.float64) if found.dtype.kind == "O" else found  # beyond 64 bits
     return found.reshape(array.shape), np.array(gaps).reshape(array.shape) if any(gaps) else None
 
 

@@ -26,7 +26,7 @@ from fastfit.solvers.exact import Exact
 from fastfit.solvers.gradient_descent import GradientDescent
 from fastfit.solvers.newton import Newton
 from fastfit.tables import named_columns
-from fastfit.times import Unit
+from fastfit.times import TimeLike, Unit
 
 SOLVERS: dict[str, type[Solver]] = {
     "auto": Exact,
@@ -44,7 +44,7 @@ _TINY, _HUGE = 2.0**-1022, 2.0**1023
 
 
 def fit_line(
-    x: ArrayLike | Source,
+    x: ArrayLike | TimeLike | Source,
     y: ArrayLike | None = None,
     *,
     loss: str | Loss = "squared_error",

@@ -21,7 +21,7 @@ from fastfit.points.base import Plan, Points, Reading, Source
 from fastfit.points.moments import MomentPoints
 from fastfit.points.opening import points_of
 from fastfit.result import LineFit
-from fastfit.times import TimeUnit, Unit
+from fastfit.times import TimeLike, TimeUnit, Unit
 
 _FORMAT = "fastfit.Moments"
 _VERSION = 1
@@ -68,7 +68,7 @@ class Moments(Source):
     @classmethod
     def of(
         cls,
-        x: ArrayLike,
+        x: ArrayLike | TimeLike,
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         *,
@@ -170,7 +170,7 @@ class Moments(Source):
 
     def update(
         self,
-        x: ArrayLike,
+        x: ArrayLike | TimeLike,
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         *,

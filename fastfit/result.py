@@ -15,7 +15,7 @@ from fastfit.inference import Inference
 from fastfit.outcome import History, Iterate, Status
 from fastfit.plotting import draw_fit
 from fastfit.points.kept import KeptPoints
-from fastfit.times import TimeUnit
+from fastfit.times import TimeLike, TimeUnit
 from fastfit.validation import finite_number, finite_or_none
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class LineFit:
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_points": None}
 
-    def predict(self, x: ArrayLike) -> Any:
+    def predict(self, x: ArrayLike | TimeLike) -> Any:
         """Return ``slope * x + intercept``: a float for a number, else an array of the shape of x.
 
         It is computed from the mean of x, so that large offsets such as time stamps lose no accuracy.
@@ -195,7 +195,7 @@ class LineFit:
         around = ((self.slope, self.stderr), (self.intercept, self.intercept_stderr))
         return np.array([[value - reach * err, value + reach * err] for value, err in around])
 
-    def confidence_band(self, x: ArrayLike, level: float = 0.95) -> tuple[Any, Any]:
+    def confidence_band(self, x: ArrayLike | TimeLike, level: float = 0.95) -> tuple[Any, Any]:
         """Return lower and upper bound of the true line at each x.
 
         Parameters
@@ -216,7 +216,7 @@ class LineFit:
         return line - half, line + half
 
     def prediction_band(
-        self, x: ArrayLike, level: float = 0.95, *, sigma: ArrayLike | None = None
+        self, x: ArrayLike | TimeLike, level: float = 0.95, *, sigma: ArrayLike | None = None
     ) -> tuple[Any, Any]:
         """Return lower and upper bound of a new point at each x.
 

@@ -6,7 +6,6 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
-from fastfit.points.base import Source
 from fastfit.points.files.scan import scan
 
 
@@ -30,8 +29,8 @@ def named_columns(
     for name, column in asked.items():
         _require_column(name, column, names)
     if hasattr(data, "collect_schema") and hasattr(data, "collect"):  # a query of Polars
-        if isinstance(x, Source) or set(given.values()) - {None, *asked.values()}:
-            raise TypeError("with a LazyFrame as data, all columns must be names")
+        if any(value is not None for name, value in given.items() if name not in asked):
+            raise TypeError("all columns must be names where data is a LazyFrame")
         return scan(data, x, y, sample_weight, sigma=sigma), None, None, None
     x, y, sample_weight, sigma = (
         data[value] if name in asked else value for name, value in given.items()
@@ -43,6 +42,10 @@ def _names_of(data: Any) -> list[Any]:
     """Return the names of the columns of a table."""
     if hasattr(data, "collect_schema"):
         return list(data.collect_schema())
+    if hasattr(data, "schema") and hasattr(data, "column"):  # of PyArrow
+        return list(data.schema.names)
+    if getattr(getattr(data, "dtype", None), "names", None):  # an array of records
+        return list(data.dtype.names)
     for attribute in ("column_names", "columns", "variables", "keys"):
         names = getattr(data, attribute, None)
         if names is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -22,6 +24,9 @@ _NANOSECONDS = {
 Unit = Literal["W", "D", "h", "m", "s", "ms", "us", "ns"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 _DEFAULT = "s"
+# Times of Python: what array_like does not cover.
+_Time = datetime.date | datetime.timedelta
+TimeLike = _Time | Sequence[_Time | None]
 # NaT, a missing time, as an integer.
 NAT = int(np.iinfo(np.int64).min)
 

@@ -53,12 +53,12 @@ def test_wrong_values(x: Any, y: Any, message: str, backend: Any) -> None:
     [
         (X + 1j, "complex"),
         (np.array(["a"] * 10), "text"),
-        (["1", "2"] * 5, "text"),
+        (["1", "2"] * 5, "real numbers; got str '1' at index 0"),
         ("0123456789", "str '0123456789'"),
         (None, "None"),
         ({"a": 1}, "dict"),
         ([[1.0, 2.0], [3.0]] * 5, "list"),
-        (object(), "object"),
+        (object(), "object at index 0"),
         (np.zeros(10, dtype=[("a", float)]), "text or records"),
     ],
 )
