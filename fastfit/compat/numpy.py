@@ -15,8 +15,9 @@ from fastfit.inference import covariance
 from fastfit.points.arrays import ArrayPoints
 from fastfit.points.opening import array_points_of
 
-# Bound on import: a program may assign fastfit's polyfit to NumPy's name. Overloads accept no unions, hence Any.
-_NUMPYS_POLYFIT: Any = np.polyfit
+# Bound on import, since fastfit's may stand in its place later, or already if this module is loaded once more. Its
+# overloads accept no unions, hence Any.
+_NUMPYS_POLYFIT: Any = getattr(np.polyfit, "numpys", np.polyfit)
 # The square of a weight this much smaller than the largest one would lose digits, or underflow.
 _SMALLEST_WEIGHT = 2.0**-500
 
@@ -82,6 +83,9 @@ def polyfit(
     return _NUMPYS_POLYFIT(x, y, deg, rcond, full, w, cov) if found is None else found
 
 
+polyfit.numpys = _NUMPYS_POLYFIT  # type: ignore[attr-defined]
+
+
 def _lines(x: Any, y: Any, w: Any, cov: Any) -> Any:
     """Return the result of ``polyfit`` for a line, or None to leave it to NumPy."""
     unscaled = isinstance(cov, str) and cov == "unscaled"
@@ -97,27 +101,62 @@ def _lines(x: Any, y: Any, w: Any, cov: Any) -> Any:
         or (w is not None and (weights is None or weights.shape != x.shape))
     ):
         return None
-    coefficients, covariances = [], []
-    for column in y[np.newaxis] if y.ndim == 1 else np.ascontiguousarray(y.T):
-        line = _line_or_none(array_points_of(x, column, weights, nan_policy="propagate"))
-        if line is None:
-            return None
-        slope, intercept, residual_square, sums, (x_exponent, y_exponent) = line
-        if x_exponent or y_exponent:
-            slope = scaled(slope, x_exponent - y_exponent)
-            intercept = scaled(intercept, -y_exponent)
-        coefficients.append((slope, intercept))
-        if unscaled:
-            covariances.append(_covariance(sums, 1.0, x_exponent, w_exponent))
-        elif cov:
-            variance = residual_square / (n - 2)
-            covariances.append(_covariance(sums, variance, x_exponent, y_exponent))
-    result = np.array(coefficients[0] if y.ndim == 1 else coefficients).T
+    first = y if y.ndim == 1 else y[:, 0]
+    line = _line_or_none(array_points_of(x, first, weights, nan_policy="propagate"))
+    if line is None or (y.ndim == 2 and (line.exponents != (0, 0) or not _is_ordinary(y))):
+        return None
+    residual_square: Any
+    slope, intercept, residual_square, sums, exponents = line
+    coefficients = _in_units(slope, intercept, exponents)
+    if y.ndim == 2:
+        coefficients, residual_square = _lines_of_columns(x, y, weights, sums)
     if not cov:
-        return result
-    # Without the residuals, all columns have the same covariance.
-    found = np.stack(covariances[:1] if unscaled else covariances, axis=-1)
-    return result, found[..., 0] if y.ndim == 1 else found
+        return coefficients
+    if unscaled:  # without the residuals, all columns have the same covariance
+        found = _covariance(sums, 1.0, exponents[0], w_exponent)
+        return coefficients, found.reshape(2, 2, *[1] * (y.ndim - 1))
+    variance = residual_square / (n - 2)
+    if y.ndim == 1:
+        return coefficients, _covariance(sums, variance, *exponents)
+    return coefficients, np.multiply.outer(_covariance(sums, 1.0, 0, 0), variance)
+
+
+def _in_units(slope: float, intercept: float, exponents: tuple[int, int]) -> NDArray[np.float64]:
+    x_exponent, y_exponent = exponents
+    if x_exponent or y_exponent:
+        return np.array([scaled(slope, x_exponent - y_exponent), scaled(intercept, -y_exponent)])
+    return np.array([slope, intercept])
+
+
+def _is_ordinary(y: NDArray[Any]) -> bool:
+    """Return whether all values are finite, and their squares in range."""
+    size = np.abs(y)
+    largest = float(size.max())
+    return largest == 0.0 or (
+        largest < 1e150 and float(size.min(where=size > 0.0, initial=1.0)) > 1e-150
+    )
+
+
+def _lines_of_columns(
+    x: NDArray[Any], y: NDArray[Any], w: NDArray[np.float64] | None, sums: Centred
+) -> tuple[Any, Any]:
+    """Return slopes and intercepts, and sums of squared residuals, of all columns of y at once.
+
+    Deviations from the means are fitted, and then what is left of them, so that rounding of the first line is mended.
+    """
+    u = (x - sums.x_mean.high) - sums.x_mean.low
+    v = y.astype(np.float64)
+    k = np.ones(x.size) if w is None else w
+    total, wu = sums.w.high, k * u
+    lines = np.zeros((2, v.shape[1]), dtype=np.longdouble)
+    for _ in range(2):
+        level = (k @ v) / total
+        v -= level
+        slope = (wu @ v) / sums.xx.high
+        v -= np.multiply.outer(u, slope)
+        lines += [slope, level]
+    lines[1] -= lines[0] * (np.longdouble(sums.x_mean.high) + np.longdouble(sums.x_mean.low))
+    return lines.astype(np.float64), k @ np.square(v)
 
 
 def _squares(w: NDArray[Any]) -> tuple[NDArray[np.float64] | None, int]:

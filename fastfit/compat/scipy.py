@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.metadata
 import math
 import numbers
 import sys
@@ -93,7 +95,10 @@ def linregress(
     nan_policy: Literal["propagate", "omit", "raise"] = "propagate",
     keepdims: bool = False,
 ) -> LinregressResult:
-    """Fit a line by least squares, as ``scipy.stats.linregress`` of SciPy 1.17 does.
+    """Fit a line by least squares, as ``scipy.stats.linregress`` of the installed SciPy does.
+
+    Where versions differ, it does as the one that is there (1.14 or later): from 1.18 on, two points have errors of NaN
+    and constant x has a line of NaN; before, errors are 0 and constant x is an error.
 
     Parameters
     ----------
@@ -111,13 +116,14 @@ def linregress(
     Returns
     -------
     LinregressResult
-        Floats for points along all axes, else arrays of the shape of the other axes. Two points have errors of 0 and
-        a p-value of 0, or of 1 if their y are equal. Fewer points have no line, and the result is NaN.
+        SciPy's own class once ``scipy.stats`` is imported. Floats for points along all axes, else arrays of the shape
+        of the other axes. Before SciPy 1.18, two points have errors of 0 and a p-value of 0, or of 1 if their y are
+        equal. Fewer points have no line, and the result is NaN.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what it must be; the message names it. If x is constant.
+        If an argument is not what it must be; the message names it. Before SciPy 1.18, if x is constant.
     ImportError
         If SciPy is missing, which p-values need: ``pip install 'fastfit[stats]'``.
 
@@ -145,9 +151,25 @@ def linregress(
         and (axis is None or (type(axis) is int and -1 <= axis <= 0))
     ):
         *five, sixth = map(np.float64, _regression(x, y, alternative, nan_policy))
-        return LinregressResult(*five, intercept_stderr=sixth)
+        return _result_class()(*five, intercept_stderr=sixth)
     *fields, last = _regressions(x, y, alternative, axis, nan_policy, keepdims)
-    return LinregressResult(*fields, intercept_stderr=last)
+    return _result_class()(*fields, intercept_stderr=last)
+
+
+def _result_class() -> type[LinregressResult]:
+    """Return SciPy's class of results if a program has imported it, so that ``isinstance`` holds."""
+    scipys = getattr(sys.modules.get("scipy.stats._stats_py"), "LinregressResult", None)
+    return scipys or LinregressResult
+
+
+@functools.cache
+def _has_nan_for_degenerate_points() -> bool:
+    """Return whether SciPy returns NaN for the errors of two points and for constant x, as from 1.18 on."""
+    try:
+        major, minor, *_ = importlib.metadata.version("scipy").split(".")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return (int(major), int(minor)) >= (1, 18)
 
 
 def _regressions(
@@ -215,13 +237,15 @@ def _regression(x: Any, y: Any, alternative: str, nan_policy: str) -> tuple[floa
     points = array_points_of(x, y, nan_policy="propagate")
     if not points.moments().is_finite:
         return _not_finite(x, y, alternative, nan_policy)
+    if points.moments().centred.xx.high == 0.0 and _has_nan_for_degenerate_points():
+        return _UNKNOWN
     slope, intercept, residual_square, sums, (x_exponent, y_exponent) = ScaledLine.through(points)
     xx, yy = sums.xx.high, sums.yy.high
     rvalue = correlation(residual_square, xx, sums.xy.high, yy)
     p = slope_error = intercept_error = math.nan
-    if n == 2:
+    if n == 2 and not _has_nan_for_degenerate_points():
         p, slope_error, intercept_error = float(yy == 0.0), 0.0, 0.0
-    elif yy > 0.0:
+    elif n > 2 and yy > 0.0:
         slope_error = slope_stderr(residual_deviation(residual_square, n - 2.0), xx)
         t = slope / slope_error if slope_error else math.copysign(math.inf, slope)
         p = pvalue(t, n - 2.0, alternative)
