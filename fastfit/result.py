@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import math
+import textwrap
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,22 @@ def _probability(level: Any) -> float:
     if number >= 1.0:
         raise ValueError(f"level must be {must_be}; got {level!r}")
     return number
+
+
+def _short(error: float) -> str:
+    """Return an error with two digits."""
+    return f"{error:#.2g}".rstrip(".") if error else "0"
+
+
+def _rounded(value: float, error: float) -> str:
+    """Return a number with the digits that its error warrants: down to the second digit of the error."""
+    if not (error > 0.0 and math.isfinite(value)):
+        return f"{value:.12g}"
+    last = math.floor(math.log10(error)) - 1  # power of ten of the last digit
+    first = math.floor(math.log10(abs(value))) if value else last
+    if last > -16 and -5 < max(first, last) < 9:
+        return f"{round(value, -last):.{max(-last, 0)}f}"
+    return f"{value:.{min(max(first - last, 0), 16)}e}"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -247,38 +265,59 @@ class LineFit:
         return line - half, line + half
 
     def summary(self) -> str:
-        """Return a table of the results; with confidence intervals and p-value if SciPy is installed."""
-        rows = {
-            "line": self.equation(),
-            "slope": f"{self.slope:.12g}",
-            "intercept": f"{self.intercept:.12g}",
-        }
-        if self._inference:
-            errors = {"slope": self.stderr, "intercept": self.intercept_stderr}
-            ends = dict.fromkeys(errors, "")
-            with contextlib.suppress(ImportError):
-                for name, (low, high) in zip(errors, self.conf_int(), strict=True):
-                    ends[name] = f"   95 % from {low:.6g} to {high:.6g}"
-                if not math.isnan(self.pvalue):
-                    ends["slope"] += f", p-value (slope = 0): {self.pvalue:.3g}"
-            for name, error in errors.items():
-                if not math.isnan(error) and not self._inference.is_fixed(name):
-                    rows[name] += f" +- {error:.3g}{ends[name]}"
-        of_least_squares = "" if self.f_scale is None else " of least squares"
-        rows |= {
-            f"R squared{of_least_squares}": f"{self.rsquared:.9g}",
-            "residual std": f"{self.residual_std:.9g}",
-            "mean loss": f"{self.loss:.12g}",
-            **({} if self.f_scale is None else {"f_scale": f"{self.f_scale:.9g}"}),
-            "points": f"{self.n_points:,}",
-            "left out": f"{self.n_omitted:,}",
-            "iterations": f"{self.n_iter:,}",
-            "passes over the points": f"{self.n_passes:,}",
-            "status": self.status.name,
-        }
-        width = max(map(len, rows))
-        lines = [f"{name:<{width}}  {value}" for name, value in rows.items()]
-        return "\n".join([*lines, self.message])
+        """Return a table of the results, 80 columns wide; with confidence intervals and p-value if SciPy is installed.
+
+        Slope and intercept are rounded to two digits of their standard errors.
+        """
+        rows = self._rows()
+        width = max(len(name) for name, _ in rows)
+        lines = [f"{name:<{width}}  {value}" for name, value in rows]
+        return "\n".join([*lines, *textwrap.wrap(self.message, 80)])
+
+    def _repr_html_(self) -> str:
+        """Return the summary as a table of HTML, for notebooks."""
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+            f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
+            for name, value in self._rows()
+        )
+        return f"<table><caption>LineFit</caption>{rows}</table><p>{html.escape(self.message)}</p>"
+
+    def _rows(self) -> list[tuple[str, str]]:
+        """Return names and values of the summary."""
+        rows = [("line", self.equation())]
+        errors = {"slope": self.stderr, "intercept": self.intercept_stderr}
+        intervals: Any = [None, None]
+        pvalue = math.nan
+        with contextlib.suppress(ImportError):
+            intervals, pvalue = self.conf_int().tolist(), self.pvalue
+        for (name, error), interval in zip(errors.items(), intervals, strict=True):
+            unit = f" per {self.datetime_unit}" if name == "slope" and self.datetime_unit else ""
+            value = getattr(self, name)
+            is_fitted = self._inference is not None and not self._inference.is_fixed(name)
+            if math.isnan(error) or not is_fitted:
+                rows.append((name, f"{value:.12g}{unit}"))
+                continue
+            rows.append((name, f"{_rounded(value, error)} +- {_short(error)}{unit}"))
+            if interval is not None:
+                low, high = (_rounded(end, error) for end in interval)
+                rows.append(("  95 % interval", f"{low} to {high}"))
+            if name == "slope" and not math.isnan(pvalue):
+                rows.append(("  p-value (slope = 0)", f"{pvalue:.3g}"))
+        about = (
+            ""
+            if self._inference is None or not self._inference.is_fixed("intercept")
+            else " (uncentered)"
+        )
+        of_line = "" if self.f_scale is None else " of least squares"
+        rows.append((f"R squared{about}{of_line}", f"{self.rsquared:.6g}"))
+        rows += [("residual std", f"{self.residual_std:.6g}"), ("mean loss", f"{self.loss:.6g}")]
+        if self.f_scale is not None:
+            rows.append(("f_scale", f"{self.f_scale:.6g}"))
+        counts = {"points": self.n_points, "left out": self.n_omitted, "iterations": self.n_iter}
+        counts["passes over the points"] = self.n_passes
+        rows += [(name, f"{count:,}") for name, count in counts.items()]
+        return [*rows, ("status", self.status.name)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return all results as plain numbers, strings and lists, ready for JSON.

@@ -295,7 +295,7 @@ def test_a_line_that_did_not_converge_has_no_errors(cloud: Any) -> None:
 
 def test_summary_leaves_out_unknown_errors(cloud: Any) -> None:
     origin = ff.fit_line(*cloud, fit_intercept=False).summary().splitlines()
-    assert origin[2].split() == ["intercept", "0"]
+    assert ["intercept", "0"] in [line.split() for line in origin]
     assert "+-" in origin[1]
     two = ff.fit_line([0.0, 1.0], [1.0, 3.0]).summary()
     assert "+-" not in two

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -29,21 +30,63 @@ def test_repr_is_one_readable_line(fit: ff.LineFit) -> None:
 
 def test_summary_is_a_table(fit: ff.LineFit) -> None:
     lines = fit.summary().splitlines()
-    cells = dict(re.split("  +", line, maxsplit=1) for line in lines[:-1])
-    assert cells == {
-        "line": "y = 0.6 x + 1",
-        "slope": "0.6 +- 0.566   95 % from -1.83395 to 3.03395, p-value (slope = 0): 0.4",
-        "intercept": "1 +- 1.55   95 % from -5.66564 to 7.66564",
-        "R squared": "0.36",
-        "residual std": "1.26491106",
-        "mean loss": "0.8",
-        "points": "4",
-        "left out": "0",
-        "iterations": "1",
-        "passes over the points": "1",
-        "status": "CONVERGED",
-    }
+    cells = [tuple(re.split("  +", line.strip(), maxsplit=1)) for line in lines[:-1]]
+    # The slope is 0.6 +- sqrt(0.32), the intercept 1 +- sqrt(2.4), and t of 2 degrees of freedom 4.303.
+    assert cells == [
+        ("line", "y = 0.6 x + 1"),
+        ("slope", "0.60 +- 0.57"),
+        ("95 % interval", "-1.83 to 3.03"),
+        ("p-value (slope = 0)", "0.4"),
+        ("intercept", "1.0 +- 1.5"),
+        ("95 % interval", "-5.7 to 7.7"),
+        ("R squared", "0.36"),
+        ("residual std", "1.26491"),
+        ("mean loss", "0.8"),
+        ("points", "4"),
+        ("left out", "0"),
+        ("iterations", "1"),
+        ("passes over the points", "1"),
+        ("status", "CONVERGED"),
+    ]
     assert lines[-1] == ff.Status.CONVERGED.value
+
+
+@pytest.mark.parametrize(
+    ("slope", "error", "shown"),
+    [
+        (0.00210147, 3.4e-6, "0.0021015 +- 3.4e-06"),
+        (-2499.95, 5700.0, "-2500 +- 5.7e+03"),
+        (181.567, 0.29, "181.57 +- 0.29"),
+        (2.10147e292, 3.4e289, "2.1015e+292 +- 3.4e+289"),
+        (2.1e-12, 3.4e-14, "2.100e-12 +- 3.4e-14"),
+        (0.0, 0.05, "0.000 +- 0.050"),
+        (123456.789, 99.7, "123457 +- 1.0e+02"),
+        (1.0, 1e-30, "1.0000000000000000e+00 +- 1.0e-30"),
+    ],
+)
+def test_numbers_have_the_digits_that_their_errors_warrant(
+    slope: float, error: float, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ff.LineFit, "stderr", error)
+    found = dataclasses.replace(ff.fit_line([0, 1, 2], [0, 1, 3]), slope=slope).summary()
+    (row,) = (line for line in found.splitlines() if line.startswith("slope "))
+    assert row.split(maxsplit=1)[1] == shown
+
+
+def test_summaries_are_80_columns_wide_and_tables_of_html() -> None:
+    x = np.arange(50) * 86_400.0 + 1.7e9
+    for options in ({}, {"loss": "tukey"}, {"fit_intercept": False}):
+        fit = ff.fit_line(x, 1.0 / 3.0 * x + np.cos(x), **options)
+        text = fit.summary()
+        assert max(map(len, text.splitlines())) <= 80
+        assert ("R squared (uncentered)" in text) == ("fit_intercept" in options)
+        assert ("R squared of least squares" in text) == ("loss" in options)
+        page = fit._repr_html_()
+        assert page.count("<tr>") == len(text.splitlines()) - len(textwrap.wrap(fit.message, 80))
+        assert "p-value (slope = 0)" in page
+    with pytest.warns(ff.ConvergenceWarning):
+        stopped = ff.fit_line(x, np.cos(x), solver=ff.GradientDescent(max_iter=1, learning_rate=0.1))
+    assert max(map(len, stopped.summary().splitlines())) <= 80
 
 
 def test_predict(fit: ff.LineFit) -> None:
