@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,8 +76,20 @@ JsonOption = Annotated[bool, _option("Print JSON.", "--json")]
 PlotOption = Annotated[Path | None, _option("Write a picture to this file.", metavar="OUT.png")]
 
 
+# Options of Python in messages, as a shell has them.
+_IN_SHELL = (
+    (r"decimal_comma=True", "--decimal-comma"),
+    (r"decimal_comma=False", "--decimal-point"),
+    (r"null_values=\['(.*?)'\]", r"--null-value '\1'"),
+    (r"pass comment or skip_rows", "pass --comment or --skip-rows"),
+    (r"pass separator", "pass --separator"),
+)
+
+
 def _fail(error: Exception) -> NoReturn:
     message = " ".join(str(error).split())
+    for pattern, option in _IN_SHELL:
+        message = re.sub(pattern, option, message)
     typer.echo(f"fastfit: error: {message}", err=True)
     raise typer.Exit(2)
 
@@ -160,6 +173,11 @@ _INIT = "Line to start from: random, or SLOPE,INTERCEPT as in --init=-2,1."
 _STANDARDIZE = "Descend on axes with mean 0 and standard deviation 1; else in units of the columns, often slowly."
 _LOSS = f"What a residual costs: {', '.join(LOSSES)}; robust but for the first."
 _F_SCALE = "Residual at which a robust loss bends, or mad: from the residuals, the default."
+_SEPARATOR = "What separates the fields of a text file; found by its first lines if left out."
+_DECIMAL_COMMA = "Whether numbers have a comma for a decimal point; found by the first lines."
+_COMMENT = "What lines start with that are no rows; # by default."
+_NULL_VALUE = "A word for a missing value; may be given several times."
+_ENCODING = "Encoding of a text file, such as latin-1."
 _DATETIME_UNIT = "Unit of x in the slope, where x holds times; seconds by default."
 _CHECKPOINT = "Keep in this file what was read, so that the same command goes on from there."
 _BANDS = "Draw 95 % confidence and prediction bands; of a robust line, the former."
@@ -199,6 +217,14 @@ def fit(
     ] = None,
     record_every: Annotated[int | None, _option("Print every N-th state, and the last.")] = None,
     passes: Annotated[Passes | None, _option("Read the points at every step, or once.")] = None,
+    separator: Annotated[str | None, _option(_SEPARATOR, metavar="CHAR")] = None,
+    decimal_comma: Annotated[
+        bool | None, _option(_DECIMAL_COMMA, "--decimal-comma/--decimal-point")
+    ] = None,
+    comment: Annotated[str | None, _option(_COMMENT, metavar="TEXT")] = None,
+    skip_rows: Annotated[int | None, _option("Number of lines above the header.")] = None,
+    null_value: Annotated[list[str] | None, _option(_NULL_VALUE, metavar="WORD")] = None,
+    encoding: Annotated[str | None, _option(_ENCODING, metavar="NAME")] = None,
     datetime_unit: Annotated[TimeUnitName | None, _option(_DATETIME_UNIT)] = None,
     threads: Annotated[int | None, _option("Largest number of threads.")] = None,
     checkpoint: Annotated[Path | None, _option(_CHECKPOINT, metavar="PATH")] = None,
@@ -235,7 +261,19 @@ def fit(
         given = {name: value for name, value in options.items() if value is not None}
         chosen_loss = _loss(loss, f_scale)
         chosen = _solver(solver, chosen_loss, given)
-        points = scan(files, x, y, weight, sigma=sigma)
+        points = scan(
+            files,
+            x,
+            y,
+            weight,
+            sigma=sigma,
+            separator="\t" if separator == "\\t" else separator,
+            decimal_comma=decimal_comma,
+            comment=comment,
+            skip_rows=skip_rows,
+            null_values=null_value or (),
+            encoding=encoding,
+        )
         with display(progress) as shown:
             if shown is not None and isinstance(chosen, GradientDescent):
                 most = chosen.max_iter

@@ -6,9 +6,11 @@ into memory while it is read, since a mapped file that shrinks ends the process 
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import functools
+import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,19 +21,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastfit.kernels.fields import FieldCounter
+from fastfit.points.files.layout import MISSING, Layout, TextOptions, is_number, layout_of, lines_of
+
 # Rows per batch: 8 MB of x and y, which are decoded, added up and forgotten while they are in cache.
 BATCH = 1 << 19
 # Bytes of a .npy table that are read at a time, all of its columns.
 _READ = 1 << 25
-# Words for a missing value in a CSV file, besides an empty field.
-MISSING = ("nan", "NaN", "NA", "N/A", "n/a", "#N/A", "null", "NULL", "None")
 # Rows of a CSV file from which the types of its columns are inferred.
 _TYPED_BY = 1000
+# Bytes of a CSV file that are looked through at a time for irregular rows: they stay in cache.
+_READ_TEXT = 1 << 20
+# Endings of packed files.
+_PACKED = (".gz", ".zst")
 # Bytes in which the last line of a CSV file is looked for, and from which its rows are counted.
 _TAIL = 1 << 16
 
 # Columns of one batch: Series of Polars, or arrays of NumPy.
 Arrays = tuple[Any, ...]
+_FIND = TextOptions()
 
 
 class FileError(ValueError):
@@ -96,7 +104,9 @@ class Table:
             return self.rows()
 
 
-def open_table(path: str, *, keys: Sequence[tuple[str, str]] = ()) -> Table:
+def open_table(
+    path: str, *, keys: Sequence[tuple[str, str]] = (), options: TextOptions = _FIND
+) -> Table:
     """Open a file or URL; the ending of its name says how.
 
     Parameters
@@ -105,6 +115,8 @@ def open_table(path: str, *, keys: Sequence[tuple[str, str]] = ()) -> Table:
         A name that ends in one of ``FORMATS``.
     keys : sequence of (str, str)
         Names and values of columns that the folders of the file stand for, as in ``year=2013``.
+    options : TextOptions
+        What the caller says of the layout of text.
 
     Raises
     ------
@@ -120,11 +132,16 @@ def open_table(path: str, *, keys: Sequence[tuple[str, str]] = ()) -> Table:
             raise FileError(f"{path} is a folder, and not a file")
         if os.path.getsize(path) == 0:
             raise FileError(f"{path} is empty")
-    opened = FORMATS.get(ending_of(path))
+    ending = ending_of(path)
+    opened = FORMATS.get(ending)
     if opened is None:
         raise FileError(f"{path} is of no known format; its name must end in {', '.join(FORMATS)}")
+    if opened is not _csv and options != TextOptions():
+        raise ValueError(
+            f"separator, decimal_comma, comment, skip_rows, null_values and encoding are for text; {path} is none"
+        )
     with _readable(path):
-        return _with_folders(opened(path), keys)
+        return _with_folders(opened(path, options), keys)
 
 
 def ending_of(path: str) -> str:
@@ -150,22 +167,19 @@ def resolve_columns(
     for name, is_there in zip(asked, found, strict=True):
         if name is not None and is_there is None:
             raise FileError(f"{table.path} has no column {name!r}{there}")
+        if is_there is not None and names.count(is_there) > 1:
+            raise FileError(f"{table.path} has several columns {is_there!r}; give them other names")
     known = [name for name in found if name is not None]
-    left = [name for name in names if name not in known and name not in table.folder_names]
+    left = [name for name in names if name and name not in (*known, *table.folder_names)]
     missing = len(found) - len(known)
     if missing and (len(left) != missing or len(set(known)) != len(known)):
         count = "two columns" if len(found) == 2 else f"{len(found)} columns"
-        hint = ""
-        if len(names) == 1 and any(sign in names[0] for sign in ";\t|"):
-            hint = (
-                "; if something else than commas separates them, pass a query such as "
-                "polars.scan_csv(path, separator=';')"
-            )
+        hint = "; pass separator if these are several" if len(names) == 1 else ""
         raise FileError(
             f"{table.path} does not have just {count}, so x and y must be named{there}{hint}"
         )
-    is_csv = table.path.lower().endswith((".csv", ".csv.gz"))
-    if missing == 2 and is_csv and all(map(_is_number, names)):
+    is_text = FORMATS.get(ending_of(table.path)) is _csv
+    if missing == 2 and is_text and all(map(_is_number, names)):
         raise FileError(
             f"{table.path} has no header: its first line holds the numbers {', '.join(names)}; "
             "add a line of names, or give x and y if those are names"
@@ -256,7 +270,7 @@ def _needed(what: str) -> Any:
 # Parquet and queries
 
 
-def _parquet(path: str) -> Table:
+def _parquet(path: str, _: TextOptions) -> Table:
     pl = _needed("Parquet")
     lazy = pl.scan_parquet(path, glob=False, hive_partitioning=False)
     return _polars_table(path, lazy, dict(lazy.collect_schema()))
@@ -271,14 +285,20 @@ def _polars_table(path: str, lazy: Any, schema: dict[str, Any]) -> Table:
     return Table(path, list(schema), lambda columns, _: _polars_batches(path, lazy, columns), count)
 
 
-def _polars_batches(path: str, lazy: Any, columns: list[str]) -> Iterator[Arrays]:
+def _polars_batches(
+    path: str,
+    lazy: Any,
+    columns: list[str],
+    words: Sequence[str] = MISSING,
+    decimal_comma: bool = False,
+) -> Iterator[Arrays]:
     import polars as pl
 
     # By name, since a plain string may also be a pattern of names.
     wanted = lazy.select(pl.selectors.by_name(*columns))
     row = 0
     for batch in wanted.collect_batches(chunk_size=BATCH, maintain_order=True, engine="streaming"):
-        yield tuple(_parsed(path, batch[name], row) for name in columns)
+        yield tuple(_parsed(path, batch[name], row, words, decimal_comma) for name in columns)
         row += batch.height
 
 
@@ -294,60 +314,161 @@ def _require_numbers_or_times(path: str, name: str, dtype: Any) -> None:
 # CSV
 
 
-def _csv(path: str) -> Table:
+def _csv(path: str, options: TextOptions) -> Table:
     pl = _needed("CSV")
-    options = {"glob": False, "infer_schema_length": _TYPED_BY, "try_parse_dates": True}
-    seen = dict(pl.scan_csv(path, **options).collect_schema())
-    if not is_url(path) and not path.lower().endswith(".gz"):
-        _require_whole_last_line(path, len(seen))
+    source = _utf8(path, options)
+    lines = lines_of(source())
+    layout = layout_of(path, lines, options)
+    if layout.separator == " ":
+        source = _single_blanks(source)
+    n_fields = len(layout.names)
+    scan_options: dict[str, Any] = {
+        "has_header": False,
+        "skip_lines": layout.n_skipped,
+        "separator": layout.separator,
+        "decimal_comma": layout.decimal_comma,
+        "comment_prefix": layout.comment,
+        "encoding": "utf8-lossy",
+        "infer_schema_length": _TYPED_BY,
+        "try_parse_dates": True,
+        "truncate_ragged_lines": True,  # rows are checked here
+        "raise_if_empty": False,
+        "glob": False,
+    }
+    seen = list(pl.scan_csv(source(), **scan_options).collect_schema().values())
+    is_packed = isinstance(source(), str) and (is_url(path) or path.lower().endswith(_PACKED))
+    if not is_packed:
+        _require_whole_last_line(path, source(), layout)
+    words = (*MISSING, *options.null_values)
+    is_checked = is_packed or n_fields < 2
 
     def read(columns: list[str], as_text: bool) -> Iterator[Arrays]:
+        nonlocal is_checked
+        if not seen:
+            return
+        if not is_checked:
+            _require_regular_rows(path, source(), layout)
+            is_checked = True
+        places = [layout.names.index(name) for name in columns]
         # The types that the first rows show; where these hold nothing, numbers are the best guess.
-        types = {name: pl.Float64 if seen[name] == pl.Null else seen[name] for name in columns}
+        types = {
+            f"column_{place + 1}": pl.Float64 if kind == pl.Null else kind
+            for place, kind in enumerate(seen)
+            if place in places
+        }
         if as_text:
-            types = dict.fromkeys(columns, pl.String)
+            types = dict.fromkeys(types, pl.String)
+        lazy = pl.scan_csv(source(), schema_overrides=types, **scan_options).select(
+            pl.col(f"column_{place + 1}").alias(name)
+            for place, name in zip(places, columns, strict=True)
+        )
         try:
-            yield from _polars_batches(
-                path, pl.scan_csv(path, schema_overrides=types, **options), columns
-            )
+            yield from _polars_batches(path, lazy, columns, words, layout.decimal_comma)
         except pl.exceptions.ComputeError as error:
             if as_text:
                 raise
             raise NotAsTyped from error
 
-    return Table(path, list(seen), read, functools.partial(_count_lines, path))
+    return Table(path, layout.names, read, functools.partial(_count_lines, path))
 
 
-def _parsed(path: str, column: Any, first: int) -> Any:
+def _utf8(path: str, options: TextOptions) -> Callable[[], Any]:
+    """Return a function that returns a text file as Polars reads it: its path, or its bytes in UTF-8."""
+    if is_url(path) or path.lower().endswith(_PACKED):
+        return lambda: path
+    with open(path, "rb") as file:
+        head = file.read(_TAIL)
+    marks = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+    encoding = options.encoding or marks.get(head[:2], "utf-8")
+    has_line_feeds = b"\n" in head or b"\r" not in head
+    try:
+        if codecs.lookup(encoding).name == "utf-8" and has_line_feeds:
+            return lambda: path
+        text = Path(path).read_bytes().decode(encoding)
+    except (LookupError, UnicodeError) as error:
+        raise FileError(f"{path} is not text in the encoding {encoding!r}; pass another") from error
+    data = text.replace("\r\n", "\n").replace("\r", "\n").encode()
+    return lambda: io.BytesIO(data)
+
+
+def _single_blanks(source: Callable[[], Any]) -> Callable[[], Any]:
+    """Return the same text with one blank between fields, in memory."""
+    data = _bytes(source())
+    data = b"\n".join(b" ".join(line.split()) for line in data.splitlines()) + b"\n"
+    return lambda: io.BytesIO(data)
+
+
+def _bytes(source: Any) -> bytes:
+    return Path(source).read_bytes() if isinstance(source, str) else source.getvalue()  # type: ignore[no-any-return]
+
+
+def _require_regular_rows(path: str, source: Any, layout: Layout) -> None:
+    """Raise FileError about the first row with more or fewer fields than the header has."""
+    counter = FieldCounter(layout.separator, len(layout.names), layout.comment)
+    buffer = np.empty(_READ_TEXT, dtype=np.uint8)
+    with open(source, "rb") if isinstance(source, str) else source as file:
+        n_lines = layout.n_skipped
+        for _ in range(layout.n_skipped):
+            file.readline()
+        while n := file.readinto(buffer):
+            found = counter.first_irregular(buffer[:n])
+            if found is not None:
+                line = n_lines + int(np.count_nonzero(buffer[: found[0]] == ord("\n")))
+                raise FileError(
+                    f"{path}: line {line:,} has {found[1]:,} fields, and the header {len(layout.names):,}: "
+                    "correct it, or pass comment or skip_rows if it is no row"
+                )
+            n_lines += int(np.count_nonzero(buffer[:n] == ord("\n")))
+
+
+def _parsed(path: str, column: Any, first: int, words: Sequence[str], decimal_comma: bool) -> Any:
     """Return a column of numbers or times, text parsed (spaces may surround numbers); or raise about a wrong cell."""
     import polars as pl
 
     if column.dtype != pl.String:
         _require_numbers_or_times(path, column.name, column.dtype)
         return column
-    numbers = column.cast(pl.Float64, strict=False)
+    text = column.str.strip_chars()
+    plain = text.str.replace(",", ".", literal=True) if decimal_comma else text
+    numbers = plain.cast(pl.Float64, strict=False)
     if numbers.null_count() == column.null_count():
         return numbers
-    text = column.str.strip_chars()
-    text = text.set(text.is_in(["", *MISSING]), None)
-    numbers = text.cast(pl.Float64, strict=False)
-    if numbers.null_count() > text.null_count():
-        wrong = (numbers.is_null() & text.is_not_null()).arg_max()
+    missing = text.is_in(["", *words])
+    plain = plain.set(missing, None)
+    numbers = plain.cast(pl.Float64, strict=False)
+    if numbers.null_count() > plain.null_count():
+        times = plain.str.to_datetime(time_unit="us", strict=False)
+        if times.null_count() == plain.null_count():
+            return times
+        wrong = (numbers.is_null() & plain.is_not_null()).arg_max()
         raise FileError(
-            f"{path}: column {column.name!r} holds text: {column[wrong]!r} in data row {first + wrong + 1:,}"
+            f"{path}: column {column.name!r} holds text: {column[wrong]!r} in data row {first + wrong + 1:,}; "
+            + _advice(text[wrong], decimal_comma)
         )
     return numbers
 
 
-def _require_whole_last_line(path: str, n_columns: int) -> None:
+def _advice(cell: str, decimal_comma: bool) -> str:
+    """Return what helps to read a cell that is no number."""
+    if is_number(cell, not decimal_comma):
+        return f"pass decimal_comma={not decimal_comma}"
+    if any(sign.isdigit() for sign in cell):
+        return "numbers must have no units, currency or separators of thousands"
+    return f"pass null_values=[{cell!r}] if it stands for a missing value"
+
+
+def _require_whole_last_line(path: str, source: Any, layout: Layout) -> None:
     """Raise FileError if the last line has fewer fields than the header and no line end: the file is cut off."""
-    with open(path, "rb") as file:
-        file.seek(max(0, os.path.getsize(path) - _TAIL))
+    with open(source, "rb") if isinstance(source, str) else source as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
         tail = file.read()
     last = tail[tail.rfind(b"\n") + 1 :].decode(errors="replace")
     if not last or b"\n" not in tail or '"' in last:
         return
-    n_fields = len(next(csv.reader([last])))
+    n_fields, n_columns = (
+        len(next(csv.reader([last], delimiter=layout.separator))),
+        len(layout.names),
+    )
     if n_fields < n_columns:
         raise FileError(
             f"{path} is cut off: its last line has {n_fields} of {n_columns} fields, and no end"
@@ -374,7 +495,7 @@ def _count_lines(path: str) -> int:
 # Arrow and Feather
 
 
-def _arrow(path: str) -> Table:
+def _arrow(path: str, _: TextOptions) -> Table:
     pl = _needed("Arrow and Feather")
     # Polars reads what a URL names, and would map what a path names into memory.
     lazy = pl.scan_ipc(path if is_url(path) else Path(path).absolute().as_uri(), glob=False)
@@ -384,7 +505,7 @@ def _arrow(path: str) -> Table:
 # NumPy
 
 
-def _npy(path: str) -> Table:
+def _npy(path: str, _: TextOptions) -> Table:
     if is_url(path):
         raise FileError(f"{path} is a URL, which NumPy does not read; copy the file")
     try:
@@ -440,10 +561,13 @@ def _items(file: Any, dtype: Any, offset: int, first: int, count: int) -> NDArra
     return items
 
 
-FORMATS: dict[str, Callable[[str], Table]] = {
+FORMATS: dict[str, Callable[[str, TextOptions], Table]] = {
     ".parquet": _parquet,
-    ".csv": _csv,
-    ".csv.gz": _csv,
+    **{
+        text + packed: _csv
+        for text in (".csv", ".tsv", ".txt", ".dat")
+        for packed in ("", *_PACKED)
+    },
     ".arrow": _arrow,
     ".feather": _arrow,
     ".npy": _npy,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from fastfit.points.base import Plan, Points, Reading, Source
 from fastfit.points.files import readers
 from fastfit.points.files.checkpoint import Checkpoint
+from fastfit.points.files.layout import TextOptions
 from fastfit.points.files.paths import File, Paths, files_of
 from fastfit.points.files.progress import display
 from fastfit.points.files.readers import Table
@@ -25,6 +26,12 @@ def scan(
     sample_weight: str | None = None,
     *,
     sigma: str | None = None,
+    separator: str | None = None,
+    decimal_comma: bool | None = None,
+    comment: str | None = None,
+    skip_rows: int | None = None,
+    null_values: Sequence[str] = (),
+    encoding: str | None = None,
 ) -> FilePoints:
     """Return columns of files as points to fit a line to, however many there are.
 
@@ -36,7 +43,8 @@ def scan(
     Parameters
     ----------
     paths : str, path, sequence of these, or polars.LazyFrame
-        Files whose names end in ``.parquet``, ``.csv``, ``.csv.gz``, ``.arrow``, ``.feather`` or ``.npy``; a pattern
+        Files whose names end in ``.parquet``, ``.csv``, ``.tsv``, ``.txt``, ``.dat`` (also with ``.gz`` or ``.zst``
+        after that), ``.arrow``, ``.feather`` or ``.npy``; a pattern
         such as ``"2013-*.parquet"``; or a folder, with all such files in it and below. A folder named as in
         ``year=2013`` is a column too. Parquet, CSV and Arrow may also be URLs that Polars reads (``s3://``, ``gs://``,
         ``https://`` ...), with credentials from the environment, if the server sends parts of files.
@@ -47,6 +55,19 @@ def scan(
         if the first file has just two columns.
     sample_weight, sigma : str, optional
         Names of columns of weights and of standard deviations of y, as in :func:`fit_line`.
+    separator : str, optional
+        What separates the fields of a text file, one character; by default, a comma, semicolon, tab, vertical bar or
+        blanks, as its first lines show. The log of ``fastfit`` names what is not a comma, at level INFO.
+    decimal_comma : bool, optional
+        Whether numbers of a text file have a comma for a decimal point; by default, as its first lines show.
+    comment : str, optional
+        What lines start with that are no rows; "#" by default.
+    skip_rows : int, optional
+        Number of lines above the header; by default, those that have other numbers of fields.
+    null_values : sequence of str
+        Words for a missing value, besides those of the notes.
+    encoding : str, optional
+        Encoding of a text file, such as ``"latin-1"``; UTF-8 by default, or UTF-16 if it has a mark.
 
     Returns
     -------
@@ -63,8 +84,11 @@ def scan(
 
     Notes
     -----
-    Missing values are NaN, which ``nan_policy`` deals with. In CSV files these are empty fields and nan, NaN, NA, N/A,
-    n/a, #N/A, null, NULL and None; a blank line is a row of missing values. CSV files need a line of names.
+    Missing values are NaN, which ``nan_policy`` deals with. In text files these are empty fields, words such as nan, NA,
+    <NA>, null and None, a point or hyphen alone, and what spreadsheets write for errors, such as #DIV/0!. Text files need
+    a line of names; a row of units below it is left out. If each row has one field more than the header, the first is
+    taken for the name of the row, as R and pandas do. A row of any other length is an error that names its line (unless
+    the file is packed). Columns of x may hold dates and times as ISO 8601 writes them.
 
     Examples
     --------
@@ -81,9 +105,14 @@ def scan(
                 f"{name} must be the name of a column, as a string (of a .npy table without names its number, "
                 f"such as '0'); got {column!r}"
             )
+    if isinstance(null_values, str):
+        raise TypeError(f"null_values must be a list of words; got {null_values!r}")
+    options = TextOptions(
+        separator, decimal_comma, comment, skip_rows, tuple(null_values), encoding
+    )
     if _is_query(paths):
-        return FilePoints([], paths, columns)
-    return FilePoints(files_of(paths), None, columns)
+        return FilePoints([], paths, columns, options)
+    return FilePoints(files_of(paths), None, columns, options)
 
 
 class FilePoints(Source):
@@ -99,8 +128,14 @@ class FilePoints(Source):
 
     refusal = "comes from scan"
 
-    def __init__(self, files: list[File], lazy: Any, columns: Mapping[str, str | None]) -> None:
-        self._files, self._lazy = files, lazy
+    def __init__(
+        self,
+        files: list[File],
+        lazy: Any,
+        columns: Mapping[str, str | None],
+        options: TextOptions,
+    ) -> None:
+        self._files, self._lazy, self._options = files, lazy, options
         asked = {name: column for name, column in columns.items() if name in "xy" or column}
         others = [column for name, column in asked.items() if name not in "xy" and column]
         found = readers.resolve_columns(self.table(0), asked["x"], asked["y"], others)
@@ -140,7 +175,7 @@ class FilePoints(Source):
             return readers.query(self._lazy)
         file = self._files[number]
         file.require_unchanged()
-        return readers.open_table(file.path, keys=file.keys)
+        return readers.open_table(file.path, keys=file.keys, options=self._options)
 
     def require_unchanged(self, number: int) -> None:
         """Raise FileError if one of the files has changed."""
@@ -189,6 +224,7 @@ class FilePoints(Source):
         return {
             "data": f"{count} of {total:,} bytes (names, sizes, times of change: {digest.hexdigest()[:12]})",
             "columns": columns,
+            "layout of text": repr(self._options),
         }
 
 

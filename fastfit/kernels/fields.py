@@ -1,0 +1,121 @@
+"""Fields per row of a text file: one read of its bytes finds the first row with another number of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastfit.kernels import compiled, flags
+
+_ONE, _SEVEN, _TOP = np.uint64(1), np.uint64(7), np.uint64(56)
+# A byte in each of the eight of a word.
+_EACH, _LOW = np.uint64(0x0101010101010101), np.uint64(0x7F7F7F7F7F7F7F7F)
+_NEWLINE, _RETURN, _QUOTE = 10, 13, 34
+
+
+def _plain(words: Any, separator: Any, wanted: Any, count: Any) -> Any:
+    """Return the first word with a quote or the end of a row of other fields, and the separators before it in its row.
+
+    Eight bytes at a time: a byte that is zero after an exclusive or with the one looked for gets its highest bit set.
+    """
+    sought = np.uint64(separator) * _EACH
+    newline, quote = np.uint64(_NEWLINE) * _EACH, np.uint64(_QUOTE) * _EACH
+    for j in range(words.size):
+        w = words[j]
+        a, b, c = w ^ sought, w ^ newline, w ^ quote
+        separators = ~(((a & _LOW) + _LOW) | a | _LOW)
+        ends = ~(((b & _LOW) + _LOW) | b | _LOW)
+        quotes = ~(((c & _LOW) + _LOW) | c | _LOW)
+        before = count
+        if quotes:
+            return j, before
+        while ends:
+            first = ends & (~ends + _ONE)
+            count += np.int64((((separators & (first - _ONE)) >> _SEVEN) * _EACH) >> _TOP)
+            if count != wanted:
+                return j, before
+            count = 0
+            separators &= ~(first | (first - _ONE))
+            ends &= ends - _ONE
+        count += np.int64(((separators >> _SEVEN) * _EACH) >> _TOP)
+    return words.size, count
+
+
+def _careful(data: Any, state: Any, separator: Any, comment: Any, wanted: Any) -> Any:
+    """Return the place after the first row of other fields, 0 for none; ``state`` is kept from call to call.
+
+    It holds the separators of the row so far, whether this is inside quotes, whether the row is a comment, and whether
+    anything is in it. Rows without anything, and comments, count as none.
+    """
+    for i in range(data.size):
+        c = data[i]
+        if state[1]:
+            state[1] = 0 if c == _QUOTE else 1
+        elif c == _NEWLINE:
+            wrong = state[3] and not state[2] and state[0] != wanted
+            if wrong:
+                return i + 1
+            state[0] = state[2] = state[3] = 0
+        elif state[2]:
+            pass
+        elif c == comment and not state[3]:
+            state[2] = state[3] = 1
+        elif c == _QUOTE:
+            state[1] = state[3] = 1
+        elif c == separator:
+            state[0] += 1
+            state[3] = 1
+        elif c != _RETURN:
+            state[3] = 1
+    return 0
+
+
+_PLAIN = compiled.jit(_plain, flags.DRIVER)
+_CAREFUL = compiled.jit(_careful, flags.DRIVER)
+
+
+class FieldCounter:
+    """Looks for rows with another number of fields than expected, in chunks of the bytes of a file.
+
+    Parameters
+    ----------
+    separator : str
+        What separates fields, one character of ASCII.
+    n_fields : int
+        The number of fields of each row.
+    comment : str or None
+        What lines start with that are no rows; its first character counts.
+    """
+
+    def __init__(self, separator: str, n_fields: int, comment: str | None) -> None:
+        self._separator, self._wanted = ord(separator), n_fields - 1
+        self._comment = -1 if comment is None else ord(comment[0])
+        self._state = np.zeros(4, dtype=np.int64)
+
+    def first_irregular(self, data: Any) -> tuple[int, int] | None:
+        """Return the place after the first irregular row, and its number of fields; None if there is none so far.
+
+        Parameters
+        ----------
+        data : ndarray of uint8
+            The next bytes.
+        """
+        start = 0
+        state = self._state
+        while start < data.size:
+            if not (state[1] or state[2]) and compiled.compiles():
+                n = (data.size - start) // 8
+                words = data[start : start + 8 * n].view(np.uint64)
+                done, state[0] = _PLAIN(words, self._separator, self._wanted, int(state[0]))
+                start += 8 * int(done)
+                if done:
+                    state[3] = int(data[start - 1] != _NEWLINE)
+            # Eight kilobytes with care, and then fast again.
+            end = min(start + 8192, data.size)
+            args = state, self._separator, self._comment, self._wanted
+            found = int(_CAREFUL(data[start:end], *args))
+            if found:
+                return start + found, int(state[0]) + 1
+            start = end
+        return None

@@ -1,0 +1,201 @@
+"""How a text file is laid out: separator, comments, header and more, as given or as its first lines show."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+_log = logging.getLogger("fastfit")
+# Lines that show the layout, and candidates for what separates fields, the rarest in other roles first.
+_LINES = 200
+_SEPARATORS = (";", "\t", "|", ",", " ")
+_POINT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_COMMA = re.compile(r"[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?")
+# Words for a missing value, besides an empty field.
+MISSING = (
+    *("nan", "NaN", "NAN", "NA", "N/A", "n/a", "#N/A", "<NA>", "null", "NULL", "None", ".", "-"),
+    *("#DIV/0!", "#VALUE!", "1.#QNAN", "1.#IND", "-1.#IND", "-nan", "-NaN"),
+)
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """What a caller says of the layout of text files; None is found from the first lines.
+
+    Attributes
+    ----------
+    separator : str or None
+        What separates fields, one character.
+    decimal_comma : bool or None
+        Whether numbers have a comma for a decimal point.
+    comment : str or None
+        What lines start with that are no rows.
+    skip_rows : int or None
+        Number of lines before the header.
+    null_values : sequence of str
+        Words for a missing value, besides those that are known.
+    encoding : str or None
+        Name of the encoding, such as "latin-1"; UTF-8, or what the byte order mark says.
+    """
+
+    separator: str | None = None
+    decimal_comma: bool | None = None
+    comment: str | None = None
+    skip_rows: int | None = None
+    null_values: tuple[str, ...] = ()
+    encoding: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, must_be in (("separator", "one character"), ("comment", "a text")):
+            value = getattr(self, name)
+            wrong = value is not None and (not isinstance(value, str) or not value)
+            if wrong or (name == "separator" and value is not None and len(value) != 1):
+                raise ValueError(f"{name} must be {must_be}, or None to find it; got {value!r}")
+        rows = self.skip_rows
+        if rows is not None and (type(rows) is not int or rows < 0):
+            raise ValueError(f"skip_rows must be an integer of at least 0; got {rows!r}")
+
+
+class Layout(NamedTuple):
+    """The layout of a text file.
+
+    Attributes
+    ----------
+    names : list of str
+        Names of the fields of a row; "" for fields that the header does not name.
+    separator, decimal_comma, comment
+        As in ``TextOptions``.
+    n_skipped : int
+        Number of lines before the first row: what stands above the header, the header, and a row of units.
+    """
+
+    names: list[str]
+    separator: str
+    decimal_comma: bool
+    comment: str | None
+    n_skipped: int
+
+
+def layout_of(path: str, lines: Sequence[str], options: TextOptions) -> Layout:
+    """Return the layout of a file from its first lines."""
+    comment = options.comment
+    if comment is None and any(line.startswith("#") for line in lines):
+        comment = "#"
+    start = options.skip_rows or 0
+    rows = [
+        (number, line)
+        for number, line in enumerate(lines)
+        if number >= start and line.strip() and not (comment and line.startswith(comment))
+    ]
+    separators = _SEPARATORS if options.separator is None else (options.separator,)
+    found = [_as_separated(rows, separator, options) for separator in separators]
+    best = max(found, key=lambda each: each.score)
+    names, n_skipped = best.header(path, exact=options.skip_rows is not None)
+    layout = Layout(names, best.separator, best.decimal_comma, comment, n_skipped)
+    if (layout.separator, layout.decimal_comma, comment) != (",", False, None):
+        _log.info(
+            "%s is read with separator=%r, decimal_comma=%r, comment=%r",
+            *(path, layout.separator, layout.decimal_comma, comment),
+        )
+    return layout
+
+
+class _Separated(NamedTuple):
+    """Lines separated in one way."""
+
+    separator: str
+    decimal_comma: bool
+    rows: list[tuple[int, list[str]]]
+    n_fields: int
+    score: tuple[float, int]
+
+    def _is_number(self, field: str) -> bool:
+        return is_number(field, self.decimal_comma)
+
+    def header(self, path: str, *, exact: bool) -> tuple[list[str], int]:
+        """Return the names of all fields, and the number of lines before the first row."""
+        place = 0
+        if not exact:  # what stands above the header has other numbers of fields
+            wanted = (self.n_fields, self.n_fields - 1)
+            place = next((k for k, (_, row) in enumerate(self.rows) if len(row) in wanted), 0)
+        number, names = self.rows[place]
+        data = self.rows[place + 1 :]
+        names = [name.strip() for name in names]
+        n_skipped = number + 1
+        if len(data) > 1 and not any(map(self._is_number, data[0][1])):
+            numeric = [
+                any(map(self._is_number, column))
+                for column in zip(*(r for _, r in data[1:]), strict=False)
+            ]
+            if any(numeric) and all(field.strip() for field in data[0][1]):
+                n_skipped = data[0][0] + 1  # a row of units
+                data = data[1:]
+        widths = {len(row) for _, row in data}
+        if widths == {len(names) + 1}:
+            if all(not row[-1].strip() for _, row in data):
+                return [*names, ""], n_skipped  # every row ends with a separator
+            _log.info(
+                "%s: the first field of each row, which the header does not name, is taken for its name",
+                path,
+            )
+            return ["", *names], n_skipped
+        if names and not names[-1] and widths == {len(names) - 1}:
+            names = names[:-1]
+        return names, n_skipped
+
+
+def _as_separated(
+    rows: Sequence[tuple[int, str]], separator: str, options: TextOptions
+) -> _Separated:
+    """Return lines split by a separator, and how much they then look like a table of numbers."""
+    texts = [line for _, line in rows]
+    split = (
+        [t.split() for t in texts]
+        if separator == " "
+        else list(csv.reader(texts, delimiter=separator))
+    )
+    parts = [(number, row) for (number, _), row in zip(rows, split, strict=False)]
+    counts = Counter(len(row) for _, row in parts[len(parts) // 3 :])
+    n_fields, most = counts.most_common(1)[0] if counts else (1, 0)
+    body = [field for _, row in parts[1:] if len(row) == n_fields for field in row if field.strip()]
+    shares = {
+        comma: sum(is_number(field, comma) for field in body) / max(len(body), 1)
+        for comma in (False, True)
+    }
+    comma = options.decimal_comma
+    if comma is None:
+        comma = separator != "," and shares[True] > shares[False]
+    share = shares[comma] + most / max(sum(counts.values()), 1)
+    return _Separated(separator, comma, parts, n_fields, (share if n_fields > 1 else 0.0, n_fields))
+
+
+def is_number(field: str, decimal_comma: bool) -> bool:
+    """Return whether a field holds a number, a time, or a word for a missing value."""
+    text = field.strip()
+    known = _COMMA if decimal_comma else _POINT
+    return bool(known.fullmatch(text) or _TIME.fullmatch(text)) or text in MISSING
+
+
+def lines_of(source: Any) -> list[str]:
+    """Return the first lines of a text file, which may be packed."""
+    import polars as pl
+
+    found = pl.scan_csv(
+        source,
+        has_header=False,
+        separator="\x1f",
+        quote_char=None,
+        infer_schema=False,
+        n_rows=_LINES,
+        encoding="utf8-lossy",
+        empty_string_is_null=False,
+        truncate_ragged_lines=True,
+        glob=False,
+    )
+    return [line.rstrip("\r") for line in found.collect().to_series().to_list()]

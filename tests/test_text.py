@@ -1,0 +1,241 @@
+"""Text files as they come: the line of the same numbers in a plain table, or an error that names the cell."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastfit as ff
+from fastfit.kernels.fields import FieldCounter
+
+pl = pytest.importorskip("polars")
+
+# y = 2 x + 0.5 through all points.
+T = [1.5, 2.5, 4.0, 7.25]
+V = [3.5, 5.5, 8.5, 15.0]
+ROWS = list(zip(T, V, strict=True))
+PLAIN = "t,v\n" + "".join(f"{t},{v}\n" for t, v in ROWS)
+
+
+def comma(value: float) -> str:
+    return str(value).replace(".", ",")
+
+
+TEXTS: dict[str, str] = {
+    "plain": PLAIN,
+    "semicolons": PLAIN.replace(",", ";"),
+    "tabs": PLAIN.replace(",", "\t"),
+    "bars": PLAIN.replace(",", "|"),
+    "blanks": "  t    v\n" + "".join(f" {t:8}  {v:8}\n" for t, v in ROWS),
+    "decimal commas": "t;v\n" + "".join(f"{comma(t)};{comma(v)}\n" for t, v in ROWS),
+    "comments": "# made by hand\n" + PLAIN.replace("2.5", "# half\n2.5", 1) + "# end\n",
+    "a preamble": "Station 7\nlast changed, by X, on Monday\n\n" + PLAIN,
+    "a row of units": PLAIN.replace("t,v\n", "t,v\ns,m\n"),
+    "trailing separators": PLAIN.replace("\n", ",\n"),
+    "trailing separators in rows": PLAIN.replace("\n", ",\n").replace("t,v,", "t,v"),
+    "a trailing separator in the header": PLAIN.replace("t,v", "t,v,"),
+    "row names": "t,v\n" + "".join(f"{9 * k},{t},{v}\n" for k, (t, v) in enumerate(ROWS)),
+    "quotes": '"t","v","note"\n' + "".join(f'"{t}","{v}","a, ""b""\nc"\n' for t, v in ROWS),
+    "blank lines": PLAIN.replace("\n", "\n\n"),
+    "other columns of text": "a,t,b,v\n" + "".join(f"x,{t},yes,{v}\n" for t, v in ROWS),
+    "blanks around": PLAIN.replace(",", " , "),
+    "exponents": "t,v\n" + "".join(f"{t:e},{v:E}\n" for t, v in ROWS),
+}
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".txt", ".dat"])
+@pytest.mark.parametrize("kind", TEXTS)
+def test_layouts_are_found(kind: str, ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"t{ending}"
+    path.write_text(TEXTS[kind])
+    fit = ff.fit_line(ff.scan(path, x="t", y="v"), nan_policy="omit")
+    assert (fit.slope, fit.intercept) == pytest.approx((2.0, 0.5), rel=1e-14)
+    assert fit.n_points == 4
+
+
+@pytest.mark.parametrize("line_end", ["\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be with a mark"])
+def test_encodings_and_line_ends(encoding: str, line_end: str, tmp_path: Path) -> None:
+    text = PLAIN.replace("\n", line_end)
+    data = text.encode(encoding.partition(" ")[0])
+    if "mark" in encoding:
+        data = b"\xfe\xff" + data
+    path = tmp_path / "t.csv"
+    path.write_bytes(data)
+    fit = ff.fit_line(ff.scan(path))
+    assert (fit.slope, fit.n_points) == (pytest.approx(2.0, rel=1e-14), 4)
+
+
+def test_other_encodings(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes("t,v,Größe\n".encode("latin-1") + b"1,2,\xe4\n2,4,\xe4\n")
+    assert ff.fit_line(ff.scan(path, x="t", y="v")).slope == pytest.approx(2.0)
+    fit = ff.fit_line(ff.scan(path, x="t", y="v", encoding="latin-1"))
+    assert fit.slope == pytest.approx(2.0)
+    with pytest.raises(ff.FileError, match="'no such'; pass another"):
+        ff.scan(path, encoding="no such")
+    with pytest.raises(ff.FileError, match="t.csv is not text in the encoding 'ascii'"):
+        ff.scan(path, encoding="ascii")
+
+
+@pytest.mark.parametrize("ending", [".csv.gz", ".tsv.zst", ".txt.gz"])
+def test_packed_text(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"t{ending}"
+    text = TEXTS["decimal commas"].encode()
+    if ending.endswith("zst"):
+        pl.DataFrame({"t": T, "v": V}).lazy().sink_csv(path, compression="zstd")
+    else:
+        path.write_bytes(gzip.compress(text))
+    fit = ff.fit_line(ff.scan(path, x="t", y="v"))
+    assert (fit.slope, fit.n_points) == (pytest.approx(2.0, rel=1e-14), 4)
+
+
+def test_options_say_what_the_first_lines_do_not(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("one; two\nt:v\n1,5:3,5\n2,5:5,5\n// no row\n4:8,5\nnix:1\n7,25:15\n")
+    points = ff.scan(
+        path,
+        separator=":",
+        decimal_comma=True,
+        comment="//",
+        skip_rows=1,
+        null_values=["nix"],
+    )
+    fit = ff.fit_line(points, nan_policy="omit")
+    assert (fit.slope, fit.intercept, fit.n_omitted) == (pytest.approx(2.0), 0.5, 1)
+
+
+WORDS = ["NAN", "<NA>", ".", "-", "#DIV/0!", "1.#QNAN", "NULL", "N/A", "", " "]
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_words_for_missing_values(word: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(PLAIN + f"9,{word}\n{word},9\n")
+    fit = ff.fit_line(ff.scan(path), nan_policy="omit")
+    assert (fit.slope, fit.n_points, fit.n_omitted) == (pytest.approx(2.0), 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("cell", "advice"),
+    [
+        ("1,5", "pass decimal_comma=True"),
+        ("$5", "numbers must have no units, currency or separators of thousands"),
+        ("1 234.5", "numbers must have no units, currency or separators of thousands"),
+        ("nix", r"pass null_values=\['nix'\] if it stands for a missing value"),
+    ],
+)
+def test_a_cell_that_is_no_number_is_named_with_what_helps(
+    cell: str, advice: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("t;v\n" + "1;2\n" * 3000 + f"3;{cell}\n1;2\n")
+    with pytest.raises(ff.FileError, match=rf"t.csv: column 'v' holds text: .* row 3,001; {advice}"):
+        ff.fit_line(ff.scan(path, decimal_comma=False))
+
+
+@pytest.mark.parametrize("row", ["1,,3,9", "1,2", "1", "1,2,3,4,5"])
+@pytest.mark.parametrize("before", [0, 3, 100_000])
+def test_a_row_of_another_length_is_named(row: str, before: int, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("t,v,w\n" + "1,2,3\n4,5,6\n" * (before // 2 + 1) + f"{row}\n7,8,9\n")
+    line = 2 * (before // 2 + 1) + 2
+    wrong = rf"t.csv: line {line:,} has {row.count(',') + 1} fields, and the header 3: correct it"
+    with pytest.raises(ff.FileError, match=wrong):
+        ff.fit_line(ff.scan(path, x="t", y="v"), nan_policy="omit")
+
+
+def test_rows_that_balance_each_other_are_found(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("t,v,w\n" + "1,2,3\n4,5,6\n" * 500 + "1,2\n1,2,3,4\n" + "7,8,9\n" * 9)
+    with pytest.raises(ff.FileError, match="line 1,002 has 2 fields, and the header 3"):
+        ff.fit_line(ff.scan(path, x="t", y="v"))
+
+
+@pytest.mark.parametrize("chunk", [8, 64, 1 << 20])
+def test_fields_are_counted_across_quotes_comments_and_chunks(chunk: int) -> None:
+    rng = np.random.default_rng(1)
+    rows = []
+    for _ in range(4000):
+        kind = rng.integers(0, 12)
+        row = ",".join(str(n) for n in rng.integers(0, 10**6, 3))
+        rows.append({0: "", 1: "# a,b,c,d", 2: 'x,"a,\n""b",3'}.get(int(kind), row))
+    good = np.frombuffer(("\n".join(rows) + "\n").encode(), np.uint8)
+
+    def first(data: Any) -> Any:
+        counter = FieldCounter(",", 3, "#")
+        for start in range(0, data.size, chunk):
+            part = np.empty(min(chunk, data.size - start), np.uint8)
+            part[:] = data[start : start + chunk]
+            found = counter.first_irregular(part)
+            if found is not None:
+                return start + found[0], found[1]
+        return None
+
+    assert first(good) is None
+    for place in (0, 1999, 3999):
+        lines = [*rows[:place], "1,2,3,4", *rows[place:]]
+        bad = np.frombuffer(("\n".join(lines) + "\n").encode(), np.uint8)
+        expected = len(("\n".join(lines[: place + 1]) + "\n").encode())
+        assert first(bad) == (expected, 4)
+
+
+def test_the_log_says_what_was_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "t.csv"
+    with caplog.at_level(logging.INFO, "fastfit"):
+        path.write_text(TEXTS["decimal commas"])
+        ff.scan(path)
+        assert "is read with separator=';', decimal_comma=True, comment=None" in caplog.text
+        path.write_text(TEXTS["row names"])
+        ff.scan(path)
+        assert "the first field of each row, which the header does not name" in caplog.text
+
+
+def test_two_columns_of_one_name_are_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("t,v,t\n1,2,3\n2,3,4\n")
+    with pytest.raises(ff.FileError, match="has several columns 't'; give them other names"):
+        ff.scan(path, x="t", y="v")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"separator": ";;"}, ValueError, "separator must be one character, .*; got ';;'"),
+        ({"separator": 5}, ValueError, "separator must be one character"),
+        ({"comment": ""}, ValueError, "comment must be a text, .*; got ''"),
+        ({"null_values": "x"}, TypeError, "null_values must be a list of words; got 'x'"),
+        ({"skip_rows": -1}, ValueError, "skip_rows must be an integer of at least 0; got -1"),
+    ],
+)
+def test_wrong_options(
+    options: dict[str, Any], error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(PLAIN)
+    with pytest.raises(error, match=message):
+        ff.scan(path, **options)
+
+
+def test_options_are_for_text(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pl.DataFrame({"t": T, "v": V}).write_parquet(path)
+    with pytest.raises(ValueError, match="separator, .* are for text; .*t.parquet is none"):
+        ff.scan(path, separator=";")
+
+
+def test_the_command_line_has_the_options_and_a_shells_advice(tmp_path: Path) -> None:
+    testing, cli = pytest.importorskip("typer.testing"), pytest.importorskip("fastfit.cli")
+    path = tmp_path / "t.csv"
+    path.write_text("t:v\n1,5:3,5\n2,5:5,5\n4:8,5\nnix:1\n")
+    arguments = ["fit", str(path), "--separator", ":"]
+    result = testing.CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 2
+    assert "column 't' holds text: 'nix' in data row 4; pass --null-value 'nix'" in result.output
+    result = testing.CliRunner().invoke(cli.app, [*arguments, "--null-value", "nix"])
+    assert "y = 2 x + 0.5" in result.output
