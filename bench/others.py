@@ -44,7 +44,7 @@ def read(x: Any, y: Any, n_threads: int | None = None) -> Other:
     return Other(READ, functools.partial(bare_read, x, y, n_threads), OURS)
 
 
-def as_it_is(result: Any) -> Any:
+def identity(result: Any) -> Any:
     return result
 
 
@@ -70,7 +70,7 @@ def _jax(x: Any, y: Any) -> tuple[Any, Any]:
 
 def least_squares(x: Any, y: Any) -> Iterator[Other]:
     """Yield other ways to the line of least squares."""
-    yield Other("numpy.polyfit", lambda: np.polyfit(x, y, 1), BLAS, as_it_is)
+    yield Other("numpy.polyfit", lambda: np.polyfit(x, y, 1), BLAS, identity)
     with suppress(ImportError):
         from scipy import stats
 
@@ -91,7 +91,7 @@ def least_squares(x: Any, y: Any) -> Iterator[Other]:
         frame, slope = pl.DataFrame({"x": x, "y": y}), pl.cov("x", "y") / pl.var("x")
         columns = slope, pl.mean("y") - slope * pl.mean("x")
         threads = f"{pl.thread_pool_size()} threads"
-        yield Other("Polars cov / var", lambda: frame.select(*columns).row(0), threads, as_it_is)
+        yield Other("Polars cov / var", lambda: frame.select(*columns).row(0), threads, identity)
     with suppress(ImportError):
         import pyarrow as pa
 
@@ -106,7 +106,7 @@ def least_squares(x: Any, y: Any) -> Iterator[Other]:
             return slope, y.mean() - slope * x.mean()
 
         call = lambda: jax.block_until_ready(closed_form(*on_device))  # noqa: E731
-        yield Other("JAX, jitted closed form", call, "threads of XLA", as_it_is)
+        yield Other("JAX, jitted closed form", call, "threads of XLA", identity)
 
 
 def duckdb_regr(table: str, points: Any = None) -> Other:
@@ -119,7 +119,7 @@ def duckdb_regr(table: str, points: Any = None) -> Other:
     query = f"select regr_slope(y, x), regr_intercept(y, x) from {table}"
     ((threads,),) = connection.sql("select current_setting('threads')").fetchall()
     call = lambda: connection.sql(query).fetchall()[0]  # noqa: E731
-    return Other("DuckDB regr_slope, regr_intercept", call, f"{threads} threads", as_it_is)
+    return Other("DuckDB regr_slope, regr_intercept", call, f"{threads} threads", identity)
 
 
 def files(path: Path, suffix: str) -> Iterator[Other]:
@@ -129,7 +129,7 @@ def files(path: Path, suffix: str) -> Iterator[Other]:
     lazy, slope = getattr(pl, f"scan_{suffix}")(path), pl.cov("x", "y") / pl.var("x")
     query = lazy.select(slope.alias("slope"), y=pl.mean("y") - slope * pl.mean("x"))
     threads = f"{pl.thread_pool_size()} threads"
-    yield Other("Polars cov / var", lambda: query.collect().row(0), threads, as_it_is)
+    yield Other("Polars cov / var", lambda: query.collect().row(0), threads, identity)
     if suffix == "parquet":
         with suppress(ImportError):
             yield duckdb_regr(f"'{path}'")
@@ -138,7 +138,7 @@ def files(path: Path, suffix: str) -> Iterator[Other]:
 def steps(x: Any, y: Any, at: tuple[float, float]) -> Iterator[Other]:
     """Yield other ways to the mean squared error of a line and its gradient."""
     numpys = functools.partial(three_expressions, x, y, at)
-    yield Other("NumPy's three expressions", numpys, ONE, as_it_is)
+    yield Other("NumPy's three expressions", numpys, ONE, identity)
     with suppress(ImportError):
         jax, on_device = _jax(x, y)
 
@@ -168,7 +168,7 @@ def huber(x: Any, y: Any, f_scale: float | None = None) -> Iterator[Other]:
             yield Other("scipy least_squares(loss='huber')", fit, BLAS, lambda result: result.x)
         return
     numpys = functools.partial(reweighted_least_squares, x, y, ff.Huber)
-    yield Other("reweighted least squares in NumPy", numpys, ONE, as_it_is)
+    yield Other("reweighted least squares in NumPy", numpys, ONE, identity)
     with suppress(ImportError):
         import statsmodels.api as sm
 

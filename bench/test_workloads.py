@@ -8,19 +8,19 @@ from typing import Any
 import pytest
 
 from bench.others import READ
-from bench.workloads import GATE, TARGETS, TITLES, WORKLOADS, Workload
+from bench.workloads import GATE, TARGETS, TITLES, WORKLOADS, Workload, passes_of
 from fastfit.speed.timing import ratio, times
 
 ROUNDS = 5
 
 
 @pytest.mark.benchmark(disable_gc=True, warmup=False, min_time=0.002, max_time=0.3, min_rounds=3)
-@pytest.mark.parametrize("workload", WORKLOADS.values(), ids=str)
+@pytest.mark.parametrize("workload", WORKLOADS.values(), ids=WORKLOADS)
 def test_workload(benchmark: Any, workload: Workload) -> None:
     prepared = workload.prepare()
     prepared.check(prepared.call())  # the first call compiles, and touches every page
     result = benchmark(prepared.call)
-    n_passes = workload.n_passes(result)
+    n_passes = passes_of(result)
     info: dict[str, Any] = {"points": workload.n_points, "passes": n_passes}
     if benchmark.enabled:
         info["points_per_second"] = workload.n_points / benchmark.stats.stats.median
