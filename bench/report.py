@@ -22,8 +22,8 @@ from fnmatch import fnmatch
 
 import numpy as np
 
-from bench.others import ONE, READ, Other, versions
-from bench.workloads import WORKLOADS, Prepared, Target, Workload, passes_of
+from bench.others import ONE, READ, versions
+from bench.workloads import WORKLOADS, Target, Workload, passes_of
 from fastfit.speed.machine import machine
 from fastfit.speed.timing import ratio, timed, times
 
@@ -40,29 +40,23 @@ def _rounds(*calls: Callable[[], object]) -> int:
     return max(FEWEST, min(MOST, int(SECONDS / once)))
 
 
-def times_faster(prepared: Prepared, other: Other) -> float:
-    """Return the time of another call relative to fastfit's, once their results agree."""
-    theirs, ours = other.call(), prepared.call()
-    if other.numbers is not None:
-        got, expected = other.numbers(theirs), prepared.numbers(ours)
-        np.testing.assert_allclose(got, expected, prepared.rtol, prepared.atol, err_msg=other.name)
-    calls = {"ours": prepared.call, "theirs": other.call}
-    rounds = _rounds(*calls.values())
-    if other.threads == ONE or other.name == READ:
-        return ratio(times(calls, rounds), "theirs", "ours")
-    # Threads of other libraries keep spinning for a while, and fastfit's need a call to wake up after the pause.
-    calls = {"rest": lambda: time.sleep(REST), "wake": prepared.call, **calls}
-    return ratio(times(calls, min(rounds, 21), inner=1), "theirs", "ours")
-
-
 def peers(workload: Workload) -> None:
-    """Print rows of how many times faster fastfit is; for bare reads, how many times slower."""
+    """Print rows of how many times faster fastfit is, once results agree; how many times slower than bare reads."""
     prepared, shown = workload.prepare(), workload.title or f"`{workload.name}`"
     for other in prepared.compared_to():
-        if other.numbers is None and other.name != READ:
+        calls, is_read = {"ours": prepared.call, "theirs": other.call}, other.name == READ
+        if other.numbers is not None:
+            got, ours = other.numbers(other.call()), prepared.numbers(prepared.call())
+            np.testing.assert_allclose(got, ours, prepared.rtol, prepared.atol, err_msg=other.name)
+        elif not is_read:
             continue  # another call of fastfit
-        faster = times_faster(prepared, other)
-        value = f"1 / {1.0 / faster:.3g}" if other.name == READ else f"{faster:.3g}"
+        rounds, inner = _rounds(*calls.values()), None
+        if other.threads != ONE and not is_read:
+            # Threads of other libraries keep spinning for a while, and fastfit's need a call to wake up after a pause.
+            calls = {"rest": lambda: time.sleep(REST), "wake": prepared.call, **calls}
+            rounds, inner = min(rounds, 21), 1
+        faster = ratio(times(calls, rounds, inner), "theirs", "ours")
+        value = f"1 / {1.0 / faster:.3g}" if is_read else f"{faster:.3g}"
         print(f"| {shown} | {other.name} ({other.threads}) | {value} |", flush=True)
         shown = ""
 
