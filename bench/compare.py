@@ -51,21 +51,17 @@ class NoComparison(Exception):  # noqa: N818  # it is not an error of the code t
 
 
 def _run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise NoComparison(f"{' '.join(command)} failed: {done.stderr.strip()}")
     return done.stdout.strip()
-
-
-def _git(*arguments: str) -> str:
-    return _run("git", "-C", str(ROOT), *arguments)
 
 
 def _branch_point() -> str:
     """Return the revision where this branch left main."""
     for main in ("origin/main", "main"):
         with contextlib.suppress(NoComparison):
-            return _git("merge-base", "HEAD", main)
+            return _run("git", "merge-base", "HEAD", main)
     raise NoComparison("there is no branch main to compare with; name a revision")
 
 
@@ -79,26 +75,24 @@ class Side:
     revision: str = ""
     python: str = sys.executable
 
-    @property
-    def tree(self) -> Path:
-        """The files of the revision."""
-        return self.folder / "tree"
+    def __post_init__(self) -> None:
+        self.tree = self.folder / "tree"  # the files of the revision
 
     def export(self, revision: str | None) -> None:
         """Write the files of a revision, or of the working tree, to ``tree``."""
         self.tree.mkdir(parents=True)
         if revision is None:
             self.revision = "the working tree"
-            names = _git("ls-files", "-z", "--cached", "--others", "--exclude-standard")
-            for name in names.split("\0"):
+            files = _run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+            for name in files.split("\0"):
                 if (ROOT / name).is_file():
                     (self.tree / name).parent.mkdir(parents=True, exist_ok=True)
                     shutil.copy(ROOT / name, self.tree / name)
         else:
-            archive = self.folder / "tree.tar"
-            _git("archive", "--output", str(archive), revision)
+            archive = str(self.folder / "tree.tar")
+            _run("git", "archive", "--output", archive, revision)
             shutil.unpack_archive(archive, self.tree, filter="data")
-            self.revision = _git("log", "-1", "--format=%h %s", revision)
+            self.revision = _run("git", "log", "-1", "--format=%h %s", revision)
 
     def install(self) -> None:
         """Install the tree in a new environment, with the extras that its drop-ins replace."""
@@ -136,7 +130,7 @@ class Process(subprocess.Popen[str]):
             cwd=side.folder,
         )
 
-    def answer(self) -> dict[str, Any]:
+    def answer(self) -> Any:
         """Wait for an answer; it has the key ``error`` if something failed."""
         assert self.stdout is not None
         timer = threading.Timer(LONGEST, self.kill)
@@ -144,9 +138,9 @@ class Process(subprocess.Popen[str]):
         timer.start()
         line = self.stdout.readline()
         timer.cancel()
-        ended = "the process ended with exit code"
-        found: dict[str, Any] = json.loads(line) if line else {"error": f"{ended} {self.wait()}"}
-        return found
+        if not line:
+            return {"error": f"the process ended with exit code {self.wait()}"}
+        return json.loads(line)
 
 
 @contextlib.contextmanager
@@ -161,9 +155,7 @@ def started(*sides: Side) -> Iterator[tuple[list[Process], list[dict[str, Any]]]
             process.communicate()
 
 
-def ask(
-    processes: list[Process], do: str, *, must: bool = False, **arguments: Any
-) -> list[dict[str, Any]]:
+def ask(processes: list[Process], do: str, *, must: bool = False, **arguments: Any) -> list[Any]:
     """Send a command to all processes and return their answers; with ``must``, an error ends the comparison."""
     for process in processes:
         with contextlib.suppress(BrokenPipeError):  # the missing answer reports it
@@ -198,13 +190,13 @@ class Comparison:
     times: dict[str, list[list[float]]] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
 
-    def _workloads_of(self, side: Side) -> dict[str, bool]:
+    def _workloads_of(self, side: Side) -> Any:
         """Return the names of the workloads, and whether each belongs to the gate.
 
         Both sides are timed with the benchmarks of head. If these do not run in base, base is timed with its own.
         """
         found: dict[str, Any] = {"error": "it has none"}
-        for tree in (self.head.tree, side.tree):
+        for tree in dict.fromkeys((self.head.tree, side.tree)):
             if "error" in found and (tree / "bench" / "workloads.py").exists():
                 side.use(tree)
                 with started(side) as (_, answers):
@@ -216,8 +208,7 @@ class Comparison:
             raise NoComparison(f"the benchmarks do not run in {side.name}: {found['error']}")
         if not Path(found["fastfit"]).resolve().is_relative_to(side.folder.resolve()):
             raise NoComparison(f"{side.name} runs {found['fastfit']}, which is not its own")
-        workloads: dict[str, bool] = found["workloads"]
-        return workloads
+        return found["workloads"]
 
     def select(self, patterns: list[str]) -> None:
         """Select the workloads that match a pattern; without patterns, those of the gate."""

@@ -14,6 +14,7 @@ import math
 import os
 import sys
 import time
+import timeit
 from typing import Any
 
 # Shortest time to measure, in seconds: shorter calls are repeated, since reading the clock takes time too.
@@ -41,30 +42,24 @@ class Worker:
         result = prepared.call()
         if check:
             prepared.check(result)
-        self.call, self.repeats = prepared.call, 1
-        seconds = self._once()
+        self.timer = timeit.Timer(prepared.call)
+        seconds = self.timer.timeit(1)
         self.repeats = max(1, math.ceil(SHORTEST / seconds))
         return {"is_long": seconds > LONG}
 
-    def _once(self) -> float:
-        start = time.perf_counter()
-        for _ in range(self.repeats):
-            self.call()
-        return (time.perf_counter() - start) / self.repeats
-
     def time(self, seconds: float) -> dict[str, Any]:
-        """Return the shortest time of a call, timed again and again for ``seconds``."""
+        """Return the shortest mean time of ``repeats`` calls, measured again and again for ``seconds``."""
         if self.repeats > 1:
-            self.call()  # the first short call after a pause is not counted
+            self.timer.timeit(1)  # the first short call after a pause is not counted
         end = time.perf_counter() + seconds
-        best = self._once()
+        found = [self.timer.timeit(self.repeats)]
         while time.perf_counter() < end:
-            best = min(best, self._once())
-        return {"seconds": best}
+            found.append(self.timer.timeit(self.repeats))
+        return {"seconds": min(found) / self.repeats}
 
     def drop(self) -> dict[str, Any]:
         """Free the workload and collect garbage, which does not happen while calls are timed."""
-        self.call = None
+        self.timer = timeit.Timer()
         gc.collect()
         return {}
 

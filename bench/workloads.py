@@ -110,10 +110,8 @@ def _close(result: Any, expected: Any, rtol: float = 1e-9, atol: float = 0.0) ->
 
 def _expected_line(x: Any, y: Any, w: Any = None) -> tuple[float, float]:
     """Return the least-squares line in NumPy's arithmetic; its relative error is about 1e-12 for these points."""
-    x_mean, y_mean = np.average(x, weights=w), np.average(y, weights=w)
-    u = (x - x_mean) * (1.0 if w is None else w)
-    slope = float(u @ (y - y_mean)) / float(u @ (x - x_mean))
-    return slope, float(y_mean) - slope * float(x_mean)
+    (xx, xy), _ = np.cov(x, y, aweights=w)
+    return xy / xx, np.average(y, weights=w) - xy / xx * np.average(x, weights=w)
 
 
 def _repeat(kernel: Any, loss: Any, x: Any, y: Any, w: Any, params: Any, rows: Any) -> None:
