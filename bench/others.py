@@ -139,8 +139,8 @@ def files(path: Path, suffix: str) -> Iterator[Other]:
 
 def steps(x: Any, y: Any, at: tuple[float, float]) -> Iterator[Other]:
     """Yield other ways to the mean squared error of a line and its gradient."""
-    numpys = functools.partial(three_expressions, x, y, at)
-    yield Other("NumPy's three expressions", numpys, ONE, identity)
+    in_numpy = functools.partial(three_expressions, x, y, at)
+    yield Other("NumPy's three expressions", in_numpy, ONE, identity)
     with suppress(ImportError):
         jax, on_device = _jax(x, y)
 
@@ -164,8 +164,8 @@ def huber(x: Any, y: Any, f_scale: float | None = None) -> Iterator[Other]:
             fit = functools.partial(optimize.least_squares, residuals, **given)
             yield Other("scipy least_squares(loss='huber')", fit, BLAS, lambda result: result.x)
         return
-    numpys = functools.partial(reweighted_least_squares, x, y, ff.Huber)
-    yield Other("reweighted least squares in NumPy", numpys, ONE, identity)
+    in_numpy = functools.partial(reweighted_least_squares, x, y, ff.Huber)
+    yield Other("reweighted least squares in NumPy", in_numpy, ONE, identity)
     with suppress(ImportError):
         yield _statsmodels("statsmodels RLM", "RLM", x, y)
     with suppress(ImportError):

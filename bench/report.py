@@ -44,10 +44,10 @@ def peers(workload: Workload) -> None:
     """Print rows of how many times faster fastfit is, once results agree; how many times slower than bare reads."""
     prepared, shown = workload.prepare(), workload.title or f"`{workload.name}`"
     for other in prepared.compared_to():
-        calls, is_read = {"ours": prepared.call, "theirs": other.call}, other.name == READ
+        calls, is_read = {"fastfit": prepared.call, "other": other.call}, other.name == READ
         if other.numbers is not None:
-            got, ours = other.numbers(other.call()), prepared.numbers(prepared.call())
-            np.testing.assert_allclose(got, ours, prepared.rtol, prepared.atol, err_msg=other.name)
+            got, own = other.numbers(other.call()), prepared.numbers(prepared.call())
+            np.testing.assert_allclose(got, own, prepared.rtol, prepared.atol, err_msg=other.name)
         elif not is_read:
             continue  # another call of fastfit
         rounds, inner = _rounds(*calls.values()), None
@@ -55,7 +55,7 @@ def peers(workload: Workload) -> None:
             # Threads of other libraries keep spinning for a while, and fastfit's need a call to wake up after a pause.
             calls = {"rest": lambda: time.sleep(REST), "wake": prepared.call, **calls}
             rounds, inner = min(rounds, 21), 1
-        faster = ratio(times(calls, rounds, inner), "theirs", "ours")
+        faster = ratio(times(calls, rounds, inner), "other", "fastfit")
         value = f"1 / {1.0 / faster:.3g}" if is_read else f"{faster:.3g}"
         print(f"| {shown} | {other.name} ({other.threads}) | {value} |", flush=True)
         shown = ""
@@ -74,7 +74,7 @@ def limits(workload: Workload) -> None:
     prepared.check(result)
     named = {name for target in workload.targets for name in target[1:]}
     calls = {other.name: other.call for other in prepared.compared_to() if other.name in named}
-    calls["ours"] = prepared.call
+    calls["fastfit"] = prepared.call
     found = {} if "MB" in named else times(calls, _rounds(*calls.values()))
     for target in workload.targets:
         if target.other == "MB":
@@ -82,10 +82,10 @@ def limits(workload: Workload) -> None:
         elif target.other == "passes":
             value = passes_of(result)
         elif target.other == "microseconds":
-            value = 1e6 * statistics.median(found["ours"])
+            value = 1e6 * statistics.median(found["fastfit"])
         else:
-            less = found.get(target.beyond, [0.0] * len(found["ours"]))
-            found["more"] = [a - b for a, b in zip(found["ours"], less, strict=True)]
+            less = found.get(target.beyond, [0.0] * len(found["fastfit"]))
+            found["more"] = [a - b for a, b in zip(found["fastfit"], less, strict=True)]
             value = ratio(found, "more", target.other)
         _print_target(workload, target, value)
 
@@ -95,20 +95,20 @@ def load(workload: Workload) -> None:
     prepared = workload.prepare()
     (target,), (other,) = workload.targets, prepared.compared_to()
     prepared.check(prepared.call())
-    ours: list[float] = []
-    theirs: list[float] = []
+    on_all: list[float] = []
+    on_one: list[float] = []
     command = [sys.executable, "-c", "while True: pass"]
     with contextlib.ExitStack() as stack:
         for _ in range(BUSY):
             stack.callback(stack.enter_context(subprocess.Popen(command)).kill)
         end = time.perf_counter() + LOADED_SECONDS
         while time.perf_counter() < end:
-            ours += [timed(prepared.call) for _ in range(5)]
-            theirs += [timed(other.call) for _ in range(5)]
-    _print_target(workload, target, statistics.mean(ours) / statistics.mean(theirs))
+            on_all += [timed(prepared.call) for _ in range(5)]
+            on_one += [timed(other.call) for _ in range(5)]
+    _print_target(workload, target, statistics.mean(on_all) / statistics.mean(on_one))
 
 
-# What each report prints for a workload, whether it has the workload, and the heads of its columns.
+# Reports: the function that prints the rows of a workload, which workloads are in it, and the heads of its columns.
 _FASTER, _AT_MOST = "fastfit | compared to | times faster", "workload | value | at most"
 REPORTS: dict[str, tuple[Callable[[Workload], None], Callable[[Workload], object], str]] = {
     "peers": (peers, lambda w: w.title, _FASTER),

@@ -23,8 +23,8 @@ def test_workload(benchmark: Any, workload: Workload) -> None:
         info["points_per_second"] = workload.n_points / benchmark.stats.stats.median
         info["times_faster"] = {}
         for other in prepared.compared_to():
-            found = times({"ours": prepared.call, other.name: other.call}, rounds=5)
-            info["times_faster"][other.name] = ratio(found, other.name, "ours")
+            found = times({"fastfit": prepared.call, other.name: other.call}, rounds=5)
+            info["times_faster"][other.name] = ratio(found, other.name, "fastfit")
         if READ in info["times_faster"]:
             info["share_of_read_limit"] = n_passes * info["times_faster"].pop(READ)
     benchmark.extra_info.update(info)

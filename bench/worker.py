@@ -2,7 +2,7 @@
 
 Commands and answers are lines of JSON, on stdin and stdout. The answer to ``start`` comes first, unasked. Then, for
 each workload: ``{"do": "prepare", "name": ...}``, any number of ``{"do": "time", "seconds": ...}``, ``{"do": "drop"}``.
-This file also runs in old revisions: it uses nothing of theirs but ``WORKLOADS``.
+This file also times old revisions, so it imports nothing but their ``WORKLOADS``.
 """
 
 from __future__ import annotations

@@ -340,13 +340,13 @@ def _moments_of(_: str, n: int) -> Prepared:
 
 def _objective(_: str, n: int) -> Prepared:
     x, y = points(n)
-    mean_loss, numpys = ff.objective(x, y), next(others.steps(x, y, LINE))
+    mean_loss, in_numpy = ff.objective(x, y), next(others.steps(x, y, LINE))
     # Two lines in turn: an objective keeps its last result, so the same line again would cost no pass.
     lines = itertools.cycle([LINE, (LINE[0], LINE[1] + 1e-12)])
     return Prepared(
         lambda: mean_loss(next(lines)),
-        lambda result: _close(result[0], numpys.call()[0]),
-        lambda: [read(x, y), numpys],
+        lambda result: _close(result[0], in_numpy.call()[0]),
+        lambda: [read(x, y), in_numpy],
         lambda result: (result[0], *result[1]),
     )
 
@@ -355,12 +355,13 @@ def _evaluate(_: str, n: int) -> Prepared:
     from fastfit.points.arrays import ArrayPoints
     from fastfit.validation import Columns
 
-    ours, numpys = (ArrayPoints(Columns(*points(n)), backend=each) for each in ("numba", "numpy"))
-    ours.moments(), numpys.moments()
+    columns = Columns(*points(n))
+    in_numba, in_numpy = (ArrayPoints(columns, backend=each) for each in ("numba", "numpy"))
+    in_numba.moments(), in_numpy.moments()
     arguments = (loss_of("squared_error", 0.0), *LINE)
     return Prepared(
-        lambda: ours.evaluate(*arguments),
-        lambda found: _close(found.loss, numpys.evaluate(*arguments).loss),
+        lambda: in_numba.evaluate(*arguments),
+        lambda found: _close(found.loss, in_numpy.evaluate(*arguments).loss),
     )
 
 
