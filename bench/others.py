@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.metadata
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -52,40 +53,36 @@ def line(result: Any) -> tuple[float, float]:
     return result.slope, result.intercept
 
 
-def sklearn_line(model: Any) -> tuple[float, float]:
+def _sklearn_line(model: Any) -> tuple[float, float]:
     return float(np.ravel(model.coef_)[0]), float(model.intercept_)
 
 
-def _statsmodels(name: str, model: str, x: Any, y: Any) -> Other:
-    import statsmodels.api as sm
-
-    design = sm.add_constant(x)
-    return Other(name, lambda: getattr(sm, model)(y, design).fit(), BLAS, lambda r: r.params[::-1])
+def _statsmodels_line(fit: Any) -> Any:
+    return fit.params[::-1]
 
 
-def _jax(x: Any, y: Any) -> tuple[Any, Any]:
-    import jax
+def _optional(module: str) -> Any:
+    """Return a module, or None if it is not installed."""
+    with suppress(ImportError):
+        return importlib.import_module(module)
+    return None
 
-    jax.config.update("jax_enable_x64", True)
-    return jax, (jax.device_put(x), jax.device_put(y))
+
+def _jax() -> Any:
+    jax = _optional("jax")
+    if jax:
+        jax.config.update("jax_enable_x64", True)
+    return jax
 
 
-def _polars(frame: Any) -> Other:
-    import polars as pl
-
+def _polars(pl: Any, frame: Any) -> Other:
     slope = pl.cov("x", "y") / pl.var("x")
     query = frame.lazy().select(slope.alias("slope"), y=pl.mean("y") - slope * pl.mean("x"))
     threads = f"{pl.thread_pool_size()} threads"
     return Other("Polars cov / var", lambda: query.collect().row(0), threads, identity)
 
 
-def _duckdb(table: str, points: Any = None) -> Other:
-    """Return DuckDB's line of a file, or of points registered under the name of the table."""
-    import duckdb
-
-    connection = duckdb.connect()
-    if points is not None:
-        connection.register(table, points)
+def _duckdb(connection: Any, table: str) -> Other:
     query = f"select regr_slope(y, x), regr_intercept(y, x) from {table}"
     ((threads,),) = connection.sql("select current_setting('threads')").fetchall()
     call = lambda: connection.sql(query).fetchall()[0]  # noqa: E731
@@ -95,27 +92,19 @@ def _duckdb(table: str, points: Any = None) -> Other:
 def least_squares(x: Any, y: Any) -> Iterator[Other]:
     """Yield other ways to the least-squares line."""
     yield Other("numpy.polyfit", lambda: np.polyfit(x, y, 1), BLAS, identity)
-    with suppress(ImportError):
-        from scipy import stats
-
+    if stats := _optional("scipy.stats"):
         yield Other("scipy.stats.linregress", lambda: stats.linregress(x, y), BLAS, line)
-    with suppress(ImportError):
-        from sklearn.linear_model import LinearRegression
-
-        fit = functools.partial(LinearRegression().fit, x[:, None], y)
-        yield Other("sklearn LinearRegression", fit, BLAS, sklearn_line)
-    with suppress(ImportError):
-        yield _statsmodels("statsmodels OLS", "OLS", x, y)
-    with suppress(ImportError):
-        import polars as pl
-
-        yield _polars(pl.DataFrame({"x": x, "y": y}))
-    with suppress(ImportError):
-        import pyarrow as pa
-
-        yield _duckdb("points", pa.table({"x": x, "y": y}))
-    with suppress(ImportError):
-        jax, on_device = _jax(x, y)
+    if linear_model := _optional("sklearn.linear_model"):
+        fit = functools.partial(linear_model.LinearRegression().fit, x[:, None], y)
+        yield Other("sklearn LinearRegression", fit, BLAS, _sklearn_line)
+    if sm := _optional("statsmodels.api"):
+        design = sm.add_constant(x)
+        yield Other("statsmodels OLS", lambda: sm.OLS(y, design).fit(), BLAS, _statsmodels_line)
+    if pl := _optional("polars"):
+        yield _polars(pl, pl.DataFrame({"x": x, "y": y}))
+    if (duckdb := _optional("duckdb")) and (pa := _optional("pyarrow")):
+        yield _duckdb(duckdb.connect().register("points", pa.table({"x": x, "y": y})), "points")
+    if jax := _jax():
 
         @jax.jit
         def closed_form(x: Any, y: Any) -> Any:
@@ -123,32 +112,31 @@ def least_squares(x: Any, y: Any) -> Iterator[Other]:
             slope = (u * v).sum() / (u * u).sum()
             return slope, y.mean() - slope * x.mean()
 
+        on_device = jax.device_put(x), jax.device_put(y)
         call = lambda: jax.block_until_ready(closed_form(*on_device))  # noqa: E731
         yield Other("JAX, jitted closed form", call, "threads of XLA", identity)
 
 
 def files(path: Path, suffix: str) -> Iterator[Other]:
     """Yield other ways to the least-squares line of a file."""
-    import polars as pl
-
-    yield _polars(getattr(pl, f"scan_{suffix}")(path))
-    if suffix == "parquet":
-        with suppress(ImportError):
-            yield _duckdb(f"'{path}'")
+    pl, duckdb = _optional("polars"), _optional("duckdb")
+    yield _polars(pl, getattr(pl, f"scan_{suffix}")(path))
+    if suffix == "parquet" and duckdb:
+        yield _duckdb(duckdb.connect(), f"'{path}'")
 
 
 def steps(x: Any, y: Any, at: tuple[float, float]) -> Iterator[Other]:
     """Yield other ways to the mean squared error of a line and its gradient."""
     in_numpy = functools.partial(three_expressions, x, y, at)
     yield Other("NumPy's three expressions", in_numpy, ONE, identity)
-    with suppress(ImportError):
-        jax, on_device = _jax(x, y)
+    if jax := _jax():
 
         def loss(line: Any, x: Any, y: Any) -> Any:
             return ((y - (line[0] * x + line[1])) ** 2).mean()
 
-        both, start = jax.jit(jax.value_and_grad(loss)), jax.numpy.array(at)
-        call = lambda: jax.block_until_ready(both(start, *on_device))  # noqa: E731
+        both = jax.jit(jax.value_and_grad(loss))
+        on_device = [jax.device_put(each) for each in (np.array(at), x, y)]
+        call = lambda: jax.block_until_ready(both(*on_device))  # noqa: E731
         numbers = lambda result: (result[0], *result[1])  # noqa: E731
         yield Other("JAX, jitted value_and_grad", call, "threads of XLA", numbers)
 
@@ -156,9 +144,7 @@ def steps(x: Any, y: Any, at: tuple[float, float]) -> Iterator[Other]:
 def huber(x: Any, y: Any, f_scale: float | None = None) -> Iterator[Other]:
     """Yield other ways to Huber's line: for a given scale, or with the scale estimated from the residuals."""
     if f_scale is not None:
-        with suppress(ImportError):
-            from scipy import optimize
-
+        if optimize := _optional("scipy.optimize"):
             residuals = lambda p: p[0] * x + p[1] - y  # noqa: E731
             given: Any = {"x0": (0.0, 0.0), "loss": "huber", "f_scale": f_scale}
             fit = functools.partial(optimize.least_squares, residuals, **given)
@@ -166,10 +152,9 @@ def huber(x: Any, y: Any, f_scale: float | None = None) -> Iterator[Other]:
         return
     in_numpy = functools.partial(reweighted_least_squares, x, y, ff.Huber)
     yield Other("reweighted least squares in NumPy", in_numpy, ONE, identity)
-    with suppress(ImportError):
-        yield _statsmodels("statsmodels RLM", "RLM", x, y)
-    with suppress(ImportError):
-        from sklearn.linear_model import HuberRegressor
-
-        fit = functools.partial(HuberRegressor().fit, x[:, None], y)
-        yield Other("sklearn HuberRegressor", fit, BLAS, sklearn_line)
+    if sm := _optional("statsmodels.api"):
+        design = sm.add_constant(x)
+        yield Other("statsmodels RLM", lambda: sm.RLM(y, design).fit(), BLAS, _statsmodels_line)
+    if linear_model := _optional("sklearn.linear_model"):
+        fit = functools.partial(linear_model.HuberRegressor().fit, x[:, None], y)
+        yield Other("sklearn HuberRegressor", fit, BLAS, _sklearn_line)
