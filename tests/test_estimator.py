@@ -9,7 +9,6 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import config_context
 from sklearn.base import BaseEstimator, RegressorMixin, clone
-from sklearn.compose import TransformedTargetRegressor
 from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
@@ -306,13 +305,6 @@ def test_grid_search_over_losses(points: Points) -> None:
     assert search.best_estimator_.line_.to_dict() == best.to_dict()
 
 
-def test_transformed_target(rng: np.random.Generator) -> None:
-    x = rng.random((100, 1))
-    growth = TransformedTargetRegressor(LineRegressor(), func=np.log, inverse_func=np.exp)
-    growth.fit(x, 3.0 * np.exp(2.0 * x[:, 0]))
-    np.testing.assert_allclose(growth.predict([[0.0], [1.0]]), [3.0, 3.0 * np.exp(2.0)])
-
-
 def test_weights_are_routed(points: Points) -> None:
     x, y, w = points
     with config_context(enable_metadata_routing=True):
@@ -356,25 +348,19 @@ def test_names_of_features(points: Points) -> None:
 @pytest.mark.parametrize(
     ("x", "y", "weight", "match"),
     [
-        ([[1.0], [np.nan]], [1.0, 2.0], None, "Input X contains NaN"),
-        ([[1.0, 3.0], [2.0, np.inf]], [1.0, 2.0], None, "Input X contains infinity"),
-        ([[1.0], [2.0]], [1.0, np.nan], None, "Input y contains NaN"),
-        ([[1.0], [2.0]], [1.0, -np.inf], None, "Input y contains infinity"),
         ([[1.0], [2.0]], [1.0, 2.0], [1.0, np.nan], "Input sample_weight contains NaN"),
         ([[1.0], [2.0]], [1.0, 2.0], [1.0, -1.0], "sample_weight must not be negative; got -1.0"),
         ([[1.0], [2.0]], [1.0, 2.0], [0.0, 0.0], "above zero for some points; got zero for all"),
         ([[1.0], [2.0]], [1.0, 2.0], [1.0] * 3, "sample_weight must have the length of x and y"),
         ([[1.0], [2.0]], [1.0, 2.0, 3.0], None, "inconsistent numbers of samples"),
         ([[1.0], [2.0]], [[1.0, 2.0], [3.0, 4.0]], None, "y should be a 1d array"),
-        ([[1.0], [2.0]], None, None, "requires y to be passed"),
-        ([1.0, 2.0], [1.0, 2.0], None, "Reshape your data"),
-        ([[1.0]], [1.0], None, "1 sample.* while a minimum of 2 is required"),
         ([[1.0], [1.0]], [1.0, 2.0], None, "at least two different values"),
         (np.ma.masked_less([[1.0], [2.0]], 1.5), [1.0, 2.0], None, "X must not be masked"),
         ([[1.0], [2.0]], np.ma.masked_less([1.0, 2.0], 1.5), None, "y must not be masked"),
     ],
 )
 def test_bad_points(x: Any, y: Any, weight: Any, match: str, backend: Any) -> None:
+    """Those apart that the checks of scikit-learn try: NaN, infinity, other shapes and a single sample."""
     with pytest.raises(ValueError, match=match):
         LineRegressor(backend=backend).fit(x, y, sample_weight=weight)
 
@@ -395,19 +381,12 @@ def test_bad_parameters_are_noticed_in_fit(name: str, value: Any, error: Any, ma
         regressor.fit([[1.0], [2.0], [3.0]], [1.0, 2.0, 4.0])
 
 
-def test_bad_predictions(points: Points) -> None:
-    x, y, _ = points
+def test_bad_predictions() -> None:
+    regressor = LineRegressor()
     with pytest.raises(NotFittedError, match="LineRegressor instance is not fitted yet"):
-        LineRegressor().predict(x)
-    regressor = LineRegressor().fit(x, y)
-    for bad, match in (
-        ([[np.nan]], "Input X contains NaN"),
-        ([[1.0, 2.0]], "X has 2 features, but LineRegressor is expecting 1"),
-        ([1.0, 2.0], "Reshape your data"),
-        (np.ma.masked_less([[1.0], [2.0]], 1.5), "X must not be masked"),
-    ):
-        with pytest.raises(ValueError, match=match):
-            regressor.predict(bad)
+        regressor.predict([[1.0]])
+    with pytest.raises(ValueError, match="X must not be masked"):
+        regressor.fit([[1.0], [2.0]], [1.0, 2.0]).predict(np.ma.masked_less([[1.0]], 1.5))
 
 
 def test_warnings(points: Points) -> None:
