@@ -107,9 +107,8 @@ class Counted:
             self.chunks[name, block_info[0]["chunk-location"][0]] += 1
             return block
 
-        blocks = array(values)
         key = f"{name}-{id(self)}"
-        return blocks.map_blocks(seen, dtype=blocks.dtype, meta=np.empty(0), name=key)
+        return array(values).map_blocks(seen, dtype=float, meta=np.empty(0), name=key)
 
     def compute(self, graph: Any, keys: Any, **options: Any) -> Any:
         self.n_computes += 1
@@ -606,15 +605,9 @@ def client() -> Iterator[Any]:
     if not COMPILED:
         pytest.skip("two processes that compile nothing are no faster")
     distributed = pytest.importorskip("distributed")
-    with (
-        distributed.LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        distributed.Client(cluster, set_as_default=False) as client,
-    ):
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
+    cluster = distributed.LocalCluster(**options, silence_logs=logging.CRITICAL)
+    with cluster, distributed.Client(cluster, set_as_default=False) as client:
         yield client
 
 
