@@ -132,12 +132,14 @@ MASKED = X_MASKED, Y_MASKED, W_MASKED = (
     *(np.ma.masked_less(X, 2.0), np.ma.masked_greater(Y, 8.0)),
     np.ma.masked_less(W, 0.1),
 )
+UNLIKE = array(X, N // 4), array(Y, N // 7), array(W, N)
 EMPTY = ((0, CHUNK, 0, N - CHUNK, 0),)
 SOME_X, SOME_Y, SOME_W = (TABLE[TABLE["y"] > 0.0][name] for name in "xyw")
 PX, PY, PW = (each[Y > 0.0] for each in (X, Y, W))
 LINES: dict[str, tuple[Any, Any, float]] = {
     "uneven": (arrays(X, Y, chunks=((CHUNK, 1, N - CHUNK - 3, 2),)), (X, Y), 0.0),
     "many": (arrays(X, Y, chunks=100), (X, Y), 0.0),
+    "chunks that do not match": (UNLIKE, (X, Y, W), 1e-15),
     "some empty": (tuple(da.rechunk(each, EMPTY) for each in PAIR), (X, Y), 0.0),
     "unknown": ((AX[ABOVE], AY[ABOVE], AW[ABOVE]), (HIGH_X, HIGH_Y, HIGH_W), 1e-15),
     "unknown beside known": ((AX[AX > -INF], AY), (X, Y), 0.0),
@@ -321,18 +323,6 @@ def test_no_bit_depends_on_which_partition_is_ready_first(loss: Any) -> None:
             assert bits(ff.fit_line(slow, y, loss=loss)) == expected
         orders.add(tuple(done[:n_chunks]))
     assert len(orders) > 1
-
-
-@pytest.mark.parametrize("loss", ["squared_error", HUBER, "huber"], ids=str)
-def test_chunks_that_do_not_match(loss: Any) -> None:
-    columns = array(X, N // 4), array(Y, N // 7), array(W, N)
-    found = set()
-    for scheduler in ("synchronous", "threads"):
-        with dask.config.set(scheduler=scheduler, num_workers=4):
-            fit = fit_of(columns, loss=loss)
-        found.add(bits(fit))
-    assert len(found) == 1
-    assert_alike(fit, fit_of((X, Y, W), loss=loss), 1e-9)
 
 
 def test_many_fits_at_once() -> None:
