@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -454,7 +453,6 @@ def test_arrays_that_are_persisted_are_computed_no_more() -> None:
 NUMBERS_WANTED = "must be an array of numbers"
 LENGTHS, SHORT, OTHER = r"same length; got.*", array(W[:5], 5), HALF_Y[HALF_X > 3.0]
 EARLY: list[tuple[type[Exception], str, Any, Any]] = [
-    (TypeError, f"y {NUMBERS_WANTED}; got None", (AX, None), {}),
     (TypeError, f"y {NUMBERS_WANTED}; got None", (AX,), {}),
     (TypeError, f"x {NUMBERS_WANTED}; got None", (None, AY), {}),
     (TypeError, f"y {NUMBERS_WANTED}; got 2.0", (AX, 2.0), {}),
@@ -477,10 +475,6 @@ EARLY: list[tuple[type[Exception], str, Any, Any]] = [
     (ValueError, "checkpoint must be None unless x comes from scan", PAIR, {"checkpoint": "c"}),
     (ValueError, "nan_policy must be 'raise' or 'omit'", PAIR, {"nan_policy": "drop"}),
     (ValueError, "loss must be 'squared_error' or", PAIR, {"loss": "absolute"}),
-    (TypeError, "loss must be .*got int 3", PAIR, {"loss": 3}),
-    (ValueError, "solver must be", PAIR, {"solver": "magic"}),
-    (ValueError, "backend must be 'numba' or 'numpy'", PAIR, {"backend": "cupy"}),
-    (ValueError, "n_threads must be", PAIR, {"n_threads": 0}),
     (TypeError, "fit_intercept must be True or False", PAIR, {"fit_intercept": "no"}),
     (ValueError, "absolute_sigma must be False", PAIR, {"absolute_sigma": True}),
     (ValueError, "sigma must be None unless", PAIR, {"sigma": array(SIGMA), "loss": "huber"}),
@@ -641,9 +635,7 @@ def test_a_worker_that_is_killed_changes_no_bit(client: Any, loss: Any, tmp_path
     def started() -> list[int]:
         return [int(line) for line in log.read_text().splitlines(keepends=True) if line[-1] == "\n"]
 
-    killed: list[int] = []
-
-    def kill() -> None:
+    def kill() -> int:
         # In the first pass, or in the second.
         first = 3 if loss == "squared_error" else 15
         deadline = time.monotonic() + 60.0
@@ -651,22 +643,20 @@ def test_a_worker_that_is_killed_changes_no_bit(client: Any, loss: Any, tmp_path
             time.sleep(0.005)
         victim = started()[-1]
         os.kill(victim, signal.SIGKILL)
-        killed.append(victim)
+        return victim
 
     client.wait_for_workers(2, timeout=60)
-    before = set(client.run(os.getpid).values())
+    before = client.run(os.getpid).values()
     x = AX.map_blocks(note, str(log), dtype=float, meta=np.empty(0))
-    killer = threading.Thread(target=kill)
-    killer.start()
-    with client.as_current():
+    with ThreadPoolExecutor(1) as pool, client.as_current():
+        killed = pool.submit(kill)
         fit = ff.fit_line(x, AY, loss=loss)
-    killer.join()
     assert bits(fit) == bits(expected)
-    assert set(killed) < before
+    assert killed.result() in before
     # What it was at was done again, by others.
     assert len(started()) > fit.n_passes * x.npartitions
     client.wait_for_workers(2, timeout=60)
-    assert not set(killed) & set(client.run(os.getpid).values())
+    assert killed.result() not in client.run(os.getpid).values()
 
 
 # What can be done with it
