@@ -137,9 +137,7 @@ def test_mad_is_that_of_the_line_found(name: str, weighted: bool, backend: Any) 
     for seed in range(20 if COMPILED else 4):
         x, y, _ = problem(seed)
         rng = np.random.default_rng(seed)
-        w = rng.integers(0, 3, size=x.size) if weighted else None
-        if w is not None:
-            w[:3] = 1
+        w = np.r_[1, 1, 1, rng.integers(0, 3, size=x.size - 3)] if weighted else None
         fit = ff.fit_line(x, y, loss=name, sample_weight=w, backend=backend)
         assert fit.converged
         r = np.abs(y - fit.slope * x - fit.intercept)
@@ -148,10 +146,8 @@ def test_mad_is_that_of_the_line_found(name: str, weighted: bool, backend: Any) 
         again = ff.fit_line(x, y, loss=ROBUST[name](fit.f_scale), sample_weight=w, backend=backend)
         if ROBUST[name].is_convex:
             # A gradient of 1e-10 of f_scale, in units of x, where few points may be bent most.
-            assert again.slope == pytest.approx(
-                fit.slope, abs=2e-9 * (fit.f_scale or 0.0) / x.std()
-            )
-            assert again.loss == pytest.approx(fit.loss, rel=1e-11)
+            assert abs(again.slope - fit.slope) <= 2e-9 * (fit.f_scale or 0.0) / x.std()
+            assert_agree(again, fit, loss=1e-11)
 
 
 @pytest.mark.parametrize("name", ROBUST)
@@ -163,9 +159,8 @@ def test_laws_of_units_order_and_repetition(name: str, rng: np.random.Generator)
     assert shifted.slope == pytest.approx(4 * fit.slope, rel=1e-9)
     assert shifted.f_scale == pytest.approx(4 * (fit.f_scale or 0.0), rel=1e-7)
     exact = ff.fit_line(2.0**40 * x, 2.0**-300 * y, loss=name)
-    assert exact.slope == pytest.approx(2.0**-340 * fit.slope, rel=1e-12)
-    assert exact.f_scale == pytest.approx(2.0**-300 * (fit.f_scale or 0.0), rel=1e-12)
-    assert exact.loss == pytest.approx(2.0**-600 * fit.loss, rel=1e-12)
+    found = (2.0**340 * exact.slope, 2.0**300 * (exact.f_scale or 0.0), 2.0**600 * exact.loss)
+    assert found == pytest.approx((fit.slope, fit.f_scale, fit.loss), rel=1e-12)
     order = rng.permutation(400)
     assert_agree(ff.fit_line(x[order], y[order], loss=name), fit, slope=1e-9)
     w = rng.integers(0, 4, size=400)
@@ -255,20 +250,16 @@ def test_the_part_that_a_fit_starts_with_may_have_a_single_x(rng: np.random.Gene
     assert omitted.slope == ff.fit_line(x[known], y[known], loss="huber").slope
 
 
-@pytest.mark.parametrize("name", ["tukey", "cauchy"])
-def test_gross_outliers_to_one_side(name: str) -> None:
-    rng = np.random.default_rng(13)
+def test_gross_outliers_to_one_side_do_not_move_a_tukey_line(rng: np.random.Generator) -> None:
     n = 100_000 if COMPILED else 2_000
-    x = rng.normal(size=n)
-    y = 2 * x + 1 + rng.normal(size=n)
+    x, noise = rng.normal(size=(2, n))
+    y = 2 * x + 1 + noise
     clean = ff.fit_line(x, y)
-    outliers = rng.random(n) < 0.3
-    y[outliers] += 50.0 + 10.0 * rng.random(int(outliers.sum()))
+    y += np.where(rng.random(n) < 0.3, 50.0 + 10.0 * rng.random(n), 0.0)
     assert abs(ff.fit_line(x, y).intercept - 1.0) > 100 * clean.intercept_stderr
-    fit = ff.fit_line(x, y, loss=name)
-    if name == "tukey":
-        assert abs(fit.slope - 2.0) < 3 * clean.stderr
-        assert abs(fit.intercept - 1.0) < 3 * clean.intercept_stderr
+    fit = ff.fit_line(x, y, loss="tukey")
+    assert abs(fit.slope - 2.0) < 3 * clean.stderr
+    assert abs(fit.intercept - 1.0) < 3 * clean.intercept_stderr
 
 
 @needs_compiler
