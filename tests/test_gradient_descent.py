@@ -324,6 +324,7 @@ def test_loss_of_a_descent_that_meets_the_points(passes: str, backend: Any) -> N
         ({"tol": -1e-9}, ValueError, "tol must be a finite number of at least 0; got -1e-09"),
         ({"tol": math.nan}, ValueError, "tol must be .* got nan"),
         ({"tol": None}, TypeError, "tol must be .* got NoneType None"),
+        ({"record_every": 0.5}, TypeError, "record_every must be an integer of at least 1; got fl"),
         ({"record_every": 0}, ValueError, "record_every must be an integer of at least 1; got 0"),
         ({"rng": 3}, ValueError, "rng must be None unless init is 'random'; got 3"),
         ({"rng": "a", "init": "random"}, TypeError, "rng must be None, an integer .* got 'a'"),
@@ -334,8 +335,10 @@ def test_loss_of_a_descent_that_meets_the_points(passes: str, backend: Any) -> N
 def test_options_are_checked_when_they_are_given(
     options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error, match=message):
-        GradientDescent(**options)
+    solvers = (GradientDescent, ff.Newton)
+    for solver in solvers if set(options) <= vars(ff.Newton()).keys() else solvers[:1]:
+        with pytest.raises(error, match=message):
+            solver(**options)
 
 
 def test_an_overflowing_start_is_an_error(cloud: Any) -> None:

@@ -27,9 +27,7 @@ KINDS: dict[str, Any] = {
     "few values": lambda n, rng: rng.integers(0, 3, size=n).astype(float),
     "one value": lambda n, rng: np.full(n, 3.0),
     "sorted": lambda n, rng: np.sort(rng.standard_cauchy(size=n)),
-    "more than half alike": lambda n, rng: np.where(
-        np.arange(n) <= n // 2, 7.0, rng.normal(size=n)
-    ),
+    "half alike": lambda n, rng: np.where(np.arange(n) <= n // 2, 7.0, rng.normal(size=n)),
 }
 
 
@@ -38,9 +36,7 @@ def case(
 ) -> tuple[ArrayPoints, float]:
     """Return points, their moments known, and the median of their residuals by NumPy."""
     rng = np.random.default_rng(seed)
-    x = rng.integers(-8, 8, size=n).astype(float) * (
-        kind not in ("one value", "more than half alike")
-    )
+    x = rng.integers(-8, 8, size=n) * (0.0 if kind in ("one value", "half alike") else 1.0)
     y = KINDS[kind](n, rng)
     w = np.r_[1, rng.integers(0, 4, size=n - 1)] if weighted else None
     points = ArrayPoints(columns(x, y, w), backend=backend)

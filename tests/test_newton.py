@@ -423,20 +423,6 @@ def test_newton_on_squared_error_is_exact() -> None:
         assert fit.f_scale is None
 
 
-@pytest.mark.parametrize(
-    ("options", "kind", "message"),
-    [
-        ({"max_iter": 0}, ValueError, "max_iter must be an integer of at least 1; got 0"),
-        ({"tol": -1.0}, ValueError, "tol must be a finite number of at least 0; got -1.0"),
-        ({"record_every": 0.5}, TypeError, "record_every must be an integer"),
-        ({"callback": 3}, TypeError, "callback must be callable or None; got 3"),
-    ],
-)
-def test_bad_options(options: Any, kind: type[Exception], message: str) -> None:
-    with pytest.raises(kind, match=message):
-        ff.Newton(**options)
-
-
 def test_too_few_steps_and_a_callback_that_stops() -> None:
     x, y, c = problem(3)
     with pytest.warns(ff.ConvergenceWarning, match="Not converged: max_iter"):

@@ -225,33 +225,18 @@ answer(n_threads=1)
 
 
 @pytest.mark.parametrize("start", ["spawn", "forkserver", "fork"])
-def test_a_spawned_child_is_no_fork(run_script: Script, tmp_path: Path, start: str) -> None:
+def test_a_spawned_child_is_no_fork(run_script: Script, start: str) -> None:
     """Another library may have started Numba's threads there before; a forked child has lost them."""
-    script = tmp_path / "child.py"
-    script.write_text(
-        THEIRS
-        + """
-import multiprocessing, sys
-import numpy as np
-def child():
-    if sys.argv[1] != "fork":
-        theirs(np.ones(100_000))
-    from fastfit.kernels import threads
-    print(threads._obstacle())
-if __name__ == "__main__":
-    if sys.argv[1] == "fork":
-        theirs(np.ones(100_000))
-    process = multiprocessing.get_context(sys.argv[1]).Process(target=child)
-    process.start()
-    process.join()
+    first = THEIRS + "import numpy as np\ntheirs(np.ones(100_000))\n"
+    child = "from fastfit.kernels import threads\nprint(threads._obstacle(), flush=True)"
+    before, child = (first, child) if start == "fork" else ("", first + child)
+    code = f"""
+import multiprocessing
+process = multiprocessing.get_context({start!r}).Process(target=exec, args=({child!r}, {{}}))
+process.start()
+process.join()
 """
-    )
-    out = run_script(
-        f"import runpy, sys; sys.argv = [{str(script)!r}, {start!r}]; "
-        f"runpy.run_path({str(script)!r}, run_name='__main__')",
-        NUMBA_THREADING_LAYER="omp",
-        NUMBA_NUM_THREADS="2",
-    )
+    out = run_script(before + code, NUMBA_THREADING_LAYER="omp", NUMBA_NUM_THREADS="2")
     assert out == ("no thread layer of Numba can be used\n" if start == "fork" else "None\n")
 
 
