@@ -187,16 +187,6 @@ def test_one_pass_and_what_is_said(backend: Any) -> None:
     assert ff.Exact() == ff.Exact()
 
 
-@pytest.mark.parametrize("factor", [1e-300, 1e-200, 1e200, 5e307])
-def test_extreme_x_without_intercept(backend: Any, factor: float) -> None:
-    y = np.array([1.0, 2.0, 4.0])
-    fit = ff.fit_line(factor * np.array([1.0, 2.0, 3.0]), y, fit_intercept=False, backend=backend)
-    exact = Fraction(17, 14) / Fraction(factor)
-    assert fit.slope == pytest.approx(float(exact), rel=1e-15)
-    assert fit.loss == pytest.approx(5 / 42, rel=1e-14)
-    assert fit.stderr == pytest.approx(float(exact) * np.sqrt(5 / 14 / 2 / 14) / (17 / 14))
-
-
 @pytest.mark.parametrize("exponent", [10, 30, 34, 40, 60, 80, 95])
 @pytest.mark.parametrize("heavy", [1, 2])
 def test_weights_that_outweigh_all_others(exponent: int, heavy: int, backend: Any) -> None:
@@ -220,20 +210,9 @@ def test_weights_that_outweigh_all_others(exponent: int, heavy: int, backend: An
 
 
 @pytest.mark.parametrize("size", [1e-300, 1e-200, 1e-100, 1e100, 1e200])
-def test_constants_of_extreme_size_without_intercept(size: float, backend: Any) -> None:
-    options: Any = {"fit_intercept": False, "backend": backend}
-    x, y = [1.0, 2.0, 4.0], np.ones(3)
-    fit = ff.fit_line(x, y, **options)
-    if 1e-150 < size < 1e150:
-        scaled = ff.fit_line(x, size * y, **options)
-        assert scaled.slope == pytest.approx(size * fit.slope, rel=1e-15, abs=0)
-        assert scaled.loss == pytest.approx(size * size * fit.loss, rel=1e-14, abs=0)
-        assert scaled.stderr == pytest.approx(size * fit.stderr, rel=1e-14, abs=0)
-    else:
-        with pytest.raises(ValueError, match="mean loss is beyond the range of float64"):
-            ff.fit_line(x, size * y, **options)
-    steep = ff.fit_line([size, size], [1.0, 2.0], **options)
-    assert steep.slope == pytest.approx(1.5 / size, rel=1e-15)
+def test_a_single_x_of_extreme_size_without_intercept(size: float, backend: Any) -> None:
+    steep = ff.fit_line([size, size], [1.0, 2.0], fit_intercept=False, backend=backend)
+    assert steep.slope == pytest.approx(1.5 / size, rel=1e-15, abs=0)
     assert steep.loss == pytest.approx(0.25, rel=1e-15)
 
 

@@ -279,7 +279,7 @@ def test_descent_through_the_origin(cloud: Any, backend: Any) -> None:
             assert fit.intercept == 0.0
     random = recorded(cloud, fit_intercept=False, init="random", rng=1, standardize=False)
     assert (random.intercept == 0.0).all()
-    with pytest.raises(ValueError, match="intercept of init must be 0 with fit_intercept=False; g"):
+    with pytest.raises(ValueError, match="intercept of init must be 0 with fit_intercept=False"):
         ff.fit_line(x, y, fit_intercept=False, solver=GradientDescent(init=(1.0, 2.0)))
     with pytest.warns(ff.ConvergenceWarning, match="largest stable learning rate .* is 1 "):
         ff.fit_line(x, y, fit_intercept=False, solver=GradientDescent(learning_rate=1.5))
@@ -313,7 +313,7 @@ def test_loss_of_a_descent_that_meets_the_points(passes: str, backend: Any) -> N
         ({"init": 3.0}, TypeError, "init must be a pair .* got 3.0"),
         ({"init": (math.nan, 0.0)}, ValueError, "init must be a pair of finite numbers"),
         ({"init": ("a", 0.0)}, TypeError, "init must be a pair of finite numbers"),
-        ({"learning_rate": 0.0}, ValueError, "learning_rate must be 'auto' or a .* above 0; got 0"),
+        ({"learning_rate": 0.0}, ValueError, "learning_rate must be 'auto' or a .* above 0; got"),
         ({"learning_rate": -1}, ValueError, "learning_rate must be .* got -1"),
         ({"learning_rate": math.inf}, ValueError, "learning_rate must be .* got inf"),
         ({"learning_rate": "fast"}, TypeError, "learning_rate must be .* got str 'fast'"),
@@ -324,12 +324,12 @@ def test_loss_of_a_descent_that_meets_the_points(passes: str, backend: Any) -> N
         ({"tol": -1e-9}, ValueError, "tol must be a finite number of at least 0; got -1e-09"),
         ({"tol": math.nan}, ValueError, "tol must be .* got nan"),
         ({"tol": None}, TypeError, "tol must be .* got NoneType None"),
-        ({"record_every": 0.5}, TypeError, "record_every must be an integer of at least 1; got fl"),
+        ({"record_every": 0.5}, TypeError, "record_every must be an integer of at least 1; got"),
         ({"record_every": 0}, ValueError, "record_every must be an integer of at least 1; got 0"),
         ({"rng": 3}, ValueError, "rng must be None unless init is 'random'; got 3"),
         ({"rng": "a", "init": "random"}, TypeError, "rng must be None, an integer .* got 'a'"),
         ({"callback": 3}, TypeError, "callback must be callable or None; got 3"),
-        ({"passes": "all"}, ValueError, "passes must be 'auto' or 'samples' or 'moments'; got 'al"),
+        ({"passes": "all"}, ValueError, "passes must be 'auto' or 'samples' or 'moments'; got"),
     ],
 )
 def test_options_are_checked_when_they_are_given(

@@ -235,7 +235,7 @@ def test_prediction_bands_of_weighted_points(cloud: Any) -> None:
     doubled = ff.fit_line(x, y, sample_weight=np.full(80, 2))
     twice = ff.fit_line(np.tile(x, 2), np.tile(y, 2))
     assert doubled.prediction_band(1.0) == pytest.approx(twice.prediction_band(1.0), rel=1e-12)
-    with pytest.raises(ValueError, match="sigma must be None unless the line was fitted with sig"):
+    with pytest.raises(ValueError, match="sigma must be None unless the line was fitted with"):
         doubled.prediction_band(1.0, sigma=1.0)
 
 
