@@ -85,6 +85,18 @@ def test_many_points(kind: str, weighted: bool, monkeypatch: pytest.MonkeyPatch)
         assert points.n_passes - before <= most
 
 
+@needs_compiler
+@pytest.mark.parametrize("seed", range(10))
+def test_half_of_the_weight_at_the_edge_of_many_equal_numbers(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points, expected = case("half alike", 30 * BLOCK + 17, True, seed)
+    monkeypatch.setattr(arrays, "_ROOM", 4000)
+    before = points.n_passes
+    assert points.median_absolute_residual(*LINE) == expected
+    assert points.n_passes - before <= 16  # each pass halves the floats left, at worst: 110
+
+
 @pytest.mark.parametrize("weight", [0.1, 1e-3, 7.3])
 @pytest.mark.parametrize("n", [2, 3, 10, 101, 1000])
 def test_weights_that_are_all_the_same_change_nothing(n: int, weight: float) -> None:
