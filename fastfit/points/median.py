@@ -69,7 +69,7 @@ def _search(
                 values=np.array([look[0]]), weights=np.array([found.up_to - found.below])
             )
         else:
-            # Guesses fail where many numbers are equal to the upper bound, and half of the weight is reached just there.
+            # Guesses fail where many numbers equal the upper bound, and half of the weight is reached just there.
             at_end = trial == _GUESSES and look[1] < math.inf
             sure, look = (
                 look,
