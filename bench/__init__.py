@@ -1,1 +1,1 @@
-"""How fast fastfit is, beside what the machine can do."""
+"""Benchmarks: the speed of fastfit, relative to what the machine can do."""

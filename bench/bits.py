@@ -1,7 +1,7 @@
-"""Record the exact results of some two hundred fits, and compare them with an earlier record.
+"""Record the exact results of about two hundred fits, and compare them with an earlier record.
 
-``python -m bench.bits record FILE`` before a change, ``python -m bench.bits compare FILE`` after it. It uses
-public names alone, so any two revisions can be compared; floats are kept by ``float.hex``.
+``python -m bench.bits record FILE`` before a change, ``python -m bench.bits compare FILE`` after it. Only public names
+are used, so any two revisions can be compared. Floats are written with ``float.hex``.
 """
 
 from __future__ import annotations
@@ -25,18 +25,16 @@ SOLVERS: dict[str, Any] = {
     "auto": "auto",
     "newton": ff.Newton(record_every=1),
     "descent": ff.GradientDescent(record_every=5, max_iter=40),
-    "raw": ff.GradientDescent(
-        init=(-2.0, 1.0), learning_rate=0.01, standardize=False, max_iter=60, record_every=20
-    ),
+    "raw": ff.GradientDescent((-2.0, 1.0), 0.01, standardize=False, max_iter=60, record_every=20),
     "samples": ff.GradientDescent(passes="samples", record_every=1, max_iter=30),
     "random": ff.GradientDescent(init="random", rng=3, max_iter=25, record_every=5),
 }
-# More than the points that are kept in memory after the first pass over a file.
+# More points than are kept in memory after the first pass over a file.
 MANY = 4_300_000
 
 
 def exact(value: Any) -> Any:
-    """Return a result in what JSON holds, without rounding."""
+    """Return a result in types that JSON has, without rounding."""
     if isinstance(value, dict):
         return {name: exact(each) for name, each in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
@@ -57,17 +55,12 @@ def fitted(x: Any, y: Any = None, **options: Any) -> Any:
         fit = ff.fit_line(x, y, **options)
     except (ValueError, TypeError) as error:
         return f"{type(error).__name__}: {error}"
-    told = fit.to_dict()
-    told |= {
-        "band": fit.confidence_band(0.3),
-        "predicted": fit.predict([0.1, 7.0]),
-        "pvalue": fit.pvalue,
-    }
-    return exact(told | {"message": fit.message})
+    more = {"band": fit.confidence_band(0.3), "predicted": fit.predict([0.1, 7.0])}
+    return exact(fit.to_dict() | more | {"pvalue": fit.pvalue, "message": fit.message})
 
 
 def in_memory() -> Iterator[tuple[str, Any]]:
-    """Yield fits to arrays: losses x solvers x options x types and layouts."""
+    """Yield fits to arrays: losses x solvers, losses x options, losses x types and layouts."""
     for n in (50, 30_001, 100_000):
         x, y, w = points(n)
         for (name, solver), loss in itertools.product(SOLVERS.items(), LOSSES):
@@ -103,12 +96,11 @@ def in_memory() -> Iterator[tuple[str, Any]]:
         for name, (u, v) in kinds.items():
             for solver in ("auto", "gradient_descent"):
                 yield f"{name}/{solver}/{loss}", fitted(u, v, loss=loss, solver=solver)
-        yield f"gaps/{loss}", fitted(x, gaps, loss=loss, nan_policy="omit")
-        yield f"gaps-weights/{loss}", fitted(x, gaps, loss=loss, nan_policy="omit", sample_weight=w)
-        yield (
-            f"weighted-float32/{loss}",
-            fitted(x.astype("f"), y.astype("f"), loss=loss, sample_weight=w.astype("f")),
-        )
+        omitting: Any = {"loss": loss, "nan_policy": "omit"}
+        yield f"gaps/{loss}", fitted(x, gaps, **omitting)
+        yield f"gaps-weights/{loss}", fitted(x, gaps, sample_weight=w, **omitting)
+        singles = (values.astype("f") for values in (x, y))
+        yield f"weighted-float32/{loss}", fitted(*singles, loss=loss, sample_weight=w.astype("f"))
         mean_loss = ff.objective(x, y, loss=loss, sample_weight=w)
         yield f"objective/{loss}", exact(mean_loss((0.4, 0.9)))
     for loss in (ff.Huber(0.1), ff.SoftL1(0.01), ff.Cauchy(0.2), ff.Tukey(0.5)):
@@ -117,7 +109,7 @@ def in_memory() -> Iterator[tuple[str, Any]]:
 
 
 def elsewhere(folder: Path) -> Iterator[tuple[str, Any]]:
-    """Yield fits to moments, files and arrays of Dask, and what the drop-ins return."""
+    """Yield fits to moments, files and Dask arrays, and the results of the drop-ins."""
     import dask.array as da
     import polars as pl
 
@@ -125,45 +117,32 @@ def elsewhere(folder: Path) -> Iterator[tuple[str, Any]]:
         x, y, w = points(n, 2)
         table = pl.DataFrame({"x": x, "y": y, "w": w})
         table.write_parquet(folder / "t.parquet", row_group_size=200_000)
-        columns = [da.from_array(each, chunks=-(-n // 7)) for each in (x, y, w)]
+        weighted = ff.scan(folder / "t.parquet", "x", "y", "w")
+        u, v, k = (da.from_array(each, chunks=-(-n // 7)) for each in (x, y, w))
         for loss in ("squared_error", "huber", "tukey", ff.Cauchy(0.3)):
-            if n == MANY and loss == "tukey":
-                continue
-            scanned = ff.scan(folder / "t.parquet", "x", "y", "w")
-            yield f"parquet/{n}/{loss}", fitted(scanned, loss=loss)
-            yield (
-                f"dask/{n}/{loss}",
-                fitted(columns[0], columns[1], sample_weight=columns[2], loss=loss),
-            )
-        for solver in ("descent", "samples"):
-            if n < MANY:
-                scanned = ff.scan(folder / "t.parquet", "x", "y")
-                yield f"parquet/{solver}/{n}", fitted(scanned, solver=SOLVERS[solver])
-        parts = [ff.Moments.of(x[k::3] + k, y[k::3], w[k::3]) for k in range(3)]
-        merged = sum(parts, ff.Moments())
-        yield (
-            f"merged/{n}",
-            [merged.to_json(), fitted(merged), fitted(merged, solver=SOLVERS["raw"])],
-        )
+            if n < MANY or loss != "tukey":
+                yield f"parquet/{n}/{loss}", fitted(weighted, loss=loss)
+                yield f"dask/{n}/{loss}", fitted(u, v, sample_weight=k, loss=loss)
+        merged = sum((ff.Moments.of(x[i::3] + i, y[i::3], w[i::3]) for i in range(3)), ff.Moments())
+        fits = [fitted(merged), fitted(merged, solver=SOLVERS["raw"])]
+        yield f"merged/{n}", [merged.to_json(), *fits]
         yield f"merged-origin/{n}", fitted(merged, fit_intercept=False)
         if n < MANY:
+            scanned = ff.scan(folder / "t.parquet", "x", "y")
+            for solver in ("descent", "samples"):
+                yield f"parquet/{solver}/{n}", fitted(scanned, solver=SOLVERS[solver])
             table.write_csv(folder / "t.csv")
             yield f"csv/{n}", fitted(ff.scan(folder / "t.csv", "x", "y"), loss="huber")
             yield f"linregress/{n}", exact(linregress(x, y)._asdict())
             yield f"polyfit/{n}", exact(polyfit(x, np.column_stack([y, w]), 1, w=w, cov=True))
 
 
-def record() -> dict[str, Any]:
-    """Return every result by name."""
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore", ff.ConvergenceWarning)
-        return dict(itertools.chain(in_memory(), elsewhere(Path(folder))))
-
-
 def main() -> None:
     """Record, or compare and exit with 1 if a result has changed."""
     command, path = sys.argv[1], Path(sys.argv[2])
-    found = record()
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", ff.ConvergenceWarning)
+        found = dict(itertools.chain(in_memory(), elsewhere(Path(folder))))
     if command == "record":
         path.write_text(json.dumps(found, indent=1))
         print(f"{len(found)} results recorded")
@@ -172,11 +151,10 @@ def main() -> None:
     changed = [name for name in before if before[name] != found.get(name)]
     for name in changed:
         was, now = before[name], found.get(name)
-        if isinstance(was, dict) and isinstance(now, dict):
-            fields = [field for field in was if was[field] != now.get(field)]
-            print(f"{name}: {', '.join(f'{k} {was[k]} -> {now.get(k)}'[:200] for k in fields)}")
-        else:
-            print(f"{name}: {was} -> {now}"[:400])
+        if not (isinstance(was, dict) and isinstance(now, dict)):
+            was, now = {"result": was}, {"result": now}
+        fields = [field for field in was if was[field] != now.get(field)]
+        print(f"{name}: {', '.join(f'{k} {was[k]} -> {now.get(k)}'[:200] for k in fields)}")
     print(f"{len(before)} results, {len(changed)} changed, {len(found.keys() - before)} new")
     sys.exit(bool(changed))
 

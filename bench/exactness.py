@@ -1,12 +1,13 @@
-"""How exact least squares is: ``python -m bench.exactness``.
+"""Errors of least squares: ``python -m bench.exactness``.
 
-Prints errors of lines against exact rational arithmetic, next to SciPy's, and how far moments merged over random splits
-are from those of all points.
+Prints the errors of lines against exact rational arithmetic, next to SciPy's, and how far moments merged over random
+splits are from the moments of all points.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections import Counter, defaultdict
 from fractions import Fraction
 from typing import Any
@@ -18,10 +19,11 @@ import fastfit as ff
 from tests import oracle
 
 SIZES, SEEDS, SPLITS = (1000, 3000), 30, 1000
+FIELDS = ("x_mean", "y_mean", "xx", "xy", "yy"), ("slope", "intercept")
 
 
 def hostile(seed: int, n: int) -> dict[str, tuple[Any, Any]]:
-    """Return points on which plain sums lose digits."""
+    """Return points on which plain sums lose accuracy, by name."""
     rng = np.random.default_rng(seed)
     u, noise = rng.random(n), rng.normal(size=n)
     clusters = np.where(rng.random(n) < 0.5, 0.0, 1e8) + rng.normal(size=n)
@@ -42,14 +44,14 @@ def hostile(seed: int, n: int) -> dict[str, tuple[Any, Any]]:
 
 
 def ulps(got: float, exact: Fraction) -> float:
-    """Return the error in units of the last place of the best float."""
+    """Return the error in units in the last place of the nearest float."""
     return float(abs(Fraction(float(got)) - exact)) / float(np.spacing(abs(float(exact))))
 
 
 def lines() -> None:
     worst: dict[str, Any] = defaultdict(lambda: np.zeros(4))
     count = Counter[str]()
-    for n, seed in ((n, seed) for n in SIZES for seed in range(SEEDS)):
+    for n, seed in itertools.product(SIZES, range(SEEDS)):
         for name, (x, y) in hostile(seed, n).items():
             m = oracle.moments(x, y)
             slope = m["xy"] / m["xx"]
@@ -65,25 +67,22 @@ def lines() -> None:
     print(f"{'':34} {'fastfit':>9} {'SciPy':>9}     {'fastfit':>9} {'SciPy':>9}")
     for name, (a, b, c, d) in worst.items():
         print(f"{name:34} {a:9.1e} {b:9.1e}     {c:9.1f} {d:9.1e}")
-    print("\n".join(f"{number:6} {what}" for what, number in count.items()))
+    print("\n".join(f"{number:6} {label}" for label, number in count.items()))
 
 
 def merging() -> None:
     print(f"\n{f'worst of {SPLITS:,} splits, ulp':34} {'moments':>9} {'line':>9}")
     for name, (x, y) in hostile(0, 1000).items():
         rng = np.random.default_rng(1)
-        whole, worst = ff.Moments.of(x, y), {"moments": 0.0, "line": 0.0}
+        whole, worst = ff.Moments.of(x, y), [0.0, 0.0]
         for _ in range(SPLITS):
             cuts = np.sort(rng.integers(0, x.size + 1, size=rng.integers(1, 8)))
             parts = map(ff.Moments.of, np.split(x, cuts), np.split(y, cuts))
             merged = functools.reduce(ff.Moments.merge, parts)
-            for kind, got, exact, names in (
-                ("moments", merged, whole, ("x_mean", "y_mean", "xx", "xy", "yy")),
-                ("line", merged.fit(), whole.fit(), ("slope", "intercept")),
-            ):
-                off = (ulps(getattr(got, a), Fraction(getattr(exact, a))) for a in names)
-                worst[kind] = max(worst[kind], *off)
-        print(f"{name:34} {worst['moments']:9.1f} {worst['line']:9.1f}")
+            for k, (got, exact) in enumerate(((merged, whole), (merged.fit(), whole.fit()))):
+                errors = (ulps(getattr(got, f), Fraction(getattr(exact, f))) for f in FIELDS[k])
+                worst[k] = max(worst[k], *errors)
+        print(f"{name:34} {worst[0]:9.1f} {worst[1]:9.1f}")
 
 
 if __name__ == "__main__":

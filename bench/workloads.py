@@ -1,8 +1,8 @@
 """The registry of workloads: what is timed, a check of its result, what it is compared to, and its targets.
 
 Read by ``test_workloads.py`` (pytest-benchmark), ``compare.py`` (the gate) and ``report.py`` (tables and targets).
-Names say what is called, on what, and for how many points: ``pass/LossGradient/huber/float64/1_000_000``. The speed of
-memory can hide a slower loop, so ``loop/...`` is each fused loop alone, on one block in cache.
+A name is the call, its points and their number: ``pass/LossGradient/huber/float64/1_000_000``. ``loop/...`` is each
+fused loop alone, on one block in cache: reading from memory can hide a slower loop.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +26,7 @@ import numpy as np
 
 import fastfit as ff
 from bench import others
-from bench.others import ONE, READ, Call, Other, as_it_is, line, read
+from bench.others import ONE, READ, Call, Other, identity, line, read
 from fastfit.kernels import compiled, flags, reference
 from fastfit.kernels.bare_read import read_block
 from fastfit.kernels.block import BLOCK, block_sums
@@ -37,19 +36,17 @@ from fastfit.losses import LOSSES
 from fastfit.speed.throughput import points_with_outliers
 
 ROBUST = [name for name in LOSSES if name != "squared_error"]
+_CLASSES = LossGradient, LossGradientCurvature, ProductSums
+KERNELS: dict[str, Any] = {each.__name__: each() for each in _CLASSES}
 LINE, CENTER = (0.3, 0.1), (0.5, 0.6)
-SMALL, MEDIUM, LARGE = 1_000, 1_000_000, 10_000_000
-GROWTH = (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 50_000_000)
-# How often a loop alone reads its block in one call.
-_TURNS = 64
+SMALL, MEDIUM, LARGE = SIZES = (1_000, 1_000_000, 10_000_000)
+_TURNS = 64  # blocks per call of a loop alone
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A workload with its points.
+class Prepared(NamedTuple):
+    """A workload with its points: the timed call, and a ``check`` that asserts that its result is right.
 
-    ``check`` asserts that the result is right. ``compared_to`` yields the other calls, made only then; their
-    ``numbers`` must agree with ours to ``rtol`` and ``atol``.
+    ``compared_to`` makes the other calls, whose ``numbers`` must agree within ``rtol`` and ``atol``.
     """
 
     call: Call
@@ -61,7 +58,7 @@ class Prepared:
 
 
 class Target(NamedTuple):
-    """The most a workload should take: its time, less that of ``beyond``, over the time of the other call.
+    """The largest ratio of the workload's time, less the time of ``beyond``, to the time of the call ``other``.
 
     ``other`` may also be ``microseconds`` (per call), or ``passes`` or ``MB`` (of the result).
     """
@@ -71,9 +68,8 @@ class Target(NamedTuple):
     beyond: str = ""
 
 
-@dataclass(frozen=True)
-class Workload:
-    """A workload without its points, which ``prepare`` makes. A ``title`` puts it into the table of README."""
+class Workload(NamedTuple):
+    """A workload without its points, which ``prepare`` makes. ``title`` is its row in README's table, if it has one."""
 
     name: str
     n_points: int
@@ -82,13 +78,10 @@ class Workload:
     title: str
     targets: list[Target]
 
-    def __str__(self) -> str:
-        return self.name
 
-    @staticmethod
-    def n_passes(result: Any) -> int:
-        """Return how often the points were read; 1 for results that do not say."""
-        return int(getattr(result, "n_passes", 0)) or 1
+def passes_of(result: Any) -> int:
+    """Return how often the points were read; 1 for results without a count."""
+    return int(getattr(result, "n_passes", 0)) or 1
 
 
 def loss_of(name: str, f_scale: float) -> Any:
@@ -99,7 +92,7 @@ def loss_of(name: str, f_scale: float) -> Any:
 
 @functools.lru_cache(maxsize=4)
 def points(n: int, layout: str = "float64") -> tuple[Any, Any]:
-    """Return n seeded points about a line, read-only as the passes see them."""
+    """Return n seeded points about a line; read-only, as passes see them."""
     if layout == "outliers":
         return points_with_outliers(n, seed=n)
     rng = np.random.default_rng(n)
@@ -116,16 +109,14 @@ def _close(result: Any, expected: Any, rtol: float = 1e-9, atol: float = 0.0) ->
 
 
 def _expected_line(x: Any, y: Any, w: Any = None) -> tuple[float, float]:
-    """Return the least-squares line in NumPy's arithmetic; its error is about 1e-12 on these points."""
-    x_mean, y_mean = np.average(x, weights=w), np.average(y, weights=w)
-    u = (x - x_mean) * (1.0 if w is None else w)
-    slope = float(u @ (y - y_mean)) / float(u @ (x - x_mean))
-    return slope, float(y_mean) - slope * float(x_mean)
+    """Return the least-squares line in NumPy's arithmetic; its relative error is about 1e-12 for these points."""
+    (xx, xy), _ = np.cov(x, y, aweights=w)
+    return xy / xx, np.average(y, weights=w) - xy / xx * np.average(x, weights=w)
 
 
 def _repeat(kernel: Any, loss: Any, x: Any, y: Any, w: Any, params: Any, rows: Any) -> None:
     for r in range(rows.shape[0]):
-        # Another center in each turn, or else the compiler could take the loop out of this one.
+        # Each turn has another center, so the compiler cannot hoist the block sums.
         sums = block_sums(kernel, loss, x, y, w, (CENTER[0], CENTER[1] + 1e-9 * r), params)
         for k in range(len(sums)):
             rows[r, k] = sums[k]
@@ -139,52 +130,53 @@ def _repeat_read(x: Any, y: Any, rows: Any) -> None:
 _LOOP, _READ_LOOP = (compiled.jit(function, flags.DRIVER) for function in (_repeat, _repeat_read))
 
 
-def _loop(kernel: Any, loss: Any, params: tuple[float, ...], weighted: bool = False) -> Prepared:
+def _loop(kernel: str, loss: str = "") -> Prepared:
     x, y = (column.copy() for column in points(BLOCK))
-    w = np.ones(BLOCK) if weighted else None
-    rows = np.empty((_TURNS, len(kernel)))
+    weighted = kernel.startswith("Weighted")
+    w, rows = np.ones(BLOCK) if weighted else None, np.empty((_TURNS, 20))
+    sums, params = KERNELS[kernel.removeprefix("Weighted")], LINE if loss else (float(BLOCK),) * 3
+    arguments = (sums, loss_of(loss, 0.1) if loss else None, x, y, w)
 
     def check(_: object) -> None:
-        if loss is not None:
-            expected = reference.run(kernel, loss, x, y, w, CENTER, params)
-            _close(rows[0], expected, 1e-9, 1e-9 * BLOCK)
+        found = sums._make(rows[0, : len(sums)])
+        if loss:
+            _close(found, reference.run(*arguments, CENTER, params), 1e-9, 1e-9 * BLOCK)
         else:
-            got, u = kernel._make(rows[0]), x - CENTER[0]
-            _close(got.uu + got.uu_rest, u @ u, 1e-12)
+            _close(found.uu + found.uu_rest, (x - CENTER[0]) @ (x - CENTER[0]), 1e-12)
 
-    turns = _TURNS + (_TURNS // 2 if weighted else 0)  # as many bytes
+    turns = _TURNS * 3 // 2 if weighted else _TURNS  # the same number of bytes
     bare = functools.partial(_READ_LOOP, x, y, np.empty((turns, 2)))
-    call = functools.partial(_LOOP, kernel, loss, x, y, w, params, rows)
-    return Prepared(call, check, lambda: [Other(READ, bare)])
+    return Prepared(lambda: _LOOP(*arguments, params, rows), check, lambda: [Other(READ, bare)])
 
 
-def _a_pass(kernel: Any, loss: str, layout: str, n: int, n_threads: int | None = None) -> Prepared:
+def _pass(kernel: str, loss: str, layout: str, n: int, n_threads: int | None = None) -> Prepared:
     x, y = points(n, layout)
 
     def run(x: Any, y: Any, backend: Any = compiled, **options: Any) -> Any:
-        # The robust losses bend amid the residuals, whose standard deviation is 0.1.
-        return backend.run(kernel, loss_of(loss, 0.1), x, y, None, CENTER, LINE, **options)
+        # f_scale is the standard deviation of the residuals, so both branches of a loss are taken.
+        formula = loss_of(loss, 0.1)
+        return backend.run(KERNELS[kernel], formula, x, y, None, CENTER, LINE, **options)
 
     def compared_to() -> Iterator[Other]:
         yield read(*(points(n) if layout == "columns" else (x, y)), n_threads)
         if layout != "float64":
             yield Other("contiguous float64", functools.partial(run, *points(n)))
-        if loss == "squared_error" and kernel == LossGradient():
+        if (kernel, loss) == ("LossGradient", "squared_error"):
             yield from others.steps(x, y, (LINE[0], LINE[1] + CENTER[1] - LINE[0] * CENTER[0]))
 
     return Prepared(
         functools.partial(run, x, y, n_threads=n_threads),
-        # Sums of n terms in another order.
+        # n terms are summed in another order.
         lambda sums: _close(sums, run(x, y, reference), 1e-9, 1e-9 * n),
         compared_to,
-        # Mean loss, and its gradient by slope and intercept.
+        # The mean loss and its gradient by slope and intercept.
         lambda sums: np.array([sums[0], sums[1] + CENTER[0] * sums[2], sums[2]]) / n,
     )
 
 
-def _moments(weighted: bool, n: int) -> Prepared:
+def _moments(kind: str, n: int) -> Prepared:
     x, y = points(n)
-    w = x.copy() if weighted else None
+    w = x.copy() if kind == "weighted" else None
     sizes = (float(BLOCK),) * 3
     reads = [read(x, y), *([] if w is None else [read(w[: n // 2], w[n // 2 :])])]
 
@@ -199,11 +191,10 @@ def _moments(weighted: bool, n: int) -> Prepared:
 def _gather(share: float, n: int) -> Prepared:
     x, y = points(n)
     residuals = np.abs(y - CENTER[1] - (LINE[0] * (x - CENTER[0]) + LINE[1]))
-    bounds = map(float, np.quantile(residuals, [0.5 - share / 2, 0.5 + share / 2]))
-    params: Any = (*LINE, *bounds)
+    params: Any = (*LINE, *np.quantile(residuals, [0.5 - share / 2, 0.5 + share / 2]).tolist())
 
     def check(found: Any) -> None:
-        # Residuals on the bounds may be rounded to either side.
+        # A residual equal to a bound may be rounded to either side.
         assert abs(found.up_to - found.below - share * n) <= 3
         assert found.is_complete
 
@@ -211,19 +202,28 @@ def _gather(share: float, n: int) -> Prepared:
     return Prepared(call, check, lambda: [read(x, y)])
 
 
-def _fit(solver: Any, n: int, n_threads: int | None = None, peers: bool = False) -> Prepared:
+SOLVERS: dict[str, Any] = {
+    "exact": "exact",
+    "descent": "gradient_descent",
+    "descent-samples": ff.GradientDescent(passes="samples"),
+}
+
+
+def _fit(solver: str, n: int, n_threads: int | None = None) -> Prepared:
     x, y = points(n)
+    peers = solver == "exact" and n == LARGE and n_threads is None
     return Prepared(
-        functools.partial(ff.fit_line, x, y, solver=solver, n_threads=n_threads),
+        functools.partial(ff.fit_line, x, y, solver=SOLVERS[solver], n_threads=n_threads),
         lambda fit: _close(line(fit), _expected_line(x, y)),
         lambda: [read(x, y, n_threads), *(others.least_squares(x, y) if peers else ())],
     )
 
 
-def _robust_fit(loss: str, scale: str, n: int, n_threads: int | None = None) -> Prepared:
+def _robust_fit(kind: str, n: int, n_threads: int | None = None) -> Prepared:
+    loss, _, scale = kind.partition("-")
     x, y = points(n, "outliers")
     given = loss_of(loss, 2.0)
-    fit = functools.partial(ff.fit_line, x, y, n_threads=n_threads)
+    fit: Any = functools.partial(ff.fit_line, x, y, n_threads=n_threads)
 
     def check(found: ff.LineFit) -> None:
         assert found.converged
@@ -237,17 +237,23 @@ def _robust_fit(loss: str, scale: str, n: int, n_threads: int | None = None) -> 
             yield from others.huber(x, y, None if scale == "mad" else 2.0)
 
     call = functools.partial(fit, loss=LOSSES[loss]() if scale == "mad" else given)
-    # The standard error of the slope is 1e-3 for a million points. Fits with a given scale agree to a hundredth of
-    # that; those with "mad" differ in how they estimate the scale.
+    # The standard error of the slope is 1e-3 for a million points. With the scale given, fits agree to 1 % of that;
+    # with "mad", libraries estimate the scale differently.
     return Prepared(call, check, compared_to, rtol=0.0, atol=5e-4 if scale == "mad" else 1e-5)
 
 
-def _raw_steps(passes: str, n: int, steps: int) -> Prepared:
+def _on_threads(kind: str, n_threads: int) -> Prepared:
+    if kind == "pass":
+        return _pass("LossGradient", "squared_error", "float64", LARGE, n_threads)
+    return (_robust_fit if kind == "huber-mad" else _fit)(kind, LARGE, n_threads)
+
+
+def _raw_steps(kind: str, n: int) -> Prepared:
     x, y = points(n)
-    start, rate = (-2.0, 1.0), 0.01
-    solver = ff.GradientDescent(
-        start, rate, standardize=False, max_iter=steps, record_every=steps // 10, passes=passes
-    )
+    start, rate, steps = (-2.0, 1.0), 0.01, int(kind.partition("-")[0])
+    passes = kind.rpartition("-")[2].replace("steps", "auto")
+    options: Any = {"max_iter": steps, "record_every": steps // 10, "passes": passes}
+    solver = ff.GradientDescent(start, rate, standardize=False, **options)
 
     def descend() -> ff.LineFit:
         with warnings.catch_warnings():
@@ -256,13 +262,12 @@ def _raw_steps(passes: str, n: int, steps: int) -> Prepared:
 
     def check(fit: ff.LineFit) -> None:
         assert fit.n_iter == steps
-        x_mean, y_mean, xx, xy = np.mean(x), np.mean(y), np.mean(x * x), np.mean(x * y)
-        slope, intercept = start
+        x_mean, found = np.mean(x), np.array(start)
+        by_line = np.array([[np.mean(x * x), x_mean], [x_mean, 1.0]])
+        constant = np.array([np.mean(x * y), np.mean(y)])
         for _ in range(steps):
-            by_slope = slope * xx + intercept * x_mean - xy
-            by_intercept = slope * x_mean + intercept - y_mean
-            slope, intercept = slope - 2 * rate * by_slope, intercept - 2 * rate * by_intercept
-        _close(line(fit), (slope, intercept), 1e-12)
+            found -= 2 * rate * (by_line @ found - constant)
+        _close(line(fit), found, 1e-12)
 
     return Prepared(descend, check, lambda: [read(x, y)])
 
@@ -278,33 +283,17 @@ def _drop_in(name: str, n: int) -> Prepared:
     from fastfit import compat, estimator
 
     x, y = points(n)
-    own: dict[str, tuple[Call, str]] = {
-        "linregress": (lambda: compat.linregress(x, y), "scipy.stats.linregress"),
-        "polyfit": (lambda: compat.polyfit(x, y, 1), "numpy.polyfit"),
-        "LineRegressor": (
-            lambda: estimator.LineRegressor().fit(x[:, None], y),
-            "sklearn LinearRegression",
-        ),
+    own: dict[str, Call] = {
+        "linregress": lambda: compat.linregress(x, y),
+        "polyfit": lambda: compat.polyfit(x, y, 1),
+        "LineRegressor": lambda: estimator.LineRegressor().fit(x[:, None], y),
     }
-    call, replaced = own[name]
-    other = next(each for each in others.least_squares(x, y) if each.name == replaced)
+    replaced = {"LineRegressor": "sklearn"}.get(name, name)
+    other = next(each for each in others.least_squares(x, y) if replaced in each.name)
+    other = other._replace(threads=ONE) if n == SMALL else other
     numbers: Any = other.numbers
-    if n == SMALL:
-        other = other._replace(threads=ONE)
-    return Prepared(
-        call,
-        lambda result: _close(numbers(result), numbers(other.call())),
-        lambda: [read(x, y), other],
-        numbers,
-    )
-
-
-FILES: dict[str, tuple[str, dict[str, Any]]] = {
-    "parquet": ("parquet", {}),  # Zstandard
-    "parquet-snappy": ("parquet", {"row_group_size": 1 << 20, "compression": "snappy"}),
-    "csv": ("csv", {}),
-    "arrow": ("ipc", {}),
-}
+    check = lambda result: _close(numbers(result), numbers(other.call()))  # noqa: E731
+    return Prepared(own[name], check, lambda: [read(x, y), other], numbers)
 
 
 def _scanned(kind: str, n: int) -> Prepared:
@@ -313,9 +302,11 @@ def _scanned(kind: str, n: int) -> Prepared:
     x, y = points(n)
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    suffix, options = FILES[kind]
-    path = folder / f"t.{suffix.replace('ipc', 'arrow')}"
-    getattr(pl.DataFrame({"x": x, "y": y}), f"write_{suffix}")(path, **options)
+    path = folder / f"t.{kind.removesuffix('-snappy')}"
+    suffix = path.suffix[1:].replace("arrow", "ipc")
+    snappy: Any = {"row_group_size": 1 << 20, "compression": "snappy"}  # the default is Zstandard
+    write = getattr(pl.DataFrame({"x": x, "y": y}), f"write_{suffix}")
+    write(path, **snappy if kind == "parquet-snappy" else {})
     return Prepared(
         lambda: ff.fit_line(ff.scan(path, "x", "y")),
         lambda fit: _close(line(fit), _expected_line(x, y)),
@@ -323,11 +314,12 @@ def _scanned(kind: str, n: int) -> Prepared:
     )
 
 
-def _on_dask(loss: Any, n: int) -> Prepared:
+def _on_dask(kind: str, n: int) -> Prepared:
     import dask.array as da
 
     x, y = points(n)
-    # With a name given, Dask does not hash the arrays.
+    loss: Any = "squared_error" if kind == "exact" else ff.Huber(1.5)
+    # The names save hashing the arrays.
     columns = [da.from_array(v, chunks=-(-n // 64), name=name) for name, v in (("x", x), ("y", y))]
     in_memory = functools.partial(ff.fit_line, x, y, loss=loss)
     return Prepared(
@@ -337,7 +329,7 @@ def _on_dask(loss: Any, n: int) -> Prepared:
     )
 
 
-def _moments_of(n: int) -> Prepared:
+def _moments_of(_: str, n: int) -> Prepared:
     x, y = points(n)
     return Prepared(
         functools.partial(ff.Moments.of, x, y),
@@ -346,37 +338,34 @@ def _moments_of(n: int) -> Prepared:
     )
 
 
-def _objective(n: int) -> Prepared:
+def _objective(_: str, n: int) -> Prepared:
     x, y = points(n)
-    mean_loss, numpys = ff.objective(x, y), next(others.steps(x, y, LINE))
-    # Two lines in turn: an objective remembers the last one, so the same line again would cost no pass.
+    mean_loss, in_numpy = ff.objective(x, y), next(others.steps(x, y, LINE))
+    # Two lines in turn: an objective keeps its last result, so the same line again would cost no pass.
     lines = itertools.cycle([LINE, (LINE[0], LINE[1] + 1e-12)])
     return Prepared(
         lambda: mean_loss(next(lines)),
-        lambda result: _close(result[0], numpys.call()[0]),
-        lambda: [read(x, y), numpys],
+        lambda result: _close(result[0], in_numpy.call()[0]),
+        lambda: [read(x, y), in_numpy],
         lambda result: (result[0], *result[1]),
     )
 
 
-def _evaluate(n: int) -> Prepared:
+def _evaluate(_: str, n: int) -> Prepared:
     from fastfit.points.arrays import ArrayPoints
     from fastfit.validation import Columns
 
-    ours, numpys = (ArrayPoints(Columns(*points(n)), backend=each) for each in ("numba", "numpy"))
-    ours.moments(), numpys.moments()
+    columns = Columns(*points(n))
+    in_numba, in_numpy = (ArrayPoints(columns, backend=each) for each in ("numba", "numpy"))
+    in_numba.moments(), in_numpy.moments()
     arguments = (loss_of("squared_error", 0.0), *LINE)
     return Prepared(
-        lambda: ours.evaluate(*arguments),
-        lambda found: _close(found.loss, numpys.evaluate(*arguments).loss),
+        lambda: in_numba.evaluate(*arguments),
+        lambda found: _close(found.loss, in_numpy.evaluate(*arguments).loss),
     )
 
 
-_POINTS = "import numpy as np; x = np.arange(1e6) % 1000; y = 2 * x + 1; "
-_FIT = _POINTS + "import fastfit as ff; print(ff.fit_line(x, y{}).slope)"
-_SCIPY = _POINTS + "from scipy import stats; print(stats.linregress(x, y).slope)"
-# Prints by how many MB a fit raises the peak of memory. Memory is first filled up to the peak so far, so that what the
-# fit needs shows on top of it.
+# Prints by how many MB a fit raises the peak of memory. A filler first raises the memory in use to the peak so far.
 _PEAK = """
 import resource, numpy as np, fastfit as ff
 def points(n): return np.random.default_rng(0).random(n), np.random.default_rng(1).random(n)
@@ -386,119 +375,49 @@ held = int(open('/proc/self/statm').read().split()[1]) * resource.getpagesize() 
 filler = np.ones(max(0, int((peak() - held) * 2**17))); before = peak()
 fit = ff.fit_line(x, y, loss={loss!r}); print(peak() - before)
 """
+_POINTS = "import numpy as np; x = np.arange(1e6) % 1000; y = 2 * x + 1; "
+_FIT = _POINTS + "import fastfit as ff; print(ff.fit_line(x, y{}).slope)"
+_SCIPY = _POINTS + "from scipy import stats; print(stats.linregress(x, y).slope)"
+_TWO = (2.0 - 1e-9, 2.0 + 1e-9)
+# Fresh processes: the code, bounds of the number it prints (or 0), and the name and code of the one it is compared to.
+# ``import fastfit`` loads almost nothing; the first use of a name does.
+PROCESSES: dict[str, tuple[str, tuple[float, float], tuple[str, ...]]] = {
+    "import": ("import fastfit", (0.0, 0.0), ("import numpy", "import numpy")),
+    "import-fit_line": ("from fastfit import fit_line", (0.0, 0.0), ("import numpy",) * 2),
+    "fit": (_FIT.format(""), _TWO, ("scipy.stats.linregress", _SCIPY)),
+    "compile": (_FIT.format(""), _TWO, ()),
+    "compile-huber": (_FIT.format(", loss=ff.Huber(1.0)"), _TWO, ()),
+    "squared_error": (_PEAK.format(loss="squared_error"), (0.0, 160.0), ()),
+    "tukey": (_PEAK.format(loss="tukey"), (0.0, 160.0), ()),
+}
 
 
-def _process(
-    code: str, bounds: tuple[float, float], cold: bool = False, name: str = "", other: str = ""
-) -> Prepared:
-    """Return a workload that runs code in a fresh process; what it prints, or 0, must be within bounds."""
+def _process(kind: str, _: int = 0) -> Prepared:
+    code, (low, high), other = PROCESSES[kind]
 
     def run(code: str) -> float:
-        # With bytecode on disk, as for an installed package.
-        kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        # Bytecode is kept on disk, as for an installed package.
+        env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         with tempfile.TemporaryDirectory() as folder:
-            kept |= {"NUMBA_CACHE_DIR": folder} if cold else {}
+            env |= {"NUMBA_CACHE_DIR": folder} if kind.startswith("compile") else {}
             command = [sys.executable, "-c", code]
-            done = subprocess.run(command, env=kept, check=True, capture_output=True, text=True)
+            done = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
         return float(done.stdout or 0.0)
 
     def check(found: float) -> None:
-        assert bounds[0] <= found <= bounds[1], found
+        assert low <= found <= high, found
 
-    named = [Other(name, lambda: run(other), ONE, as_it_is)] if other else ()
-    return Prepared(lambda: run(code), check, lambda: named, as_it_is)
-
-
-def _registered() -> Iterator[tuple[str, int, Callable[[], Prepared]]]:  # noqa: PLR0912  # a list
-    """Yield names, numbers of points, and what prepares the workloads."""
-    of = functools.partial
-    derivatives = LossGradient(), LossGradientCurvature()
-    # Each fused loop alone, on a block that is in cache: where a slower loop shows.
-    for kernel in derivatives:
-        for loss in LOSSES:
-            prepare = of(_loop, kernel, loss_of(loss, 0.1), LINE)
-            yield f"loop/{type(kernel).__name__}/{loss}", _TURNS * BLOCK, prepare
-    for name, weighted in (("ProductSums", False), ("WeightedProductSums", True)):
-        prepare = of(_loop, ProductSums(), None, (float(BLOCK),) * 3, weighted)
-        yield f"loop/{name}", _TURNS * BLOCK, prepare
-    # Every pass over the points, for every loss, type and layout, without a fit around it.
-    for n in (SMALL, MEDIUM, LARGE):
-        for kernel in derivatives:
-            for loss in LOSSES:
-                # Columns of a table are read at the speed of memory, so one loss is enough.
-                for layout in ("float64", "float32", *(["columns"] if loss == ROBUST[0] else [])):
-                    name = f"pass/{type(kernel).__name__}/{loss}/{layout}/{n:_}"
-                    yield name, n, of(_a_pass, kernel, loss, layout, n)
-        for name, weighted in (("plain", False), ("weighted", True)):
-            yield f"moments/{name}/{n:_}", n, of(_moments, weighted, n)
-        for share in (0.001, 0.02):
-            yield f"gather/{share}/{n:_}", n, of(_gather, share, n)
-        # Whole fits, by every solver and for every loss.
-        yield f"fit/exact/{n:_}", n, of(_fit, "exact", n, peers=n == LARGE)
-        yield f"fit/descent/{n:_}", n, of(_fit, "gradient_descent", n)
-        yield f"fit/descent-samples/{n:_}", n, of(_fit, ff.GradientDescent(passes="samples"), n)
-        for loss in ROBUST:
-            for scale in ("given", "mad"):
-                yield f"fit/{loss}-{scale}/{n:_}", n, of(_robust_fit, loss, scale, n)
-        for kind in ("samples", "moments") if n < LARGE else ():
-            yield f"fit/100-raw-steps-{kind}/{n:_}", n, of(_raw_steps, kind, n, 100)
-    yield f"fit/5_000-raw-steps/{LARGE:_}", LARGE, of(_raw_steps, "auto", LARGE, 5000)
-    # A thousand to fifty million points, and one thread to all.
-    for n in GROWTH:
-        yield f"growth/exact/{n:_}", n, of(_fit, "exact", n)
-        yield f"growth/huber-mad/{n:_}", n, of(_robust_fit, "huber", "mad", n)
-    for k in range(1, numba.config.NUMBA_NUM_THREADS + 1):
-        yield (
-            f"threads/pass/{k}",
-            LARGE,
-            of(_a_pass, LossGradient(), "squared_error", "float64", LARGE, k),
-        )
-        yield f"threads/exact/{k}", LARGE, of(_fit, "exact", LARGE, k)
-        yield f"threads/huber-mad/{k}", LARGE, of(_robust_fit, "huber", "mad", LARGE, k)
-    # All threads compared to one, for ``report.py load`` to time while other processes are busy.
-    for n in (30_000, 100_000, 1_000_000):
-        for loss in ("squared_error", "huber"):
-            yield f"load/{loss}/{n:_}", n, of(_under_load, loss, n)
-    for name in ("linregress", "polyfit", "LineRegressor"):
-        for n in (SMALL, MEDIUM):
-            yield f"drop-in/{name}/{n:_}", n, of(_drop_in, name, n)
-    # Points in files, compared to other readers, and in arrays of Dask, compared to the same in memory.
-    for kind in FILES:
-        yield f"scan/{kind}/{LARGE:_}", LARGE, of(_scanned, kind, LARGE)
-    yield f"dask/exact/{LARGE:_}", LARGE, of(_on_dask, "squared_error", LARGE)
-    yield f"dask/huber/{LARGE:_}", LARGE, of(_on_dask, ff.Huber(1.5), LARGE)
-    # What is called often on few points.
-    for n in (10, 100, 1_000):
-        yield f"latency/fit_line/{n:_}", n, of(_fit, "exact", n)
-        yield f"latency/moments/{n:_}", n, of(_moments_of, n)
-        yield f"latency/objective-new-line/{n:_}", n, of(_objective, n)
-        yield f"latency/evaluate/{n:_}", n, of(_evaluate, n)
-    # Fresh processes: one that imports fastfit, one that fits, two that have to compile first; and peak memory.
-    nothing, two = (0.0, 0.0), (2.0 - 1e-9, 2.0 + 1e-9)
-    numpys, scipys = ("import numpy", "import numpy"), ("scipy.stats.linregress", _SCIPY)
-    fit, huber = _FIT.format(""), _FIT.format(", loss=ff.Huber(1.0)")
-    yield "process/import", 0, of(_process, "import fastfit", nothing, False, *numpys)
-    # Importing fastfit loads next to nothing; this is what the first use of a name costs.
-    yield (
-        "process/import-fit_line",
-        0,
-        of(_process, "from fastfit import fit_line", nothing, False, *numpys),
-    )
-    yield "process/fit", MEDIUM, of(_process, fit, two, False, *scipys)
-    yield "process/compile", MEDIUM, of(_process, fit, two, True)
-    yield "process/compile-huber", MEDIUM, of(_process, huber, two, True)
-    for loss in ("squared_error", "tukey") if sys.platform == "linux" else ():
-        peak = of(_process, _PEAK.format(loss=loss), (0.0, 160.0))
-        yield f"memory/{loss}/{LARGE:_}", LARGE, peak
+    compared_to = [Other(other[0], lambda: run(other[1]), ONE, identity)] if other else []
+    return Prepared(lambda: run(code), check, lambda: compared_to, identity)
 
 
-# The workloads of the gate, with all of loop/.
+# Workloads of the gate, in addition to loop/.
 GATE = {
     *("pass/LossGradient/squared_error/float64/10_000_000", "gather/0.001/1_000_000"),
     *("fit/exact/1_000", "fit/exact/10_000_000", "fit/descent-samples/1_000_000"),
     *("fit/huber-mad/1_000", "fit/huber-mad/1_000_000", "process/import", "process/fit"),
 }
-# The rows of the table in README.
+# Rows of README's table.
 TITLES = {
     "fit/exact/10_000_000": "`fit_line(x, y)`, 10,000,000 points",
     "pass/LossGradient/squared_error/float64/10_000_000": "one step of gradient descent, 10,000,000 points",
@@ -508,7 +427,7 @@ TITLES = {
     "fit/huber-mad/1_000_000": '`fit_line(x, y, loss="huber")`, 1,000,000 points',
     "process/fit": "a fresh process that imports and fits 1,000,000 points",
 }
-# The targets of the project, of all workloads that match a pattern.
+# Targets of the project, for all workloads that match a pattern.
 TARGETS = {
     "pass/LossGradient/squared_error/float64/10_000_000": [Target(1.2)],
     "pass/LossGradient/squared_error/float32/10_000_000": [Target(0.65, "contiguous float64")],
@@ -529,14 +448,60 @@ TARGETS = {
     "process/import": [Target(1.15, "import numpy")],
     "process/fit": [Target(0.6, "scipy.stats.linregress")],
 }
+
+
+def _grid(
+    prepare: Callable[..., Prepared], kind: str, *parts: Iterable[Any], n_points: int | None = None
+) -> Iterator[Workload]:
+    """Yield a workload for each combination of parts of its name, which are the arguments of ``prepare``."""
+    for arguments in itertools.product(*parts):
+        name = "/".join([kind, *(f"{a:_}" if isinstance(a, int) else str(a) for a in arguments)])
+        yield Workload(
+            name,
+            arguments[-1] if n_points is None else n_points,
+            functools.partial(prepare, *arguments),
+            name in GATE or kind == "loop",
+            TITLES.get(name, ""),
+            [target for each in TARGETS if fnmatch(name, each) for target in TARGETS[each]],
+        )
+
+
+_DERIVATIVES, _PRODUCTS = list(KERNELS)[:2], ("ProductSums", "WeightedProductSums")
+_ROBUST = [f"{loss}-{scale}" for loss in ROBUST for scale in ("given", "mad")]
+_100_STEPS = ("100-raw-steps-samples", "100-raw-steps-moments")
+_GROWTH, _FEW = (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 50_000_000), (10, 100, 1_000)
+_THREADS = range(1, numba.config.NUMBA_NUM_THREADS + 1)
+_ON_LINUX = [LARGE] if sys.platform == "linux" else []
 WORKLOADS = {
-    name: Workload(
-        name,
-        n,
-        prepare,
-        name in GATE or name.startswith("loop/"),
-        TITLES.get(name, ""),
-        [each for pattern in TARGETS if fnmatch(name, pattern) for each in TARGETS[pattern]],
+    workload.name: workload
+    for workload in itertools.chain(
+        # Fused loops alone, on a block in cache.
+        _grid(_loop, "loop", _DERIVATIVES, LOSSES, n_points=_TURNS * BLOCK),
+        _grid(_loop, "loop", _PRODUCTS, n_points=_TURNS * BLOCK),
+        # Passes without a fit around them. Strided columns are limited by memory, so one loss is enough.
+        _grid(_pass, "pass", _DERIVATIVES, LOSSES, ("float64", "float32"), SIZES),
+        _grid(_pass, "pass", _DERIVATIVES, ROBUST[:1], ["columns"], SIZES),
+        _grid(_moments, "moments", ("plain", "weighted"), SIZES),
+        _grid(_gather, "gather", (0.001, 0.02), SIZES),
+        _grid(_fit, "fit", SOLVERS, SIZES),
+        _grid(_robust_fit, "fit", _ROBUST, SIZES),
+        _grid(_raw_steps, "fit", _100_STEPS, (SMALL, MEDIUM)),
+        _grid(_raw_steps, "fit", ["5_000-raw-steps"], [LARGE]),
+        _grid(_fit, "growth", ["exact"], _GROWTH),
+        _grid(_robust_fit, "growth", ["huber-mad"], _GROWTH),
+        _grid(_on_threads, "threads", ("pass", "exact", "huber-mad"), _THREADS, n_points=LARGE),
+        # All threads compared with one; ``report.py load`` times them while other processes are busy.
+        _grid(_under_load, "load", ("squared_error", "huber"), (30_000, 100_000, 1_000_000)),
+        _grid(_drop_in, "drop-in", ("linregress", "polyfit", "LineRegressor"), (SMALL, MEDIUM)),
+        # Files, compared with other readers, and Dask, compared with memory.
+        _grid(_scanned, "scan", ("parquet", "parquet-snappy", "csv", "arrow"), [LARGE]),
+        _grid(_on_dask, "dask", ("exact", "huber"), [LARGE]),
+        _grid(lambda _, n: _fit("exact", n), "latency", ["fit_line"], _FEW),
+        _grid(_moments_of, "latency", ["moments"], _FEW),
+        _grid(_objective, "latency", ["objective-new-line"], _FEW),
+        _grid(_evaluate, "latency", ["evaluate"], _FEW),
+        _grid(_process, "process", ("import", "import-fit_line"), n_points=0),
+        _grid(_process, "process", ("fit", "compile", "compile-huber"), n_points=MEDIUM),
+        _grid(_process, "memory", ("squared_error", "tukey"), _ON_LINUX),
     )
-    for name, n, prepare in _registered()
 }

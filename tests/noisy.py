@@ -1,6 +1,10 @@
-"""Points with t(2) noise, shared by tests of kinds of points, and how fits to them are compared."""
+"""Points with t(2) noise, shared by tests of kinds of points, how fits to them are compared, and files of tables."""
 
 from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,3 +32,18 @@ def assert_alike(fit: LineFit, expected: LineFit, rel: float) -> None:
         ), name
     assert (fit.n_points, fit.n_omitted) == (expected.n_points, expected.n_omitted)
     assert fit.status is expected.status
+
+
+def write_table(table: Any, path: Path) -> Path:
+    """Write a data frame of Polars in the format that a path asks for, in groups of 300 rows."""
+    if path.name.endswith(".npy"):
+        np.save(path, table.to_numpy())
+    elif path.name.endswith(".gz"):
+        path.write_bytes(gzip.compress(table.write_csv().encode()))
+    elif path.suffix in (".arrow", ".feather"):
+        table.write_ipc(path, record_batch_size=300)
+    elif path.suffix == ".parquet":
+        table.write_parquet(path, row_group_size=300)
+    else:
+        table.write_csv(path)
+    return path

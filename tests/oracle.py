@@ -76,6 +76,13 @@ def moments(x: Any, y: Any, w: Any = None) -> dict[str, Fraction]:
     }
 
 
+def assert_agree(got: Any, expected: Any, **relative: float) -> None:
+    """Check numbers that two fits hold, each to the relative tolerance given under its name."""
+    for name, tolerance in relative.items():
+        one, other = getattr(got, name), getattr(expected, name)
+        assert math.isclose(one, other, rel_tol=tolerance), f"{name}: {one!r} is not {other!r}"
+
+
 def relative_error(got: float, expected: float) -> float:
     """Return the distance over the size of what was expected; infinite for NaN."""
     if math.isnan(got):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from typing import Any
 
@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 import fastfit as ff
 from fastfit import worked_example
 from fastfit.plotting import axes_to_save
-from tests import oracle
-from tests.conftest import COMPILED, Script
+from tests.conftest import COMPILED, Script, needs_compiler
 
 clouds = st.integers(0, 2**32 - 1).map(
     lambda seed: np.random.default_rng(seed).normal(size=(2, 5 + seed % 200))
@@ -51,10 +50,6 @@ def test_shifting(cloud: Any, x_shift: int, y_shift: int) -> None:
     assert other.loss == pytest.approx(one.loss, abs=1e-11)
 
 
-def line_of(fit: ff.LineFit) -> Any:
-    return pytest.approx((fit.slope, fit.intercept), rel=1e-12, abs=1e-14)
-
-
 @settings(max_examples=20, deadline=None)
 @given(cloud=clouds, seed=st.integers(0, 1000))
 def test_permuted_and_repeated_points_and_both_backends_give_the_same_line(
@@ -64,27 +59,11 @@ def test_permuted_and_repeated_points_and_both_backends_give_the_same_line(
     permuted = ff.fit_line(*cloud[:, order])
     twice = ff.fit_line(*np.tile(cloud, 2))
     other = ff.fit_line(*cloud, backend="numpy")
+    line = pytest.approx((one.slope, one.intercept), rel=1e-12, abs=1e-14)
     for fit in (permuted, twice, other):
-        assert (fit.slope, fit.intercept) == line_of(one)
+        assert (fit.slope, fit.intercept) == line
     assert twice.loss == pytest.approx(one.loss, rel=1e-12)
     assert (other.n_iter, other.status, other.n_passes) == (one.n_iter, one.status, one.n_passes)
-
-
-def test_gradient_is_zero_at_the_answer(backend: Any, rng: np.random.Generator) -> None:
-    x, y = rng.normal(size=(2, 300))
-    fit = ff.fit_line(x, y, backend=backend)
-    exact = oracle.squared_error_sums(x, y, (0.0, 0.0), (fit.slope, fit.intercept))
-    assert abs(float(exact.grad_slope)) < 1e-10
-    assert abs(float(exact.grad_offset)) < 1e-10
-
-
-def test_a_perfect_line_and_two_points(backend: Any) -> None:
-    x = np.arange(50.0)
-    fit = ff.fit_line(x, 3 - 0.5 * x, backend=backend)
-    assert (fit.slope, fit.intercept) == pytest.approx((-0.5, 3.0), rel=1e-14)
-    assert fit.loss < 1e-28
-    two = ff.fit_line([1.0, 3.0], [5.0, 4.0], backend=backend)
-    assert (two.slope, two.intercept) == pytest.approx((-0.5, 5.5), rel=1e-15)
 
 
 @pytest.mark.parametrize("value", [0.0, 5.0, 0.1, -1e9, 1e300, 1e-300])
@@ -94,21 +73,12 @@ def test_constant_y(backend: Any, value: float) -> None:
     assert fit.converged
 
 
-NAN_AT_2 = [[0.0, 1.0, float("nan"), 3.0], [1.0, 3.0, 5.0, 7.0]]
-
-
-def test_nan_policies(backend: Any) -> None:
-    x, y = map(np.array, NAN_AT_2)
+def test_nan_in_x_or_y_makes_the_line_nan_if_it_is_propagated(backend: Any) -> None:
+    x, y = np.array([0.0, 1.0, np.nan, 3.0]), np.array([1.0, 3.0, 5.0, 7.0])
     for a, b in ((x, y), (y, x)):
-        with pytest.raises(ValueError, match="nan_policy='omit'"):
-            ff.fit_line(a, b, backend=backend)
         fit = ff.fit_line(a, b, nan_policy="propagate", backend=backend)
         assert np.isnan([fit.slope, fit.intercept, fit.loss]).all()
-        assert fit.status is ff.Status.NOT_FINITE
-        assert not fit.converged
-    fit = ff.fit_line(x, y, nan_policy="omit", backend=backend)
-    assert (fit.slope, fit.intercept) == pytest.approx((2.0, 1.0), rel=1e-14)
-    assert (fit.n_points, fit.n_omitted) == (3, 1)
+        assert (fit.status, fit.converged) == (ff.Status.NOT_FINITE, False)
 
 
 @pytest.mark.parametrize("policy", ["raise", "omit", "propagate"])
@@ -136,43 +106,49 @@ def test_omitting_nan_keeps_infinity_and_may_leave_too_few_points(backend: Any) 
     y = np.array([1.0, np.nan, np.inf, 2.0])
     with pytest.raises(ValueError, match="got infinity at index 2"):
         ff.fit_line(np.arange(4.0), y, nan_policy="omit", backend=backend)
-    with pytest.raises(
-        ValueError, match="at least two points .* got 1 after leaving out 3 masked or with NaN"
-    ):
-        ff.fit_line([1.0, 2.0, 3.0, 4.0], [1.0] + [np.nan] * 3, nan_policy="omit", backend=backend)
     fit = ff.fit_line(np.arange(4.0), y, nan_policy="propagate", backend=backend)
     assert np.isnan(fit.slope)
+    y[1:] = np.nan
+    with pytest.raises(ValueError, match="two points .* got 1 after leaving out 3 .* with NaN"):
+        ff.fit_line(np.arange(4.0), y, nan_policy="omit", backend=backend)
 
 
+@pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("x_factor", [1e-300, 1e-170, 1e-150, 1.0, 1e150, 1e200, 5e307])
 @pytest.mark.parametrize("y_factor", [1e-140, 1.0, 1e140])
-def test_no_overflow_and_no_underflow(backend: Any, x_factor: float, y_factor: float) -> None:
-    x, y = np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 4.0])
-    exact = Fraction(3, 2) * Fraction(y_factor) / Fraction(x_factor)
+def test_no_overflow_and_no_underflow(
+    backend: Any, x_factor: float, y_factor: float, fit_intercept: bool
+) -> None:
+    x, y = x_factor * np.array([1.0, 2.0, 3.0]), y_factor * np.array([1.0, 2.0, 4.0])
+    options: Any = {"fit_intercept": fit_intercept, "backend": backend}
+    unit = Fraction(y_factor) / Fraction(x_factor)
+    exact = unit * (Fraction(3, 2) if fit_intercept else Fraction(17, 14))
     if not Fraction(2) ** -1022 < exact < Fraction(2) ** 1023:
-        with pytest.raises(
-            ValueError, match=r"slope is beyond the range of float64 .*; rescale x or y"
-        ):
-            ff.fit_line(x * x_factor, y * y_factor, backend=backend)
+        with pytest.raises(ValueError, match=r"slope is beyond .* float64 .*; rescale x or y"):
+            ff.fit_line(x, y, **options)
         return
-    fit = ff.fit_line(x * x_factor, y * y_factor, backend=backend)
+    fit = ff.fit_line(x, y, **options)
+    intercept, left, variance = (-2 / 3, 1 / 6, 1 / 12) if fit_intercept else (0, 5 / 14, 5 / 392)
     assert fit.slope == pytest.approx(float(exact), rel=1e-13, abs=0)
-    assert fit.intercept == pytest.approx(-2 / 3 * y_factor, rel=1e-13, abs=0)
-    assert fit.loss == pytest.approx(y_factor**2 / 18, rel=1e-13, abs=0)
+    assert fit.intercept == pytest.approx(intercept * y_factor, rel=1e-13, abs=0)
+    assert fit.loss == pytest.approx(left / 3 * y_factor**2, rel=1e-13, abs=0)
+    assert fit.stderr == pytest.approx(float(unit) * variance**0.5, rel=1e-13, abs=0)
 
 
-@pytest.mark.parametrize("y_factor", [1e-300, 1e-170, 1e160, 1e200, 4e307])
-def test_a_loss_that_float64_cannot_hold_is_an_error(backend: Any, y_factor: float) -> None:
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("size", [1e-300, 1e-170, 1e160, 1e200, 4e307])
+def test_a_loss_that_float64_cannot_hold_is_an_error(
+    backend: Any, size: float, fit_intercept: bool
+) -> None:
+    x, y = [1.0, 2.0, 3.0], np.array([1.0, 2.0, 4.0]) * size
     with pytest.raises(ValueError, match=r"mean loss is beyond the range of float64 .*; rescale y"):
-        ff.fit_line([1.0, 2.0, 3.0], np.array([1.0, 2.0, 4.0]) * y_factor, backend=backend)
+        ff.fit_line(x, y, backend=backend, fit_intercept=fit_intercept)
 
 
 @pytest.mark.parametrize("x", [[0.0, 5e-324], [1.5e-323, 2e-323], [5e-324, 1e-323, 1.5e-323]])
 def test_subnormal_x(backend: Any, x: list[float]) -> None:
     y = np.arange(len(x), dtype=float)
-    with pytest.raises(
-        ValueError, match=r"slope is beyond the range of float64 \(inf\); rescale x or y"
-    ):
+    with pytest.raises(ValueError, match=r"slope is beyond .* float64 \(inf\); rescale x or y"):
         ff.fit_line(x, y, backend=backend)
     fit = ff.fit_line(x, 1e-100 * y, backend=backend)
     assert fit.slope == pytest.approx(1e-100 / 5e-324, rel=1e-13)
@@ -214,37 +190,14 @@ def test_a_spread_that_underflows_relative_to_an_offset() -> None:
     assert fit.intercept == pytest.approx(1.0, rel=1e-12)
 
 
-@pytest.mark.parametrize("offset", [1e6, 1.7e9, 1e13])
-def test_time_stamps(backend: Any, offset: float, rng: np.random.Generator) -> None:
-    x = offset + np.sort(rng.random(2000)) * 86_400
-    y = 0.001 * (x - offset) + rng.normal(size=2000)
-    exact = oracle.least_squares(x, y)
-    fit = ff.fit_line(x, y, backend=backend)
-    # Closed form from sums of some 80 bits.
-    assert oracle.relative_error(fit.slope, exact.slope) < 1e-13
-    assert oracle.relative_error(fit.intercept, exact.intercept) < 1e-13
-    assert oracle.relative_error(fit.loss, exact.loss) < 1e-13
-
-
+@needs_compiler
 @pytest.mark.parametrize("n", [32_768, 100_003])
 def test_concurrent_python_threads_get_the_same_bits(n: int, rng: np.random.Generator) -> None:
-    if not COMPILED:
-        pytest.skip("a hundred thousand points in the interpreter")
     x, y = rng.normal(size=(2, n))
-    expected = ff.fit_line(x, y, n_threads=1)
-    found: list[ff.LineFit] = []
-    threads = [
-        threading.Thread(target=lambda: found.extend(ff.fit_line(x, y) for _ in range(5)))
-        for _ in range(6)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == 30
-    assert {(fit.slope, fit.intercept, fit.loss) for fit in found} == {
-        (expected.slope, expected.intercept, expected.loss)
-    }
+    expected = ff.fit_line(x, y, n_threads=1).to_dict()
+    with ThreadPoolExecutor(6) as pool:
+        fits = pool.map(lambda _: ff.fit_line(x, y).to_dict(), range(30))
+        assert all(fit == expected for fit in fits)
 
 
 SHORT = ff.GradientDescent(max_iter=1, learning_rate=0.1)
@@ -258,14 +211,12 @@ MOMENTS = ff.Moments.of([1.0, 2.0, 4.0], [1.0, 3.0, 2.0])
         lambda: ff.fit_line(MOMENTS, solver=SHORT),
         lambda: worked_example.run("numpy"),
     ],
-    ids=["fit_line", "moments", "worked_example"],
 )
 def test_warnings_name_the_line_of_the_caller(call: Any) -> None:
     with pytest.warns(ff.ConvergenceWarning) as caught:
         call()
-    assert [(each.filename, each.lineno) for each in caught] == [
-        (__file__, call.__code__.co_firstlineno)
-    ]
+    place = (__file__, call.__code__.co_firstlineno)
+    assert [(each.filename, each.lineno) for each in caught] == [place]
 
 
 def test_no_public_call_warns_unless_it_means_to(run_script: Script) -> None:
@@ -297,14 +248,14 @@ def test_no_public_call_warns_unless_it_means_to(run_script: Script) -> None:
 
 
 def test_a_fit_survives_pickling_without_its_points() -> None:
-    solver = ff.GradientDescent(record_every=1)
-    fit = ff.fit_line(
-        np.arange(1e5 if COMPILED else 1e3), np.arange(1e5 if COMPILED else 1e3) + 1, solver=solver
-    )
+    x = np.arange(1e5 if COMPILED else 1e3)
+    fit = ff.fit_line(x, x + np.sqrt(x), solver=ff.GradientDescent(record_every=1))
     stored = pickle.dumps(fit)
     assert len(stored) < 3000
     again = pickle.loads(stored)
     assert again.to_dict() == fit.to_dict()
+    assert (again.predict(2.0), again.pvalue) == (fit.predict(2.0), fit.pvalue)
+    assert again.residual_std == fit.residual_std
     for other in (again, copy.copy(fit), copy.deepcopy(fit)):
         with pytest.raises(ValueError, match="no points to draw: .* a pickle or copy"):
             other.plot()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from typing import Any
 
@@ -14,8 +13,11 @@ from scipy.optimize import curve_fit
 import fastfit as ff
 from fastfit import inference
 from tests.conftest import Script
+from tests.oracle import assert_agree
 
 ERRORS = ("stderr", "intercept_stderr", "rvalue", "residual_std", "pvalue")
+ALL: dict[str, float] = dict.fromkeys(("slope", "intercept", "loss", *ERRORS), 1e-12)
+FEW = np.arange(5.0), np.array([1.0, 3.0, 2.0, 5.0, 4.0])
 
 
 @pytest.fixture
@@ -24,27 +26,19 @@ def cloud(rng: np.random.Generator) -> tuple[Any, Any]:
     return x, 0.3 * x - 2.0 + rng.normal(size=80)
 
 
-def line(x: Any, slope: float, intercept: float) -> Any:
+def line(x: Any, slope: float, intercept: float = 0.0) -> Any:
     return slope * x + intercept
-
-
-def proportional(x: Any, slope: float) -> Any:
-    return slope * x
 
 
 @pytest.mark.parametrize("solver", ["exact", "gradient_descent"])
 def test_errors_are_those_of_linregress(cloud: Any, solver: str, backend: Any) -> None:
     fit, scipys = ff.fit_line(*cloud, solver=solver, backend=backend), stats.linregress(*cloud)
-    assert fit.stderr == pytest.approx(scipys.stderr, rel=1e-12)
-    assert fit.intercept_stderr == pytest.approx(scipys.intercept_stderr, rel=1e-12)
-    assert fit.rvalue == pytest.approx(scipys.rvalue, rel=1e-13)
+    # The p-value is a small number, of a large t.
+    assert_agree(fit, scipys, stderr=1e-12, intercept_stderr=1e-12, rvalue=1e-13, pvalue=1e-9)
     assert fit.rsquared == fit.rvalue**2
-    assert fit.pvalue == pytest.approx(scipys.pvalue, rel=1e-9)  # a small number, of a large t
-    quantile = stats.t.ppf(0.95, 78)
-    (low, high), (intercept_low, intercept_high) = fit.conf_int(0.9)
-    assert high - fit.slope == pytest.approx(quantile * fit.stderr)
-    assert fit.slope - low == pytest.approx(quantile * fit.stderr)
-    assert intercept_high - intercept_low == pytest.approx(2 * quantile * fit.intercept_stderr)
+    reach = stats.t.ppf(0.95, 78) * np.array([fit.stderr, fit.intercept_stderr])
+    middle = np.array([fit.slope, fit.intercept])
+    np.testing.assert_allclose(fit.conf_int(0.9).T, [middle - reach, middle + reach], rtol=1e-9)
 
 
 SIGMA = np.random.default_rng(1).uniform(0.5, 2.0, 80)
@@ -63,30 +57,21 @@ WEIGHTINGS: dict[str, dict[str, Any]] = {
 def test_covariance_is_that_of_curve_fit(
     cloud: Any, solver: str, name: str, fit_intercept: bool, backend: Any
 ) -> None:
-    x, y = cloud
-    options = WEIGHTINGS[name]
-    fit = ff.fit_line(x, y, solver=solver, fit_intercept=fit_intercept, backend=backend, **options)
-    theirs = dict(options)
-    if np.ndim(theirs.get("sigma", [])) == 0:
-        theirs["sigma"] = np.full(80, theirs["sigma"])
-    scale = 1.0
-    if name == "tiny sigma":  # whose squares its solver cannot hold
-        scale = 1e-120
-        theirs["sigma"] = theirs["sigma"] / scale
-    parameters, covariance = curve_fit(line if fit_intercept else proportional, x, y, **theirs)
-    found = [fit.slope, fit.intercept][: parameters.size]
+    options = WEIGHTINGS[name] | {"fit_intercept": fit_intercept}
+    fit = ff.fit_line(*cloud, solver=solver, backend=backend, **options)
+    theirs = dict(WEIGHTINGS[name])
+    scale = 1e-120 if name == "tiny sigma" else 1.0  # whose squares its solver cannot hold
+    if theirs:
+        theirs["sigma"] = np.full(80, theirs["sigma"] / scale)
+    theirs["p0"] = [1.0] * (1 + fit_intercept)
+    parameters, covariance = curve_fit(line, *cloud, **theirs)
     # Its solver steps by differences, to eight digits or so.
-    assert found == pytest.approx(parameters, rel=1e-6)
-    expected = covariance * scale**2
-    assert fit.covariance[: parameters.size, : parameters.size] == pytest.approx(
-        expected, rel=1e-6, abs=0
-    )
-    assert fit.stderr == pytest.approx(np.sqrt(covariance[0, 0]) * scale, rel=1e-6)
-    if fit_intercept:
-        assert fit.intercept_stderr == pytest.approx(np.sqrt(covariance[1, 1]) * scale, rel=1e-6)
-    else:
-        assert fit.covariance[1].tolist() == [0.0, 0.0]
-        assert fit.intercept_stderr == 0.0
+    assert [fit.slope, fit.intercept][: parameters.size] == pytest.approx(parameters, rel=1e-6)
+    expected = np.zeros((2, 2))
+    expected[: parameters.size, : parameters.size] = covariance * scale**2
+    np.testing.assert_allclose(fit.covariance, expected, rtol=1e-6)
+    errors = np.sqrt(np.diag(expected))
+    np.testing.assert_allclose([fit.stderr, fit.intercept_stderr], errors, rtol=1e-6)
 
 
 @pytest.mark.parametrize("passes", ["samples", "moments", None])
@@ -97,44 +82,33 @@ def test_a_weight_of_two_is_the_point_twice(
     x, y = cloud
     w = np.random.default_rng(4).integers(0, 4, size=80)
     solver: Any = "exact" if passes is None else ff.GradientDescent(passes=passes)
-    options: dict[str, Any] = {"solver": solver, "fit_intercept": fit_intercept, "backend": backend}
+    options: Any = {"solver": solver, "fit_intercept": fit_intercept, "backend": backend}
     one = ff.fit_line(x, y, sample_weight=w, **options)
     other = ff.fit_line(np.repeat(x, w), np.repeat(y, w), **options)
-    for name in ("slope", "intercept", "loss", *ERRORS):
-        assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-12), name
-    assert one.n_iter == other.n_iter
-    assert one.n_points == 80
+    assert_agree(one, other, **ALL)
+    assert (one.n_iter, one.n_points) == (other.n_iter, 80)
     np.testing.assert_allclose(one.confidence_band([0, 1]), other.confidence_band([0, 1]))
 
 
-def test_weights_and_sigma_together(cloud: Any, backend: Any) -> None:
-    x, y = cloud
+@pytest.mark.parametrize("absolute", [False, True])
+def test_weights_and_sigma_together(cloud: Any, absolute: bool, backend: Any) -> None:
     w = np.random.default_rng(4).integers(0, 4, size=80)
-    sigma = np.random.default_rng(5).uniform(0.5, 2.0, 80)
-    for absolute in (False, True):
-        options: dict[str, Any] = {"absolute_sigma": absolute, "backend": backend}
-        one = ff.fit_line(x, y, sample_weight=w, sigma=sigma, **options)
-        repeated = (np.repeat(values, w) for values in (x, y, sigma))
-        a, b, s = repeated
-        other = ff.fit_line(a, b, sigma=s, **options)
-        for name in ("slope", "intercept", "loss", *ERRORS):
-            assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-12), name
+    options: dict[str, Any] = {"absolute_sigma": absolute, "backend": backend}
+    one = ff.fit_line(*cloud, sample_weight=w, sigma=SIGMA, **options)
+    x, y, sigma = (np.repeat(values, w) for values in (*cloud, SIGMA))
+    assert_agree(one, ff.fit_line(x, y, sigma=sigma, **options), **ALL)
 
 
 def test_units_of_sigma_matter_if_it_is_known(cloud: Any) -> None:
-    x, y = cloud
-    sigma = np.linspace(0.5, 2.0, 80)
-    relative = [ff.fit_line(x, y, sigma=k * sigma) for k in (1.0, 1e-3, 7.0, 1e200)]
-    assert [fit.stderr for fit in relative] == pytest.approx([relative[0].stderr] * 4, rel=1e-12)
-    known = [ff.fit_line(x, y, sigma=k * sigma, absolute_sigma=True) for k in (1.0, 1e-3, 7.0)]
-    assert [fit.stderr for fit in known] == pytest.approx(
-        [k * known[0].stderr for k in (1.0, 1e-3, 7.0)], rel=1e-12
-    )
+    units = np.array([1.0, 1e-3, 7.0, 1e200])
+    relative = [ff.fit_line(*cloud, sigma=k * SIGMA) for k in units]
+    known = [ff.fit_line(*cloud, sigma=k * SIGMA, absolute_sigma=True) for k in units]
+    np.testing.assert_allclose([fit.stderr for fit in relative], relative[0].stderr, rtol=1e-12)
+    np.testing.assert_allclose([f.stderr for f in known], units * known[0].stderr, rtol=1e-12)
     # Residuals over sigma scatter by one where sigma is right.
     assert relative[0].residual_std == pytest.approx(7.0 * relative[2].residual_std)
-    assert known[0].pvalue == pytest.approx(
-        2 * stats.norm.sf(abs(known[0].slope) / known[0].stderr), rel=1e-9
-    )
+    normal = 2 * stats.norm.sf(abs(known[0].slope) / known[0].stderr)
+    assert known[0].pvalue == pytest.approx(normal, rel=1e-9)
     reach = (known[0].conf_int()[0, 1] - known[0].slope) / known[0].stderr
     assert reach == pytest.approx(1.959963984540054, rel=1e-12)
 
@@ -142,18 +116,18 @@ def test_units_of_sigma_matter_if_it_is_known(cloud: Any) -> None:
 def test_errors_whose_squares_leave_the_range_of_float64(cloud: Any) -> None:
     x, y = cloud
     one, other = ff.fit_line(x, y), ff.fit_line(1e99 * x, 1e-99 * y)
-    assert other.stderr == pytest.approx(1e-198 * one.stderr, rel=1e-12, abs=0)
-    assert other.intercept_stderr == pytest.approx(1e-99 * one.intercept_stderr, rel=1e-12, abs=0)
-    assert other.pvalue == pytest.approx(one.pvalue, rel=1e-9)
-    assert other.covariance[0, 1] == pytest.approx(1e-297 * one.covariance[0, 1], rel=1e-12, abs=0)
+    found = [other.stderr, other.intercept_stderr, other.covariance[0, 1]]
+    expected = [1e-198 * one.stderr, 1e-99 * one.intercept_stderr, 1e-297 * one.covariance[0, 1]]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert_agree(one, other, pvalue=1e-9)
 
 
 @pytest.mark.parametrize("size", [1e-200, 1e-160, 1e160, 1e200])
 def test_known_sigma_of_extreme_size(cloud: Any, size: float) -> None:
     fit = ff.fit_line(*cloud, sigma=size, absolute_sigma=True)
     one = ff.fit_line(*cloud, sigma=1.0, absolute_sigma=True)
-    assert fit.stderr == pytest.approx(size * one.stderr, rel=1e-12, abs=0)
-    assert fit.intercept_stderr == pytest.approx(size * one.intercept_stderr, rel=1e-12, abs=0)
+    found, expected = (np.array([f.stderr, f.intercept_stderr]) for f in (fit, one))
+    np.testing.assert_allclose(found, size * expected, rtol=1e-12)
     assert fit.to_dict()["slope"] == pytest.approx(one.slope)
     assert fit.pvalue == pytest.approx(1.0 if size > 1.0 else 0.0)
     assert np.isinf(fit.covariance[0, 0]) == (size > 1.0)
@@ -169,12 +143,12 @@ def test_errors_beyond_float64_are_infinite_and_no_exception(cloud: Any) -> None
 
 
 def test_sigma_of_points_that_are_left_out_does_not_matter(backend: Any) -> None:
-    x, y = np.arange(5.0), np.array([1.0, 3.0, 2.0, 5.0, np.nan])
+    x, y = FEW
     expected = ff.fit_line(x[:4], y[:4], sigma=[1.0, 2.0, 1.0, 2.0], backend=backend)
+    unknown = np.r_[y[:4], np.nan]
     for last in (1e-300, 1e300, np.nan):
-        fit = ff.fit_line(x, y, sigma=[1, 2, 1, 2, last], nan_policy="omit", backend=backend)
+        fit = ff.fit_line(x, unknown, sigma=[1, 2, 1, 2, last], nan_policy="omit", backend=backend)
         assert (fit.slope, fit.stderr) == (expected.slope, expected.stderr)
-    y[4] = 7.0
     for hidden in (0.0, -1.0, 1e-300):
         sigma = np.ma.masked_array([1, 2, 1, 2, hidden], [False] * 4 + [True])
         fit = ff.fit_line(x, y, sigma=sigma, backend=backend)
@@ -213,24 +187,20 @@ def test_bands(cloud: Any, through_origin: bool) -> None:
 
 def test_bands_and_predictions_at_time_stamps(rng: np.random.Generator) -> None:
     """Same results as for seconds from the first point, which the intercept alone cannot hold."""
-    seconds = np.sort(rng.random(200)) * 86_400
-    # Whole numbers of 1/8 s, that time stamps hold as well.
-    seconds = np.round(8 * seconds) / 8
+    seconds = np.sort(np.round(8 * 86_400 * rng.random(200)) / 8)  # that time stamps hold as well
     y = 0.001 * seconds + rng.normal(size=200)
     near, far = ff.fit_line(seconds, y), ff.fit_line(1.7e9 + seconds, y)
-    np.testing.assert_allclose(far.predict(1.7e9 + seconds), near.predict(seconds), rtol=1e-13)
-    for band in ("confidence_band", "prediction_band"):
-        np.testing.assert_allclose(
-            getattr(far, band)(1.7e9 + seconds), getattr(near, band)(seconds), rtol=1e-12
-        )
+    for ask, rtol in (("predict", 1e-13), ("confidence_band", 1e-12), ("prediction_band", 1e-12)):
+        found, expected = getattr(far, ask)(1.7e9 + seconds), getattr(near, ask)(seconds)
+        np.testing.assert_allclose(found, expected, rtol=rtol)
     assert far.stderr == pytest.approx(near.stderr, rel=1e-15)
 
 
 def test_prediction_bands_cover_as_often_as_they_say(rng: np.random.Generator) -> None:
     inside = 0
     for _ in range(400):
-        x, noise = rng.random(11), rng.normal(size=11)
-        y = x + noise
+        x = rng.random(11)
+        y = x + rng.normal(size=11)
         low, high = ff.fit_line(x[1:], y[1:], backend="numpy").prediction_band(x[0], 0.8)
         inside += low <= y[0] <= high
     assert 320 - 3 * 8 <= inside <= 320 + 3 * 8  # three standard deviations of 400 draws at 0.8
@@ -239,22 +209,18 @@ def test_prediction_bands_cover_as_often_as_they_say(rng: np.random.Generator) -
 @pytest.mark.parametrize("size", [1e-120, 0.1, 1.0, 3.0, 10.0])
 @pytest.mark.parametrize("absolute", [False, True])
 def test_prediction_bands_of_points_with_sigma(cloud: Any, size: float, absolute: bool) -> None:
-    x, noise = cloud[0], np.random.default_rng(6).normal(size=80)
-    y = size * (x + noise)
+    x, y = cloud[0], size * cloud[1]
     fit = ff.fit_line(x, y, sigma=np.full(80, size), absolute_sigma=absolute)
     plain = ff.fit_line(x, y)
     scale = size / plain.residual_std if absolute else 1.0
     dof_to_normal = 1.959963984540054 / stats.t.ppf(0.975, 78) if absolute else 1.0
+    expected = (plain.prediction_band(x)[1] - plain.predict(x)) * scale * dof_to_normal
     for sigma in (None, size):
         half = fit.prediction_band(x, sigma=sigma)[1] - fit.predict(x)
-        expected = plain.prediction_band(x)[1] - plain.predict(x)
-        np.testing.assert_allclose(half, expected * scale * dof_to_normal, rtol=1e-9)
-    # A point of twice the sigma has four times the variance, beside that of the line.
-    line, one, two = (
-        fit.confidence_band(2.0)[1] - fit.predict(2.0),
-        fit.prediction_band(2.0, sigma=size)[1] - fit.predict(2.0),
-        fit.prediction_band(2.0, sigma=2 * size)[1] - fit.predict(2.0),
-    )
+        np.testing.assert_allclose(half, expected, rtol=1e-9)
+    # A point of twice the sigma has four times the variance, on top of that of the line.
+    line = fit.confidence_band(2.0)[1] - fit.predict(2.0)
+    one, two = (fit.prediction_band(2.0, sigma=k * size)[1] - fit.predict(2.0) for k in (1, 2))
     assert two**2 - line**2 == pytest.approx(4 * (one**2 - line**2), rel=1e-9)
 
 
@@ -269,17 +235,14 @@ def test_prediction_bands_of_weighted_points(cloud: Any) -> None:
     doubled = ff.fit_line(x, y, sample_weight=np.full(80, 2))
     twice = ff.fit_line(np.tile(x, 2), np.tile(y, 2))
     assert doubled.prediction_band(1.0) == pytest.approx(twice.prediction_band(1.0), rel=1e-12)
-    with pytest.raises(
-        ValueError, match="sigma must be None unless the line was fitted with sigma"
-    ):
+    with pytest.raises(ValueError, match="sigma must be None unless the line was fitted with"):
         doubled.prediction_band(1.0, sigma=1.0)
 
 
 def test_a_line_that_did_not_converge_has_no_errors(cloud: Any) -> None:
-    for solver in (
-        ff.GradientDescent(learning_rate=0.1, max_iter=3),
-        ff.GradientDescent(learning_rate=9.0),
-    ):
+    options: Any
+    for options in ({"learning_rate": 0.1, "max_iter": 3}, {"learning_rate": 9.0}):
+        solver = ff.GradientDescent(**options)
         with pytest.warns(ff.ConvergenceWarning):
             fit = ff.fit_line(*cloud, solver=solver)
         assert np.isnan([fit.stderr, fit.intercept_stderr, fit.pvalue, *fit.covariance.flat]).all()
@@ -298,10 +261,8 @@ def test_summary_leaves_out_unknown_errors(cloud: Any) -> None:
     assert ["intercept", "0"] in [line.split() for line in origin]
     assert "+-" in origin[1]
     two = ff.fit_line([0.0, 1.0], [1.0, 3.0]).summary()
-    assert "+-" not in two
-    assert "p-value" not in two
-    flat = ff.fit_line([0.0, 1.0, 2.0], [1.0, 1.0, 1.0]).summary()
-    assert "p-value" not in flat
+    assert not re.search(r"\+-|p-value", two)
+    assert "p-value" not in ff.fit_line([0.0, 1.0, 2.0], [1.0, 1.0, 1.0]).summary()
 
 
 def test_perfect_lines_and_constant_y() -> None:
@@ -342,10 +303,9 @@ def test_formulas_take_arrays_with_one_entry_a_line(rng: np.random.Generator) ->
             slope,
             inference.intercept_stderr(slope, w, x_mean, xx),
             *inference.covariance(deviation**2, w, x_mean, xx),
-            *(
-                inference.pvalue(1.0 / slope, dof, side)
-                for side in ("two-sided", "less", "greater")
-            ),
+            inference.pvalue(1.0 / slope, dof, "two-sided"),
+            inference.pvalue(1.0 / slope, dof, "less"),
+            inference.pvalue(1.0 / slope, dof, "greater"),
             inference.pvalue(1.0 / slope, None),
             inference.critical_value(0.9, dof),
         ]
@@ -356,15 +316,6 @@ def test_formulas_take_arrays_with_one_entry_a_line(rng: np.random.Generator) ->
     np.testing.assert_array_equal(together, np.transpose(one_by_one))
     assert np.isnan(together[0]).tolist() == [False, False, True, False, False, False]
     assert np.isnan(together[1]).tolist() == [False] * 4 + [True] * 2
-
-
-def test_errors_survive_pickling(cloud: Any) -> None:
-    fit = ff.fit_line(*cloud)
-    again = pickle.loads(pickle.dumps(fit))
-    assert [getattr(again, name) for name in ERRORS] == [getattr(fit, name) for name in ERRORS]
-    assert again.to_dict() == fit.to_dict()
-    assert again.to_dict()["stderr"] == fit.stderr
-    assert again.predict(2.0) == fit.predict(2.0)
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0, -0.5, 95, float("nan")])
@@ -403,51 +354,41 @@ def test_levels_are_probabilities(cloud: Any, level: float) -> None:
     ],
 )
 def test_wrong_weights(name: str, value: Any, message: str, backend: Any) -> None:
-    error = (
-        TypeError
-        if re.search("array of numbers|real numbers|True or False", message)
-        else ValueError
-    )
+    is_type = re.search("array of numbers|real numbers|True or False", message)
     given: dict[str, Any] = {name: value}
-    with pytest.raises(error, match=f"{name} {message}"):
+    with pytest.raises(TypeError if is_type else ValueError, match=f"{name} {message}"):
         ff.fit_line([1.0, 2.0, 3.0], [1.0, 3.0, 2.0], backend=backend, **given)
 
 
-def test_weights_may_leave_one_x(backend: Any) -> None:
-    with pytest.raises(
-        ValueError, match="two different values.* got 1.0 at all points of weight above"
-    ):
-        ff.fit_line([1.0, 2.0, 3.0], [1.0, 3.0, 2.0], backend=backend, sample_weight=[1, 0, 0])
-
-
-def test_nan_in_weights_by_policy(backend: Any) -> None:
-    x, y = np.arange(5.0), np.array([1.0, 3.0, 2.0, 5.0, 4.0])
+@pytest.mark.parametrize("name", ["sample_weight", "sigma"])
+def test_nan_in_weights_by_policy(name: str, backend: Any) -> None:
     nan = np.array([1.0, np.nan, 1.0, 2.0, 1.0])
-    kept = [0, 2, 3, 4]
-    for name in ("sample_weight", "sigma"):
-        weights: dict[str, Any] = {name: nan}
-        one = ff.fit_line(x, y, nan_policy="omit", backend=backend, **weights)
-        kept_weights: dict[str, Any] = {name: nan[kept]}
-        other = ff.fit_line(x[kept], y[kept], backend=backend, **kept_weights)
-        assert (one.slope, one.loss, one.stderr) == (other.slope, other.loss, other.stderr)
-        assert (one.n_points, one.n_omitted) == (4, 1)
-        lost = ff.fit_line(x, y, nan_policy="propagate", backend=backend, **weights)
-        assert np.isnan(lost.slope)
+    given: Any = {name: nan}
+    one = ff.fit_line(*FEW, nan_policy="omit", backend=backend, **given)
+    x, y, w = (values[~np.isnan(nan)] for values in (*FEW, nan))
+    kept: Any = {name: w}
+    other = ff.fit_line(x, y, backend=backend, **kept)
+    assert (one.slope, one.loss, one.stderr) == (other.slope, other.loss, other.stderr)
+    assert (one.n_points, one.n_omitted) == (4, 1)
+    assert np.isnan(ff.fit_line(*FEW, nan_policy="propagate", backend=backend, **given).slope)
 
 
 def test_a_point_of_weight_zero_does_not_count(backend: Any) -> None:
     x, y = np.array([1.0, 2.0, 3.0, 1e9]), np.array([1.0, 3.0, 2.0, -1e9])
     one = ff.fit_line(x, y, sample_weight=[1, 1, 1, 0], backend=backend)
     other = ff.fit_line(x[:3], y[:3], backend=backend)
-    for name in ("slope", "intercept", "loss", "stderr", "rvalue"):
-        assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-14), name
-    far = np.array([5.0, 5.0, 7.0])
-    with pytest.raises(ValueError, match="two different values"):
-        ff.fit_line(far, y[:3], sample_weight=[1, 2, 0], backend=backend)
+    exact = 1e-14
+    assert_agree(one, other, slope=exact, intercept=exact, loss=exact, stderr=exact, rvalue=exact)
+    for values, w, said in (
+        ([1.0, 2.0, 3.0], [1, 0, 0], "1.0 at all points of weight above"),
+        ([5.0, 5.0, 7.0], [1, 2, 0], "5.0"),
+    ):
+        with pytest.raises(ValueError, match=f"two different values.* got {said}"):
+            ff.fit_line(values, y[:3], sample_weight=w, backend=backend)
 
 
 def test_masked_weights_leave_points_out(backend: Any) -> None:
-    x, y = np.arange(5.0), np.array([1.0, 3.0, 2.0, 5.0, 4.0])
+    x, y = FEW
     w = np.ma.masked_array([1.0, 9.0, 1.0, 2.0, 1.0], [False, True, False, False, False])
     one = ff.fit_line(x, y, sample_weight=w, backend=backend)
     other = ff.fit_line(x[[0, 2, 3, 4]], y[[0, 2, 3, 4]], sample_weight=[1, 1, 2, 1])
@@ -460,11 +401,9 @@ def test_masked_weights_leave_points_out(backend: Any) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int64, np.uint8, bool])
 def test_weights_of_any_type(dtype: Any, backend: Any) -> None:
-    x, y = np.arange(5.0), np.array([1.0, 3.0, 2.0, 5.0, 4.0])
     w = np.array([1, 0, 1, 1, 1])
-    one = ff.fit_line(x, y, sample_weight=w.astype(dtype)[::-1], backend=backend)
-    other = ff.fit_line(x, y, sample_weight=w[::-1].tolist())
-    assert one.slope == pytest.approx(other.slope, rel=1e-15)
+    one = ff.fit_line(*FEW, sample_weight=w.astype(dtype)[::-1], backend=backend)
+    assert_agree(one, ff.fit_line(*FEW, sample_weight=w[::-1].tolist()), slope=1e-15)
 
 
 def test_scipy_is_needed_for_intervals_and_p_values_alone(run_script: Script) -> None:

@@ -14,7 +14,7 @@ from fastfit.points.dask import DaskPoints
 from fastfit.points.opening import points_of
 from fastfit.solvers.iterate import iterate
 from tests.conftest import needs_compiler
-from tests.test_newton import problem
+from tests.test_newton import heavy, problem
 
 
 class Halving:
@@ -28,22 +28,19 @@ class Halving:
 
 
 @pytest.mark.parametrize(
-    ("start", "max_iter", "outcome"),
+    ("start", "max_iter", "before", "outcome"),
     [
-        (8, 10, (1, 3, Status.CONVERGED)),
-        (8, 3, (1, 3, Status.CONVERGED)),
-        (8, 2, (2, 2, Status.MAX_ITER)),
-        (12, 10, (3, 2, Status.STALLED)),
-        (1, 10, (1, 0, Status.CONVERGED)),
-        (8, 0, (8, 0, Status.MAX_ITER)),
+        (8, 10, 0, (1, 3, Status.CONVERGED)),
+        (8, 3, 0, (1, 3, Status.CONVERGED)),
+        (8, 2, 0, (2, 2, Status.MAX_ITER)),
+        (8, 2, 5, (2, 7, Status.MAX_ITER)),
+        (12, 10, 0, (3, 2, Status.STALLED)),
+        (1, 10, 0, (1, 0, Status.CONVERGED)),
+        (8, 0, 0, (8, 0, Status.MAX_ITER)),
     ],
 )
-def test_what_ends_the_loop(start: int, max_iter: int, outcome: tuple[int, int, Status]) -> None:
-    assert iterate(Halving(), start, max_iter) == outcome
-
-
-def test_steps_are_counted_from_those_made_before() -> None:
-    assert iterate(Halving(), 8, 2, n_iter=5) == (2, 7, Status.MAX_ITER)
+def test_what_ends_the_loop(start: int, max_iter: int, before: int, outcome: Any) -> None:
+    assert iterate(Halving(), start, max_iter, n_iter=before) == outcome
 
 
 def test_an_observer_sees_every_state_and_may_stop_the_loop() -> None:
@@ -65,26 +62,21 @@ def test_passes_over_points_outside_memory_are_limited(
 ) -> None:
     import dask.array as da
 
-    rng = np.random.default_rng(1)
-    x = rng.random(3000)
-    y = 0.5 * x + rng.standard_t(2, 3000)
-    columns = [da.from_array(values, chunks=1000) for values in (x, y)]
+    x, y = (da.from_array(values, chunks=1000) for values in heavy(1, 3000, slope=0.5))
     monkeypatch.setattr(DaskPoints, "max_passes", 4)
     with pytest.warns(ff.ConvergenceWarning, match=r"read 200 times before"):
-        fit = ff.fit_line(columns[0], columns[1], loss=loss)
+        fit = ff.fit_line(x, y, loss=loss)
     assert fit.status is Status.MAX_PASSES
     assert fit.n_passes <= 40  # each stage that is left ends after one more
     assert np.isfinite([fit.slope, fit.intercept]).all()
     monkeypatch.undo()
-    assert ff.fit_line(columns[0], columns[1], loss=loss).converged
+    assert ff.fit_line(x, y, loss=loss).converged
 
 
 @pytest.mark.parametrize("exponent", [-500, 500])
 def test_numbers_are_reported_in_the_units_of_the_caller(exponent: int) -> None:
     """Data so large or small are scaled by a power of two; what is reported is scaled back."""
-    rng = np.random.default_rng(2)
-    x = rng.random(200)
-    y = 0.5 * x + 0.1 * rng.standard_t(2, 200)
+    x, y = heavy(2, 200)
     plain = ff.fit_line(x, y, loss="huber")
     scaled = ff.fit_line(x, np.ldexp(y, exponent), loss="huber")
     assert plain.f_scale is not None
@@ -96,10 +88,10 @@ def test_numbers_are_reported_in_the_units_of_the_caller(exponent: int) -> None:
     assert moments.xy == pytest.approx(expected, rel=1e-12)
 
 
-def elsewhere(x: Any, y: Any) -> Any:
+def elsewhere(x: Any, y: Any, max_passes: int = 200) -> Any:
     """Return points that claim to be outside memory."""
     points: Any = points_of(x, y)
-    points.max_passes = 200
+    points.max_passes = max_passes
     return points
 
 
@@ -110,8 +102,7 @@ def test_a_limit_on_passes_ends_the_fit(name: str, f_scale: Any, limit: int) -> 
     kind: Any = LOSSES[name]
     for seed in (1, 2, 3):
         x, y, _ = problem(seed)
-        points = elsewhere(x, y)
-        points.max_passes = limit
+        points = elsewhere(x, y, limit)
         solution = ff.Newton().solve(points, kind(f_scale))
         if solution.status is Status.CONVERGED:
             assert solution.slope == ff.Newton().solve(points_of(x, y), kind(f_scale)).slope

@@ -8,7 +8,7 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastfit.exact.least_squares import Centred
@@ -28,27 +28,36 @@ LINE = (1.75, -0.5)
 PRECISE_LINE = (1.75, 1e-17, -0.5, -1e-17)
 # Some blocks have more than they are expected to have, and some less.
 SIZES_OF_BLOCKS = (float(BLOCK), 10.0 * BLOCK, 2.0 * BLOCK)
+GIVEN: dict[Any, Any] = {ResidualSums: PRECISE_LINE, ProductSums: SIZES_OF_BLOCKS}
 
 
-def arrays(n: int, dtype: Any, layout: str, offset: float) -> tuple[Any, Any]:
+def arrays(n: int, dtype: Any = float, layout: str = "contiguous", offset: float = 0.0) -> Any:
     rng = np.random.default_rng(n)
     x = (offset + rng.normal(size=n)).astype(dtype)
     y = (offset + 2 * rng.normal(size=n)).astype(dtype)
-    if layout == "contiguous":
-        return x, y
     if layout == "reversed":
         return x[::-1], y[::-1]
     table = np.column_stack([x, y])
     assert table.flags.c_contiguous
-    return table[:, 0], table[:, 1]
+    return (x, y) if layout == "contiguous" else (table[:, 0], table[:, 1])
+
+
+def weights_of(n: int, kind: str | None = "weights", dtype: Any = np.float64) -> Any:
+    return None if kind is None else np.random.default_rng(n + 1).random(n).astype(dtype)
 
 
 def by_name(what: Any) -> str:
-    return type(what).__name__
+    return str(getattr(what, "__module__", what)).rpartition(".")[2]
 
 
-def weights_of(n: int, kind: str | None, dtype: Any = np.float64) -> Any:
-    return None if kind is None else np.random.default_rng(n + 1).random(n).astype(dtype)
+both = pytest.mark.parametrize("run", [compiled.run, reference.run], ids=by_name)
+
+
+def assert_equal_to_20_digits(got: Any, expected: Any, n: int, scale: float) -> None:
+    """Centred sums in two floats agree, by the sizes of what goes into them."""
+    for name in Centred._fields:
+        a, b = getattr(got, name), getattr(expected, name)
+        assert abs((a.high - b.high) + (a.low - b.low)) <= 1e-20 * scale * max(n, 1), name
 
 
 # Every loss with every pass; every pass with types, layouts and weights, one example of each: a pair of them compiles
@@ -66,6 +75,11 @@ KINDS = [
             (np.float32, "contiguous", None),
         )
     ),
+    (None, ProductSums(), np.float64, "contiguous", None),
+    (None, ProductSums(), np.float64, "columns", None),
+    (None, ProductSums(), np.float32, "reversed", None),
+    (None, ProductSums(), np.float64, "contiguous", "weights"),
+    (None, ProductSums(), np.float32, "contiguous", "weights"),
 ]
 
 
@@ -73,58 +87,30 @@ KINDS = [
 @pytest.mark.parametrize("n", SIZES)
 @pytest.mark.parametrize(("loss", "what", "dtype", "layout", "weights"), KINDS, ids=str)
 def test_compiled_equals_reference(
-    loss: str, what: Any, weights: str | None, dtype: Any, layout: str, n: int, offset: float
+    loss: Any, what: Any, weights: str | None, dtype: Any, layout: str, n: int, offset: float
 ) -> None:
     x, y = arrays(n, dtype, layout, offset)
-    w = weights_of(n, weights, dtype)
-    given = PRECISE_LINE if isinstance(what, ResidualSums) else LINE
-    arguments = (what, loss_of(loss), x, y, w, (offset, offset), given)
+    w, loss = weights_of(n, weights, dtype), loss and loss_of(loss)
+    arguments = (what, loss, x, y, w, (offset, offset), GIVEN.get(type(what), LINE))
     got, expected = compiled.run(*arguments), reference.run(*arguments)
-    assert type(got) is type(what)
-    # Each of n terms of order 1 (up to 100) is rounded a few times: far below 1e-12 of their summed sizes.
-    np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-12 * max(n, 1))
+    if not isinstance(what, ProductSums):
+        assert type(got) is type(what)
+        # Each of n terms of order 1 (up to 100) is rounded a few times: far below 1e-12 of their summed sizes.
+        np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-12 * max(n, 1))
+    elif n > 0:
+        # Means near the offset have an ulp of their low part of 1e-26; products are of order 10.
+        assert_equal_to_20_digits(got.sums, expected.sums, n, 10.0)
+        assert got.negative == 0.0
+        if n > 2:
+            np.testing.assert_allclose(got.line, expected.line, rtol=1e-13, atol=1e-13)
 
 
-def assert_equal_to_20_digits(got: Any, expected: Any, n: int, scale: float) -> None:
-    """Centred sums in two floats agree, by the sizes of what goes into them."""
-    for name in Centred._fields:
-        a, b = getattr(got, name), getattr(expected, name)
-        assert abs((a.high - b.high) + (a.low - b.low)) <= 1e-20 * scale * max(n, 1), name
-
-
-@pytest.mark.parametrize("offset", [0.0, 1e6])
-@pytest.mark.parametrize("n", SIZES[1:])
-@pytest.mark.parametrize(
-    ("weights", "dtype", "layout"),
-    [
-        (None, np.float64, "contiguous"),
-        (None, np.float64, "columns"),
-        (None, np.float32, "reversed"),
-        ("weights", np.float64, "contiguous"),
-        ("weights", np.float32, "contiguous"),
-    ],
-)
-def test_compiled_moments_equal_those_of_the_reference(
-    weights: str | None, dtype: Any, layout: str, n: int, offset: float
-) -> None:
-    x, y = arrays(n, dtype, layout, offset)
-    w = weights_of(n, weights, dtype)
-    arguments = (ProductSums(), None, x, y, w, (offset, offset), SIZES_OF_BLOCKS)
-    got, expected = compiled.run(*arguments), reference.run(*arguments)
-    # Means near the offset have an ulp of their low part of 1e-26; products are of order 10.
-    assert_equal_to_20_digits(got.sums, expected.sums, n, 10.0)
-    assert got.negative == 0.0
-    if n > 2:
-        np.testing.assert_allclose(got.line, expected.line, rtol=1e-13, atol=1e-13)
-
-
-@pytest.mark.parametrize("run", [compiled.run, reference.run], ids=["compiled", "reference"])
+@both
 @pytest.mark.parametrize("expected", [0.0, 1e-300, 1e-6, 1.0, 1e6, 1e20, 1e300])
 def test_moments_do_not_depend_on_what_was_expected(run: Any, expected: float) -> None:
-    x, y = arrays(2 * BLOCK + 5 if COMPILED else 400, np.float64, "contiguous", 0.0)
-    w = weights_of(x.size, "weights")
+    x, y = arrays(2 * BLOCK + 5 if COMPILED else 400)
     what, sizes = ProductSums(), (expected, expected, expected)
-    for weights in (None, w):
+    for weights in (None, weights_of(x.size)):
         got = run(what, None, x, y, weights, (0.0, 0.0), sizes).sums
         best = reference.run(what, None, x, y, weights, (0.0, 0.0), sizes).sums
         # A grid that is too coarse by a factor f leaves 80 bits less those of f: some 1e-4 at 1e20 times.
@@ -132,13 +118,10 @@ def test_moments_do_not_depend_on_what_was_expected(run: Any, expected: float) -
         assert_equal_to_20_digits(got, best, x.size, 10.0 * scale)
 
 
-@pytest.mark.parametrize("run", [compiled.run, reference.run], ids=["compiled", "reference"])
-def test_moments_against_exact_arithmetic(run: Any) -> None:
-    rng = np.random.default_rng(6)
-    x = rng.lognormal(0.0, 3.0, size=600)
-    y = rng.normal(size=600)
-    w = rng.random(600)
-    for weights in (None, w):
+@both
+def test_moments_against_exact_arithmetic(run: Any, rng: np.random.Generator) -> None:
+    x, y = rng.lognormal(0.0, 3.0, size=600), rng.normal(size=600)
+    for weights in (None, rng.random(600)):
         sizes = (600 * float(x @ x), 600.0, 600.0)
         got = run(ProductSums(), None, x, y, weights, (0.0, 0.0), sizes).sums
         exact = oracle.moments(x, y, weights)
@@ -149,57 +132,47 @@ def test_moments_against_exact_arithmetic(run: Any) -> None:
 
 
 @pytest.mark.parametrize("n", [5, BLOCK + 1, *([5 * BLOCK + 3] if COMPILED else [])])
-@pytest.mark.parametrize("run", [compiled.run, reference.run], ids=["compiled", "reference"])
+@both
 def test_points_with_nan_are_left_out_in_the_same_pass(run: Any, n: int) -> None:
-    x, y = arrays(n, np.float64, "contiguous", 0.0)
-    w = weights_of(n, "weights")
+    x, y = arrays(n)
+    w = weights_of(n)
     clean = np.ones(n, dtype=bool)
     for column, where in ((x, 0), (y, n // 2), (w, n - 1), (x, n - 1)):
         column[where] = np.nan
         clean[where] = False
-    got = run(OmittingProductSums(), None, x, y, w, (0.0, 0.0), SIZES_OF_BLOCKS)
-    points = x[clean], y[clean], w[clean]
-    best = run(ProductSums(), None, *points, (0.0, 0.0), SIZES_OF_BLOCKS)
-    assert_equal_to_20_digits(got.sums, best.sums, n, 10.0)
-    assert (got.dropped, best.dropped) == (n - clean.sum(), 0.0)
-    w[-1] = 1.0
-    got = run(OmittingProductSums(), None, x, y, None, (0.0, 0.0), SIZES_OF_BLOCKS)
-    best = run(ProductSums(), None, *points[:2], None, (0.0, 0.0), SIZES_OF_BLOCKS)
-    assert_equal_to_20_digits(got.sums, best.sums, n, 10.0)
-    assert got.dropped == n - clean.sum()
+    for weights, kept in ((w, w[clean]), (None, None)):
+        got = run(OmittingProductSums(), None, x, y, weights, (0.0, 0.0), SIZES_OF_BLOCKS)
+        best = run(ProductSums(), None, x[clean], y[clean], kept, (0.0, 0.0), SIZES_OF_BLOCKS)
+        assert_equal_to_20_digits(got.sums, best.sums, n, 10.0)
+        assert (got.dropped, best.dropped) == (n - clean.sum(), 0.0)
     y[1] = np.inf
     found = run(OmittingProductSums(), None, x, y, None, (0.0, 0.0), SIZES_OF_BLOCKS)
     assert not np.isfinite(found.v_mean + found.sums.yy.high)
 
 
-def test_negative_weights_show() -> None:
-    x, y = arrays(1000, np.float64, "contiguous", 0.0)
+@both
+def test_negative_weights_show(run: Any) -> None:
     w = np.ones(1000)
     w[[3, 700]] = (-0.5, -0.25)
-    for run in (compiled.run, reference.run):
-        found = run(ProductSums(), None, x, y, w, (0.0, 0.0), (1e4, 1e4, 1e4))
-        assert found.negative == -0.75
+    found = run(ProductSums(), None, *arrays(1000), w, (0.0, 0.0), (1e4, 1e4, 1e4))
+    assert found.negative == -0.75
 
 
-@pytest.mark.parametrize("what", [*LOSS_PASSES, ResidualSums(), ProductSums()], ids=by_name)
-@pytest.mark.parametrize("run", [compiled.run, reference.run], ids=["compiled", "reference"])
+@pytest.mark.parametrize("what", [*LOSS_PASSES, ResidualSums(), ProductSums()], ids=repr)
+@both
 def test_a_weight_of_two_is_the_point_twice(run: Any, what: Any) -> None:
-    x, y = arrays(500, np.float64, "contiguous", 0.0)
+    x, y = arrays(500)
     w = np.random.default_rng(2).integers(0, 4, size=500)
-    params: dict[Any, Any] = {ResidualSums: PRECISE_LINE, ProductSums: SIZES_OF_BLOCKS}
-    given = params.get(type(what), LINE)
-    rest = ((0.25, 0.5), given)
+    rest = ((0.25, 0.5), GIVEN.get(type(what), LINE))
     one = run(what, SquaredError(), x, y, w.astype(float), *rest)
-    repeated = np.repeat(x, w), np.repeat(y, w)
+    other = run(what, SquaredError(), np.repeat(x, w), np.repeat(y, w), None, *rest)
     if isinstance(what, ProductSums):
-        other = run(ProductSums(), None, *repeated, None, rest[0], given)
         assert_equal_to_20_digits(one.sums, other.sums, 500, 10.0)
-        return
-    other = run(what, SquaredError(), *repeated, None, *rest)
-    np.testing.assert_allclose(one, other, rtol=1e-12)
+    else:
+        np.testing.assert_allclose(one, other, rtol=1e-12)
 
 
-@pytest.mark.parametrize("run", [compiled.run, reference.run], ids=["compiled", "reference"])
+@both
 def test_residuals_of_a_line_that_all_but_meets_the_points(run: Any) -> None:
     """Residuals of 1e-16 of numbers that themselves are rounded to 1e-16."""
     x = np.linspace(1.0, 2.0, 300)
@@ -217,7 +190,7 @@ def test_residuals_of_a_line_that_all_but_meets_the_points(run: Any) -> None:
 
 @pytest.mark.parametrize("mixed", [(np.float64, np.float32), (np.float32, np.float64)])
 def test_types_of_x_and_y_may_differ(mixed: tuple[Any, Any]) -> None:
-    x, y = arrays(1000, np.float64, "contiguous", 0.0)
+    x, y = arrays(1000)
     x, y = x.astype(mixed[0]), y[::-1].astype(mixed[1])[::-1]
     arguments = (LossGradient(), SquaredError(), x, y, None, (0.0, 0.0), LINE)
     np.testing.assert_allclose(compiled.run(*arguments), reference.run(*arguments), rtol=1e-12)
@@ -259,12 +232,10 @@ def test_shifts_by_the_center_are_exact(mean: float, spread: float, off: float) 
     assert Fraction(value) - Fraction(float(center)) == Fraction(float(value - center))
 
 
-@pytest.mark.parametrize("run", [compiled.run, reference.run], ids=["compiled", "reference"])
+@both
 @pytest.mark.parametrize("offset", [0.0, 1e10, 1.7e18])
-def test_sums_against_exact_arithmetic(run: Any, offset: float) -> None:
-    rng = np.random.default_rng(5)
-    x = offset + 1000.0 * rng.random(3000)
-    y = offset + 1000.0 * rng.random(3000)
+def test_sums_against_exact_arithmetic(run: Any, offset: float, rng: np.random.Generator) -> None:
+    x, y = offset + 1000.0 * rng.random((2, 3000))
     center = (float(x[0]), float(y[0]))
     got = run(LossGradientCurvature(), SquaredError(), x, y, None, center, LINE)
     exact = oracle.squared_error_sums(x, y, center, LINE)
@@ -275,11 +246,11 @@ def test_sums_against_exact_arithmetic(run: Any, offset: float) -> None:
         assert error <= abs(getattr(sizes, name)) * Fraction(1e-14), name
 
 
-@pytest.mark.parametrize("run", [compiled.run, reference.run], ids=["compiled", "reference"])
+@both
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("weights", [None, "weights"])
 def test_derivatives_are_those_of_the_loss(run: Any, loss: str, weights: str | None) -> None:
-    x, y = arrays(500, np.float64, "contiguous", 0.0)
+    x, y = arrays(500)
     slope, level = LINE
     # Not where a loss has a kink in its slope: a step would reach across.
     off = np.abs(np.abs(y - 0.2 - (slope * (x - 0.1) + level)) - 1.5) > 0.01
@@ -287,66 +258,43 @@ def test_derivatives_are_those_of_the_loss(run: Any, loss: str, weights: str | N
     w = weights_of(x.size, weights)
     step = 1e-5
 
-    def sums(slope: float, level: float) -> Any:
-        line = (slope, level)
+    def sums(along: float, across: float) -> Any:
+        line = (slope + along, level + across)
         return run(LossGradientCurvature(), loss_of(loss, 1.5), x, y, w, (0.1, 0.2), line)
 
-    here = sums(slope, level)
-    left, right = sums(slope - step, level), sums(slope + step, level)
-    down, up = sums(slope, level - step), sums(slope, level + step)
-    numerical = {
-        "grad_slope": right.loss - left.loss,
-        "grad_offset": up.loss - down.loss,
-        "slope_slope": right.grad_slope - left.grad_slope,
-        "slope_offset": up.grad_slope - down.grad_slope,
-        "offset_offset": up.grad_offset - down.grad_offset,
-    }
-    for name, change in numerical.items():
-        # Central differences are exact for a parabola, up to the rounding of the loss over the step. The fourth
-        # derivatives of the others add some 1e-10 a point.
-        assert change / (2 * step) == pytest.approx(getattr(here, name), rel=1e-7, abs=1e-6), name
+    here, left, right = sums(0.0, 0.0), sums(-step, 0.0), sums(step, 0.0)
+    down, up = sums(0.0, -step), sums(0.0, step)
+    changes = [right.loss - left.loss, up.loss - down.loss, right.grad_slope - left.grad_slope]
+    changes += [up.grad_slope - down.grad_slope, up.grad_offset - down.grad_offset]
+    # Central differences are exact for a parabola, up to the rounding of the loss over the step. The fourth
+    # derivatives of the others add some 1e-10 a point.
+    assert np.divide(changes, 2 * step) == pytest.approx(here[1:6], rel=1e-7, abs=1e-6)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_both_passes_have_the_same_loss_and_gradient(loss: str) -> None:
-    x, y = arrays(BLOCK + 7, np.float64, "contiguous", 3.0)
-    rest = (loss_of(loss), x, y, None, (3.0, 3.0), LINE)
-    short, long = compiled.run(LossGradient(), *rest), compiled.run(LossGradientCurvature(), *rest)
-    np.testing.assert_allclose(
-        short, long[:3], rtol=1e-13
-    )  # the same sums, unrolled in another way
+    rest = (loss_of(loss), *arrays(BLOCK + 7, offset=3.0), None, (3.0, 3.0), LINE)
+    short, long = (compiled.run(what, *rest) for what in LOSS_PASSES)
+    np.testing.assert_allclose(short, long[:3], rtol=1e-13)
 
 
 @pytest.mark.parametrize(
     ("bad", "where"),
     [(np.nan, 0), (np.inf, BLOCK // 2), (-np.inf, BLOCK), (np.nan, 2 * BLOCK + 16)],
 )
-@pytest.mark.parametrize("run", [compiled.run, reference.run], ids=["compiled", "reference"])
-def test_nan_and_infinity_show_in_every_pass(run: Any, where: int, bad: float) -> None:
-    clean_x, clean_y = arrays(2 * BLOCK + 17, np.float64, "contiguous", 0.0)
-    for name in ("x", "y"):
-        x, y = clean_x.copy(), clean_y.copy()
-        (x if name == "x" else y)[where] = bad
-        for what in (*LOSS_PASSES, ResidualSums()):
-            given = PRECISE_LINE if isinstance(what, ResidualSums) else LINE
-            got = run(what, SquaredError(), x, y, None, (0.0, 0.0), given)
-            assert not np.isfinite(sum(got)), (by_name(what), name)
-        for w in (None, np.ones(x.size)):
-            found = run(ProductSums(), None, x, y, w, (0.0, 0.0), SIZES_OF_BLOCKS)
-            m = found.sums
-            shows = found.u_mean + m.xx.high if name == "x" else found.v_mean + m.yy.high
-            assert not np.isfinite(shows), (w is None, name)
-
-
-@needs_compiler
-@settings(max_examples=30, deadline=None)
-@given(n=st.integers(1, 40 * BLOCK), n_threads=st.integers(1, 2))
-def test_threads_do_not_change_a_bit(n: int, n_threads: int) -> None:
-    x, y = arrays(n, np.float64, "contiguous", 1.0)
-    for what, given_ in ((LossGradientCurvature(), LINE), (ProductSums(), SIZES_OF_BLOCKS)):
-        arguments = (what, SquaredError(), x, y, None, (1.0, 1.0), given_)
-        one = compiled.run(*arguments, n_threads=n_threads)
-        assert repr(one) == repr(compiled.run(*arguments))  # NaN, of one point, included
+@both
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_nan_and_infinity_show_in_every_pass(run: Any, where: int, bad: float, name: str) -> None:
+    x, y = arrays(2 * BLOCK + 17)
+    (x if name == "x" else y)[where] = bad
+    for what in (*LOSS_PASSES, ResidualSums()):
+        rest = ((0.0, 0.0), GIVEN.get(type(what), LINE))
+        assert not np.isfinite(sum(run(what, SquaredError(), x, y, None, *rest))), what
+    for w in (None, np.ones(x.size)):
+        found = run(ProductSums(), None, x, y, w, (0.0, 0.0), SIZES_OF_BLOCKS)
+        m = found.sums
+        shows = found.u_mean + m.xx.high if name == "x" else found.v_mean + m.yy.high
+        assert not np.isfinite(shows), w is None
 
 
 def test_block_sums_are_added_up_with_compensation() -> None:
@@ -374,7 +322,7 @@ from fastfit.losses import LOSSES
 from tests.conftest import loss_of
 rng = np.random.default_rng(1)
 line, sizes = (1.5, 2.0), (8192.0, 9000.0, 8000.0)
-for n in (8191, 8192, 8193, 65536, 65537, 300_000, 1_000_003):
+for n in (1, 2, 8191, 8192, 8193, 65536, 65537, 300_000, 1_000_003):
     x, y = 1e5 + rng.normal(size=(2, n))
     weights = rng.random(n)
     center = (1e5, 1e5)
@@ -387,7 +335,7 @@ for n in (8191, 8192, 8193, 65536, 65537, 300_000, 1_000_003):
         (ResidualSums(), None, x, y, None, center, (1.5, 1e-17, 2.0, 1e-17)),
     ]
     for arguments in runs:
-        results = {compiled.run(*arguments, n_threads) for n_threads in (1, 2, 3, 8)}
+        results = {repr(compiled.run(*arguments, k)) for k in (None, 1, 2, 3, 8)}  # NaN included
         assert len(results) == 1, (n, arguments[:2], results)
     for w in (None, weights):
         given = (*line, 0.5, 0.75)

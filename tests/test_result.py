@@ -85,7 +85,9 @@ def test_summaries_are_80_columns_wide_and_tables_of_html() -> None:
         assert page.count("<tr>") == len(text.splitlines()) - len(textwrap.wrap(fit.message, 80))
         assert "p-value (slope = 0)" in page
     with pytest.warns(ff.ConvergenceWarning):
-        stopped = ff.fit_line(x, np.cos(x), solver=ff.GradientDescent(max_iter=1, learning_rate=0.1))
+        stopped = ff.fit_line(
+            x, np.cos(x), solver=ff.GradientDescent(max_iter=1, learning_rate=0.1)
+        )
     assert max(map(len, stopped.summary().splitlines())) <= 80
 
 

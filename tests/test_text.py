@@ -135,7 +135,9 @@ def test_a_cell_that_is_no_number_is_named_with_what_helps(
 ) -> None:
     path = tmp_path / "t.csv"
     path.write_text("t;v\n" + "1;2\n" * 3000 + f"3;{cell}\n1;2\n")
-    with pytest.raises(ff.FileError, match=rf"t.csv: column 'v' holds text: .* row 3,001; {advice}"):
+    with pytest.raises(
+        ff.FileError, match=rf"t.csv: column 'v' holds text: .* row 3,001; {advice}"
+    ):
         ff.fit_line(ff.scan(path, decimal_comma=False))
 
 

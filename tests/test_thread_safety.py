@@ -2,20 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fastfit.kernels.threads import Pace
-from tests.conftest import Script, needs_compiler, start_script
+from tests.conftest import Script, needs_compiler
 
 pytestmark = needs_compiler
 
-PREPARE = """
-import os, sys, threading
-import numba, numpy as np
+# A child has a minute, should it wait for a lock that nobody is left to release.
+TOOLS = """
+import _thread, contextlib, os, signal, sys, threading, time
+import numpy as np
+def in_a_fork(work):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        os._exit(0 if work() else 3)
+    _, status = os.waitpid(child, 0)
+    assert status == 0, status
+def thread_of(loop):
+    threading.Thread(target=loop).start()
+@contextlib.contextmanager
+def repeated(work, start=thread_of):
+    started, stop, stopped = (threading.Event() for _ in range(3))
+    def loop():
+        started.set()
+        while not stop.is_set():
+            work()
+        stopped.set()
+    start(loop)
+    started.wait()
+    try:
+        yield
+    finally:
+        stop.set()
+        stopped.wait()
+def meets_a_line(n=100_000):
+    import fastfit as ff
+    x = np.arange(float(n))
+    return abs(ff.fit_line(x, 2 * x + 1).slope - 2) < 1e-12
+"""
+PREPARE = (
+    TOOLS
+    + """
+import numba
 import fastfit as ff
-from fastfit.kernels import compiled
+from fastfit.kernels import compiled, threads
 rng = np.random.default_rng(0)
 x = rng.normal(size=400_000)
 y = 3 * x + rng.normal(size=x.size)
@@ -23,18 +58,36 @@ def answer(**options):
     fit = ff.fit_line(x, y, **options)
     return fit.slope.hex(), fit.intercept.hex(), fit.loss.hex()
 """
-
+)
 # A parallel loop of the caller's own, or of another library.
 THEIRS = "from tests.parallel_loop import theirs\n"
+ANSWERS_DURING_THEIRS = """
+expected = answer(n_threads=1)
+theirs(x)
+with repeated(lambda: theirs(x), start):
+    found = {answer() for _ in range(50)}
+assert found == {expected}, found
+"""
+SLOW = pytest.mark.slow  # compiles from scratch, or much the same as its neighbours
 
-LAYERS = ["omp", "workqueue", "default"]
+Ends = Callable[..., None]
+layers = pytest.mark.parametrize("layer", ["omp", "workqueue", "default"])
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_many_python_threads_at_once(run_script: Script, layer: str) -> None:
-    out = run_script(
-        PREPARE
-        + """
+@pytest.fixture
+def ends(run_script: Script) -> Ends:
+    """Run code on four threads, and check that it comes to its end."""
+
+    def run(code: str, layer: str = "default", **environment: str) -> None:
+        environment = {"NUMBA_NUM_THREADS": "4", "NUMBA_THREADING_LAYER": layer, **environment}
+        assert run_script(code + "\nprint('fine')", **environment) == "fine\n"
+
+    return run
+
+
+@layers
+def test_many_python_threads_at_once(ends: Ends, layer: str) -> None:
+    code = """
 expected = answer(n_threads=1)
 assert answer() == expected
 found = []
@@ -45,197 +98,78 @@ threads = [threading.Thread(target=work) for _ in range(8)]
 for t in threads: t.start()
 for t in threads: t.join()
 assert set(found) == {expected} and len(found) == 120, set(found)
-print("fine")
-""",
-        NUMBA_THREADING_LAYER=layer,
-        NUMBA_NUM_THREADS="4",
-    )
-    assert out == "fine\n"
+"""
+    ends(PREPARE + code, layer)
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_beside_a_parallel_region_of_the_caller(run_script: Script, layer: str) -> None:
+@layers
+def test_beside_a_parallel_region_of_the_caller(ends: Ends, layer: str) -> None:
     """The workqueue layer aborts when two Python threads enter it, whoever they belong to."""
-    out = run_script(
-        PREPARE
-        + THEIRS
-        + """
-expected = answer(n_threads=1)
-theirs(x)
-stop = False
-def loop():
-    while not stop:
-        theirs(x)
-thread = threading.Thread(target=loop)
-thread.start()
-found = {answer() for _ in range(50)}
-stop = True
-thread.join()
-assert found == {expected}, found
-print("fine")
-""",
-        NUMBA_THREADING_LAYER=layer,
-        NUMBA_NUM_THREADS="4",
-    )
-    assert out == "fine\n"
+    ends(PREPARE + THEIRS + "start = thread_of" + ANSWERS_DURING_THEIRS, layer)
 
 
-def test_beside_a_thread_that_threading_does_not_know(run_script: Script) -> None:
-    out = run_script(
-        PREPARE
-        + THEIRS
-        + """
-import _thread
-expected = answer(n_threads=1)
-theirs(x)
-# A thread that starts in the middle of a region of ours cannot be seen, and ends the process under this layer.
-stop, started, stopped = False, threading.Event(), threading.Event()
-def loop():
-    started.set()
-    while not stop:
-        theirs(x)
-    stopped.set()
-_thread.start_new_thread(loop, ())
-started.wait()
-found = {answer() for _ in range(50)}
-stop = True
-stopped.wait()
-assert found == {expected}, found
-print("fine")
-""",
-        NUMBA_THREADING_LAYER="workqueue",
-        NUMBA_NUM_THREADS="4",
-    )
-    assert out == "fine\n"
-
-
-SLOW = pytest.mark.slow  # compiles from scratch, or much the same as its neighbours
+def test_beside_a_thread_that_threading_does_not_know(ends: Ends) -> None:
+    """One that starts in the middle of a region of ours cannot be seen, and ends the process under this layer."""
+    start = "start = lambda loop: _thread.start_new_thread(loop, ())"
+    ends(PREPARE + THEIRS + start + ANSWERS_DURING_THEIRS, "workqueue")
 
 
 @pytest.mark.parametrize(
     "delay", [pytest.param(0.05, marks=SLOW), 0.3, pytest.param(0.8, marks=SLOW)]
 )
-def test_fork_while_another_thread_compiles(tmp_path: Path, delay: float) -> None:
-    """The child must not wait for a lock that nobody is left to release."""
-    process = start_script(
-        """
-import os, signal, threading, time
-import numpy as np
-import fastfit as ff
+def test_fork_while_another_thread_compiles(ends: Ends, tmp_path: Path, delay: float) -> None:
+    code = f"""
 from fastfit.kernels import compiled
-x = np.arange(1000.0)
-thread = threading.Thread(target=ff.fit_line, args=(x, 2 * x + 1))
+thread = threading.Thread(target=meets_a_line, args=(1000,))
 thread.start()
-time.sleep(DELAY)
-child = os.fork()
-if child == 0:
-    signal.alarm(60)
-    os._exit(0 if abs(ff.fit_line(x, 2 * x + 1).slope - 2) < 1e-12 else 3)
-_, status = os.waitpid(child, 0)
+time.sleep({delay})
+in_a_fork(lambda: meets_a_line(1000))
 thread.join()
-assert status == 0, status
-print("fine")
-""".replace("DELAY", str(delay)),
-        NUMBA_CACHE_DIR=str(tmp_path),
-    )
-    out, err = process.communicate(timeout=120)
-    assert (out, process.returncode) == ("fine\n", 0), err
+"""
+    ends(TOOLS + code, NUMBA_CACHE_DIR=str(tmp_path))
 
 
-def test_fork_after_import_with_other_threads_in_the_child(run_script: Script) -> None:
-    out = run_script(
-        THEIRS
-        + """
-import os, threading, time, numpy as np
+def test_fork_after_import_with_other_threads_in_the_child(ends: Ends) -> None:
+    code = """
 import fastfit as ff
 theirs(np.ones(100_000))
-child = os.fork()
-if child == 0:
+def work():
     for _ in range(8):
         threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
-    x = np.arange(100_000.0)
-    os._exit(0 if abs(ff.fit_line(x, 2 * x + 1).slope - 2) < 1e-12 else 3)
-_, status = os.waitpid(child, 0)
-assert status == 0, status
-print("fine")
-""",
-        NUMBA_THREADING_LAYER="omp",
-        NUMBA_NUM_THREADS="4",
-    )
-    assert out == "fine\n"
-
-
-@pytest.mark.parametrize("layer", LAYERS)
-def test_after_fork(run_script: Script, layer: str) -> None:
-    out = run_script(
-        PREPARE
-        + """
-expected = answer()
-child = os.fork()
-if child == 0:
-    os._exit(0 if answer() == expected and answer(n_threads=2) == expected else 3)
-_, status = os.waitpid(child, 0)
-assert status == 0, status
-assert answer() == expected
-print("fine")
-""",
-        NUMBA_THREADING_LAYER=layer,
-        NUMBA_NUM_THREADS="4",
-    )
-    assert out == "fine\n"
-
-
-def test_first_import_in_a_child_of_a_process_with_numba_threads(run_script: Script) -> None:
-    out = run_script(
-        THEIRS
-        + """
-import os, numpy as np
-theirs(np.ones(100_000))
-child = os.fork()
-if child == 0:
-    import fastfit as ff
-    x = np.arange(100_000.0)
-    os._exit(0 if abs(ff.fit_line(x, 2 * x + 1).slope - 2) < 1e-12 else 3)
-_, status = os.waitpid(child, 0)
-assert status == 0, status
-print("fine")
-""",
-        NUMBA_THREADING_LAYER="omp",
-        NUMBA_NUM_THREADS="4",
-    )
-    assert out == "fine\n"
-
-
-def test_fork_while_another_thread_is_in_a_region(run_script: Script) -> None:
-    out = run_script(
-        PREPARE
-        + """
-expected = answer()
-stop = False
-def loop():
-    while not stop:
-        answer()
-thread = threading.Thread(target=loop)
-thread.start()
-for _ in range(5):
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if answer() == expected else 3)
-    _, status = os.waitpid(child, 0)
-    assert status == 0, status
-stop = True
-thread.join()
-print("fine")
+    return meets_a_line()
+in_a_fork(work)
 """
-    )
-    assert out == "fine\n"
+    ends(THEIRS + TOOLS + code, "omp")
+
+
+@layers
+def test_after_fork(ends: Ends, layer: str) -> None:
+    code = """
+expected = answer()
+in_a_fork(lambda: answer() == expected and answer(n_threads=2) == expected)
+assert answer() == expected
+"""
+    ends(PREPARE + code, layer)
+
+
+def test_first_import_in_a_child_of_a_process_with_numba_threads(ends: Ends) -> None:
+    ends(THEIRS + TOOLS + "theirs(np.ones(100_000))\nin_a_fork(meets_a_line)", "omp")
+
+
+def test_fork_while_another_thread_is_in_a_region(ends: Ends) -> None:
+    code = """
+expected = answer()
+with repeated(answer):
+    for _ in range(5):
+        in_a_fork(lambda: answer() == expected)
+"""
+    ends(PREPARE + code)
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn", pytest.param("forkserver", marks=SLOW)])
-def test_process_pool(run_script: Script, start: str) -> None:
-    out = run_script(
-        """
-import multiprocessing, sys
+def test_process_pool(ends: Ends, start: str) -> None:
+    code = f"""
+import multiprocessing
 import numpy as np
 import fastfit as ff
 from concurrent.futures import ProcessPoolExecutor
@@ -243,105 +177,66 @@ x = np.random.default_rng(0).normal(size=200_000)
 y = 3 * x + 1
 if __name__ == "__main__":
     expected = ff.fit_line(x, y)
-    context = multiprocessing.get_context(sys.argv[1] if len(sys.argv) > 1 else START)
+    context = multiprocessing.get_context({start!r})
     with ProcessPoolExecutor(2, mp_context=context) as pool:
         fits = list(pool.map(ff.fit_line, [x] * 4, [y] * 4))
-    assert {fit.slope for fit in fits} == {expected.slope}
-    print("fine")
-""".replace("START", repr(start))
-    )
-    assert out == "fine\n"
+    assert {{fit.slope for fit in fits}} == {{expected.slope}}
+"""
+    ends(code)
 
 
 @pytest.mark.parametrize("layer", ["tbb", "no-such-layer"])
-def test_a_thread_layer_that_cannot_be_loaded(run_script: Script, layer: str) -> None:
-    out = run_script(
-        PREPARE
-        + """
-assert answer() == answer(n_threads=1)
-from fastfit.kernels import threads
-print(threads.thread_layer())
-""",
-        NUMBA_THREADING_LAYER=layer,
-    )
-    assert out in ("None\n", "tbb\n")  # tbb may be there after all
+def test_a_thread_layer_that_cannot_be_loaded(ends: Ends, layer: str) -> None:
+    code = "assert answer() == answer(n_threads=1)\n"
+    # It may be there after all.
+    ends(PREPARE + code + "assert threads.thread_layer() in (None, 'tbb')", layer)
 
 
-def test_one_thread_only(run_script: Script) -> None:
-    out = run_script(
-        PREPARE + "assert answer() == answer(n_threads=1); print('fine')", NUMBA_NUM_THREADS="1"
-    )
-    assert out == "fine\n"
+def test_one_thread_only(ends: Ends) -> None:
+    ends(PREPARE + "assert answer() == answer(n_threads=1)", NUMBA_NUM_THREADS="1")
 
 
-def test_the_caller_s_thread_count_is_left_as_it_was(run_script: Script) -> None:
-    out = run_script(
-        PREPARE
-        + """
+def test_the_thread_count_and_environment_of_the_caller_are_left_as_they_were(ends: Ends) -> None:
+    code = """
 numba.set_num_threads(3)
 answer(n_threads=2)
-print(numba.get_num_threads())
-""",
-        NUMBA_NUM_THREADS="4",
-    )
-    assert out == "3\n"
-
-
-PARALLEL = """
-import logging, os, sys
-logging.basicConfig(level="INFO", format="%(name)s: %(message)s", stream=sys.stdout)
+assert numba.get_num_threads() == 3
+answer()
+assert not {"GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_WAIT_POLICY"} & set(os.environ)
 """
+    ends(PREPARE + code)
 
 
 def test_a_fit_on_one_thread_is_logged_once_with_its_reason(run_script: Script) -> None:
-    out = run_script(
-        PARALLEL
-        + PREPARE
-        + """
-from fastfit.kernels import threads
+    code = """
+import logging
+logging.basicConfig(level="INFO", format="%(name)s: %(message)s", stream=sys.stdout)
 with threads._region:
     answer()
     answer()
 threads.thread_layer = lambda: None
 answer()
 answer(n_threads=1)
-""",
-        NUMBA_NUM_THREADS="2",
-    )
-    assert out.splitlines() == [
+"""
+    assert run_script(PREPARE + code, NUMBA_NUM_THREADS="2").splitlines() == [
         "fastfit: a fit runs on one thread: another fit is using the threads",
         "fastfit: a fit runs on one thread: no thread layer of Numba can be used",
     ]
 
 
 @pytest.mark.parametrize("start", ["spawn", "forkserver", "fork"])
-def test_a_spawned_child_is_no_fork(run_script: Script, tmp_path: Path, start: str) -> None:
+def test_a_spawned_child_is_no_fork(run_script: Script, start: str) -> None:
     """Another library may have started Numba's threads there before; a forked child has lost them."""
-    script = tmp_path / "child.py"
-    script.write_text(
-        THEIRS
-        + """
-import multiprocessing, sys
-import numpy as np
-def child():
-    if sys.argv[1] != "fork":
-        theirs(np.ones(100_000))
-    from fastfit.kernels import threads
-    print(threads._obstacle())
-if __name__ == "__main__":
-    if sys.argv[1] == "fork":
-        theirs(np.ones(100_000))
-    process = multiprocessing.get_context(sys.argv[1]).Process(target=child)
-    process.start()
-    process.join()
+    first = THEIRS + "import numpy as np\ntheirs(np.ones(100_000))\n"
+    child = "from fastfit.kernels import threads\nprint(threads._obstacle(), flush=True)"
+    before, child = (first, child) if start == "fork" else ("", first + child)
+    code = f"""
+import multiprocessing
+process = multiprocessing.get_context({start!r}).Process(target=exec, args=({child!r}, {{}}))
+process.start()
+process.join()
 """
-    )
-    out = run_script(
-        f"import runpy, sys; sys.argv = [{str(script)!r}, {start!r}]; "
-        f"runpy.run_path({str(script)!r}, run_name='__main__')",
-        NUMBA_THREADING_LAYER="omp",
-        NUMBA_NUM_THREADS="2",
-    )
+    out = run_script(before + code, NUMBA_THREADING_LAYER="omp", NUMBA_NUM_THREADS="2")
     assert out == ("no thread layer of Numba can be used\n" if start == "fork" else "None\n")
 
 
@@ -360,20 +255,6 @@ def test_the_default_number_of_threads_honours_the_quota(
         **given,
     )
     assert out.strip() == expected
-
-
-def test_the_environment_is_left_as_it_was(run_script: Script) -> None:
-    out = run_script(
-        PREPARE
-        + """
-names = ("GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_WAIT_POLICY")
-answer()
-assert not any(name in os.environ for name in names)
-print("fine")
-""",
-        NUMBA_NUM_THREADS="2",
-    )
-    assert out == "fine\n"
 
 
 def test_threads_pause_while_they_are_late(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ for _function, _options in flags.MARKED:
 
 
 def _specialised(function: Callable[..., Any], options: dict[str, Any]) -> Any:
-    """Return a decorator for what compiled code has in place of a function, select by argument types."""
+    """Return a decorator for what compiled code has in place of a function, selected by argument types."""
 
     def register(chosen_by_type: Callable[..., Any]) -> Callable[..., Any]:
         flags.MARKED.append((chosen_by_type, options))

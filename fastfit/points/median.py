@@ -69,7 +69,12 @@ def _search(
                 values=np.array([look[0]]), weights=np.array([found.up_to - found.below])
             )
         else:
-            sure, look = look, _closer(found, look, weight, trial < _GUESSES)
+            # Guesses fail where many numbers equal the upper bound, and half of the weight is reached just there.
+            at_end = trial == _GUESSES and look[1] < math.inf
+            sure, look = (
+                look,
+                (look[1], look[1]) if at_end else _closer(found, look, weight, trial < _GUESSES),
+            )
             trial += 1
 
 
