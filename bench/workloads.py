@@ -352,8 +352,8 @@ def _objective(_: str, n: int) -> Prepared:
 
 
 def _evaluate(_: str, n: int) -> Prepared:
+    from fastfit.columns import Columns
     from fastfit.points.arrays import ArrayPoints
-    from fastfit.validation import Columns
 
     columns = Columns(*points(n))
     in_numba, in_numpy = (ArrayPoints(columns, backend=each) for each in ("numba", "numpy"))

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from fastfit.fit import fit_line
-from fastfit.points.files.readers import BATCH, MISSING, FileError, NotAsTyped, Table, open_table
+from fastfit.points.files.layout import MISSING
+from fastfit.points.files.readers import BATCH, FileError, NotAsTyped, Table, open_table
 from fastfit.points.files.scan import FilePoints, scan
 from tests.noisy import write_table
 

@@ -12,10 +12,12 @@ _ONE, _SEVEN, _TOP = np.uint64(1), np.uint64(7), np.uint64(56)
 # A byte in each of the eight of a word.
 _EACH, _LOW = np.uint64(0x0101010101010101), np.uint64(0x7F7F7F7F7F7F7F7F)
 _NEWLINE, _RETURN, _QUOTE = 10, 13, 34
+# Bytes that are read with care before the fast way is tried again.
+_CARE = 8192
 
 
 def _plain(words: Any, separator: Any, wanted: Any, count: Any) -> Any:
-    """Return the first word with a quote or the end of a row of other fields, and the separators before it in its row.
+    """Return the place of the first word with a quote, or with the end of a row of other fields; their number for none.
 
     Eight bytes at a time: a byte that is zero after an exclusive or with the one looked for gets its highest bit set.
     """
@@ -27,19 +29,18 @@ def _plain(words: Any, separator: Any, wanted: Any, count: Any) -> Any:
         separators = ~(((a & _LOW) + _LOW) | a | _LOW)
         ends = ~(((b & _LOW) + _LOW) | b | _LOW)
         quotes = ~(((c & _LOW) + _LOW) | c | _LOW)
-        before = count
         if quotes:
-            return j, before
+            return j
         while ends:
             first = ends & (~ends + _ONE)
             count += np.int64((((separators & (first - _ONE)) >> _SEVEN) * _EACH) >> _TOP)
             if count != wanted:
-                return j, before
+                return j
             count = 0
             separators &= ~(first | (first - _ONE))
             ends &= ends - _ONE
         count += np.int64(((separators >> _SEVEN) * _EACH) >> _TOP)
-    return words.size, count
+    return words.size
 
 
 def _careful(data: Any, state: Any, separator: Any, comment: Any, wanted: Any) -> Any:
@@ -101,21 +102,26 @@ class FieldCounter:
         data : ndarray of uint8
             The next bytes.
         """
-        start = 0
-        state = self._state
+        start, state = 0, self._state
         while start < data.size:
-            if not (state[1] or state[2]) and compiled.compiles():
-                n = (data.size - start) // 8
-                words = data[start : start + 8 * n].view(np.uint64)
-                done, state[0] = _PLAIN(words, self._separator, self._wanted, int(state[0]))
-                start += 8 * int(done)
-                if done:
-                    state[3] = int(data[start - 1] != _NEWLINE)
-            # Eight kilobytes with care, and then fast again.
-            end = min(start + 8192, data.size)
+            if start % 8 == 0 and not (state[1] or state[2]) and compiled.compiles():
+                start = self._after_plain_rows(data, start)
+            end = min(start - start % 8 + _CARE, data.size)
             args = state, self._separator, self._comment, self._wanted
             found = int(_CAREFUL(data[start:end], *args))
             if found:
                 return start + found, int(state[0]) + 1
             start = end
         return None
+
+    def _after_plain_rows(self, data: Any, start: int) -> int:
+        """Return the start of the first row that needs care, or of the last one in these bytes."""
+        words = data[start : start + (data.size - start) // 8 * 8].view(np.uint64)
+        stop = start + 8 * int(_PLAIN(words, self._separator, self._wanted, int(self._state[0])))
+        for low in range(stop, start, -_CARE):
+            first = max(low - _CARE, start)
+            newline = data[first:low].tobytes().rfind(b"\n")
+            if newline >= 0:
+                self._state[:] = 0
+                return first + newline + 1
+        return start

@@ -22,6 +22,7 @@ MISSING = (
     *("nan", "NaN", "NAN", "NA", "N/A", "n/a", "#N/A", "<NA>", "null", "NULL", "None", ".", "-"),
     *("#DIV/0!", "#VALUE!", "1.#QNAN", "1.#IND", "-1.#IND", "-nan", "-NaN"),
 )
+_ERRORS = tuple(word for word in MISSING if word.startswith("#"))
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Layout(NamedTuple):
 def layout_of(path: str, lines: Sequence[str], options: TextOptions) -> Layout:
     """Return the layout of a file from its first lines."""
     comment = options.comment
-    if comment is None and any(line.startswith("#") for line in lines):
+    if comment is None and any(line[:1] == "#" and not line.startswith(_ERRORS) for line in lines):
         comment = "#"
     start = options.skip_rows or 0
     rows = [
@@ -122,8 +123,12 @@ class _Separated(NamedTuple):
         """Return the names of all fields, and the number of lines before the first row."""
         place = 0
         if not exact:  # what stands above the header has other numbers of fields
-            wanted = (self.n_fields, self.n_fields - 1)
-            place = next((k for k, (_, row) in enumerate(self.rows) if len(row) in wanted), 0)
+            place = next((k for k, (_, r) in enumerate(self.rows) if len(r) == self.n_fields), 0)
+            if place and any(map(self._is_number, self.rows[place][1])):
+                above = self.rows[place - 1][1]
+                is_short = len(above) == self.n_fields - 1  # without a name for the names of rows
+                is_long = len(above) == self.n_fields + 1 and not above[-1].strip()
+                place -= is_short or is_long
         number, names = self.rows[place]
         data = self.rows[place + 1 :]
         names = [name.strip() for name in names]

@@ -335,7 +335,7 @@ def _csv(path: str, options: TextOptions) -> Table:
         "raise_if_empty": False,
         "glob": False,
     }
-    seen = list(pl.scan_csv(source(), **scan_options).collect_schema().values())
+    seen = dict(pl.scan_csv(source(), **scan_options).collect_schema())
     is_packed = isinstance(source(), str) and (is_url(path) or path.lower().endswith(_PACKED))
     if not is_packed:
         _require_whole_last_line(path, source(), layout)
@@ -349,18 +349,14 @@ def _csv(path: str, options: TextOptions) -> Table:
         if not is_checked:
             _require_regular_rows(path, source(), layout)
             is_checked = True
-        places = [layout.names.index(name) for name in columns]
+        fields = dict(zip(layout.names, seen, strict=False))
         # The types that the first rows show; where these hold nothing, numbers are the best guess.
-        types = {
-            f"column_{place + 1}": pl.Float64 if kind == pl.Null else kind
-            for place, kind in enumerate(seen)
-            if place in places
-        }
+        types = {fields[name]: seen[fields[name]] for name in columns}
+        types = {field: pl.Float64 if kind == pl.Null else kind for field, kind in types.items()}
         if as_text:
             types = dict.fromkeys(types, pl.String)
         lazy = pl.scan_csv(source(), schema_overrides=types, **scan_options).select(
-            pl.col(f"column_{place + 1}").alias(name)
-            for place, name in zip(places, columns, strict=True)
+            pl.col(fields[name]).alias(name) for name in columns
         )
         try:
             yield from _polars_batches(path, lazy, columns, words, layout.decimal_comma)
@@ -437,9 +433,10 @@ def _parsed(path: str, column: Any, first: int, words: Sequence[str], decimal_co
     plain = plain.set(missing, None)
     numbers = plain.cast(pl.Float64, strict=False)
     if numbers.null_count() > plain.null_count():
-        times = plain.str.to_datetime(time_unit="us", strict=False)
-        if times.null_count() == plain.null_count():
-            return times
+        with contextlib.suppress(pl.exceptions.ComputeError):  # no format of times fits
+            times = plain.str.to_datetime(time_unit="us", strict=False)
+            if times.null_count() == plain.null_count():
+                return times
         wrong = (numbers.is_null() & plain.is_not_null()).arg_max()
         raise FileError(
             f"{path}: column {column.name!r} holds text: {column[wrong]!r} in data row {first + wrong + 1:,}; "

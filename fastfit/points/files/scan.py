@@ -84,9 +84,9 @@ def scan(
 
     Notes
     -----
-    Missing values are NaN, which ``nan_policy`` deals with. In text files these are empty fields, words such as nan, NA,
-    <NA>, null and None, a point or hyphen alone, and what spreadsheets write for errors, such as #DIV/0!. Text files need
-    a line of names; a row of units below it is left out. If each row has one field more than the header, the first is
+    Missing values are NaN, which ``nan_policy`` deals with. In text files these are empty fields, words such as nan,
+    NA, <NA>, null and None, a point or hyphen alone, and errors of spreadsheets such as #DIV/0!. Text files need a line
+    of names; a row of units below it is left out. If each row has one field more than the header, the first is
     taken for the name of the row, as R and pandas do. A row of any other length is an error that names its line (unless
     the file is packed). Columns of x may hold dates and times as ISO 8601 writes them.
 
