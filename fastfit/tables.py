@@ -6,8 +6,6 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
-from fastfit.points.files.scan import scan
-
 
 def named_columns(
     data: Any, x: Any, y: Any, sample_weight: Any = None, sigma: Any = None
@@ -31,6 +29,8 @@ def named_columns(
     if hasattr(data, "collect_schema") and hasattr(data, "collect"):  # a query of Polars
         if any(value is not None for name, value in given.items() if name not in asked):
             raise TypeError("all columns must be names where data is a LazyFrame")
+        from fastfit.points.files.scan import scan
+
         return scan(data, x, y, sample_weight, sigma=sigma), None, None, None
     x, y, sample_weight, sigma = (
         data[value] if name in asked else value for name, value in given.items()

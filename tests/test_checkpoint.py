@@ -59,7 +59,7 @@ def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rooms, "_SHARE", 1e9)
 
 
-def points_of(folder: Path, **columns: str) -> FilePoints:
+def points_of(folder: Path, **columns: Any) -> FilePoints:
     return ff.scan(folder / "*", x="0", y="1", **columns)
 
 

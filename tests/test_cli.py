@@ -279,7 +279,8 @@ def test_many_files_folders_and_patterns(folder: Path) -> None:
     assert fitted(str(folder / "[12].csv"), named)["n_points"] == 3
     (folder / "1.csv").write_text("x,y\n1,2\n3,four\n")
     failed = call("fit", str(folder))
-    message = f"{folder / '1.csv'}: column 'y' holds text: 'four' in data row 2"
+    message = f"{folder / '1.csv'}: column 'y' holds text: 'four' in data row 2; pass --null-value "
+    message += "'four' if it stands for a missing value"
     assert (failed.exit_code, failed.stderr) == (2, f"fastfit: error: {message}\n")
 
 

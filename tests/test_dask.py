@@ -495,7 +495,7 @@ LATE: list[tuple[type[Exception], str, Any, Any]] = [
     (TypeError, "y must hold real numbers; got complex", (AX, array(Y + 1j)), {}),
     (TypeError, "x must hold real numbers", (array(X.astype(str)), AY), {}),
     (TypeError, "x must hold real numbers", (array(X.astype(object) * 1j), AY), {}),
-    (TypeError, "got dates or times", (array(TIMES.astype("M8[ns]")), AY), {}),
+    (TypeError, "y must hold real numbers; got times", (AX, array(TIMES.astype("M8[ns]"))), {}),
     (TypeError, f"sample_weight {NUMBERS_WANTED}.*text", PAIR, {"sample_weight": "text"}),
     (ValueError, "weight must not be negative; got -1.0 at index 3", (*PAIR, NEGATIVE), {}),
     (ValueError, "partition 1: sigma must be .* got 0.0 at index 3", PAIR, {"sigma": ZERO}),

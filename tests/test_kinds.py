@@ -53,7 +53,8 @@ def files(columns: Columns, folder: Path) -> Columns:
     table = pl.DataFrame(columns)
     table[: N // 3].write_parquet(folder / "1.parquet")
     table[N // 3 :].write_parquet(folder / "2.parquet")
-    return {"x": ff.scan(folder / "*.parquet", **{name: name for name in columns})}
+    names: Any = {name: name for name in columns}
+    return {"x": ff.scan(folder / "*.parquet", **names)}
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fastfit.columns import real_array
 from fastfit.fit import fit_line
 from fastfit.points.files.layout import MISSING
 from fastfit.points.files.readers import BATCH, FileError, NotAsTyped, Table, open_table
@@ -35,7 +36,10 @@ def batches_of(points: FilePoints) -> list[Any]:
 def read_columns(path: Any, x: str | None = None, y: str | None = None) -> tuple[Any, ...]:
     found = batches_of(scan(path, x, y))
     assert found, "no rows"
-    return tuple(map(np.concatenate, zip(*found, strict=True)))
+    return tuple(
+        np.concatenate([real_array(part, "x") for part in parts])
+        for parts in zip(*found, strict=True)
+    )
 
 
 def save(path: Path, array: Any) -> Path:
@@ -98,7 +102,7 @@ def test_numbers_of_csv(csv: Path, text: str, x: Any, y: Any) -> None:
         (INTEGERS + "1.5,2\nNA,3\nseven,3\n", "column 'x' holds text: 'seven' in data row 5,003"),
         ("1,2\n2,4\n3,7\n", "has no header: its first line holds the numbers 1, 2; add"),
         ("x,y\n1,2\n3,4\n5", "t.csv is cut off: its last line has 1 of 2 fields"),
-        ("x,y\n1,2\n3,4,5\n", "t.csv cannot be read: found more fields"),
+        ("x,y\n1,2\n3,4,5\n", "t.csv: line 3 has 3 fields, and the header 2"),
     ],
 )
 def test_wrong_csv(csv: Path, text: str, message: str) -> None:
@@ -194,9 +198,9 @@ def test_missing_empty_and_unknown_files(tmp_path: Path) -> None:
         (tmp_path / name).touch()
         with pytest.raises(FileError, match=f"{name} is empty"):
             read_columns(tmp_path / name, "x", "y")
-    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "notes.md").write_text("hello")
     with pytest.raises(FileError, match=r"of no known format; its name must end in .parquet, .csv"):
-        read_columns(tmp_path / "notes.txt")
+        read_columns(tmp_path / "notes.md")
     (tmp_path / "head.csv").write_text("x,y\n")
     with pytest.raises(FileError, match=r"head.csv has columns but no rows"):
         fit_line(scan(tmp_path / "head.csv"))
@@ -209,7 +213,7 @@ def test_batches_are_alike(tmp_path: Path, name: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr("fastfit.points.files.readers.BATCH", 256)
     table = open_table(str(write_table(pl.DataFrame(LONG), tmp_path / name)))
     found = list(table.batches(("1", "0") if name == "t.npy" else ("y", "x")))
-    assert [y.size for y, _ in found] == [256, 256, 256, 232]
+    assert [len(y) for y, _ in found] == [256, 256, 256, 232]
     np.testing.assert_array_equal(np.hstack(found), [LONG["y"], LONG["x"]])
     assert table.count() == pytest.approx(1000, rel=0.2)
 
@@ -244,9 +248,9 @@ def test_arrow_of_other_numbers_and_gaps(tmp_path: Path) -> None:
     path = write_table(pl.DataFrame(columns), tmp_path / "t.arrow")
     np.testing.assert_array_equal(read_columns(path, "i", "b"), [[1, NAN, 3], [1, 0, NAN]])
     np.testing.assert_array_equal(read_columns(path, "t", "d"), [[1, 2, NAN], [NAN] * 3])
-    dates = pl.DataFrame({"x": pl.date_range(pl.date(2013, 1, 1), pl.date(2013, 1, 3), eager=True)})
-    path = write_table(dates.with_columns(y=pl.col("x")), tmp_path / "dates.parquet")
-    with pytest.raises(FileError, match="column 'x' holds no numbers but Date; derive a column"):
+    lists = pl.DataFrame({"x": [[1], [2]], "y": [1, 2]})
+    path = write_table(lists, tmp_path / "lists.parquet")
+    with pytest.raises(FileError, match=r"column 'x' holds no numbers but List\(Int64\); derive"):
         read_columns(path)
 
 

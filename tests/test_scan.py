@@ -183,10 +183,10 @@ def test_wrong_paths(folder: Path, tmp_path: Path) -> None:
             ff.scan(path, x="x", y="y")
     with pytest.raises(TypeError, match="x must be the name of a column, as a string .*; got 3"):
         ff.scan(folder, x=3, y="y")  # type: ignore[arg-type]
-    (folder / "notes.txt").touch()
-    with pytest.raises(FileError, match="notes.txt is of no known format; leave it out with a pat"):
+    (folder / "notes.md").touch()
+    with pytest.raises(FileError, match="notes.md is of no known format; leave it out with a pat"):
         ff.scan(folder, x="x", y="y")
-    (folder / "notes.txt").rename(folder / "notes.csv")
+    (folder / "notes.md").rename(folder / "notes.csv")
     with pytest.raises(FileError, match="holds files of several formats, .csv and .parquet, which"):
         ff.scan(folder, x="x", y="y")
 
@@ -200,8 +200,8 @@ def test_columns_of_folders_do_not_count_where_there_are_just_two(tmp_path: Path
     assert ff.scan(root / "t.csv", x="run", y="b").columns == {"x": "run", "y": "b"}
     with pytest.raises(FileError, match="of files, and not of folders alone; got 'run'"):
         ff.fit_line(ff.scan(root, x="run", y="run"))
-    (tmp_path / "t.csv").write_text("a;b\n1;2\n")
-    with pytest.raises(FileError, match="if something else than commas .* separator=';'"):
+    (tmp_path / "t.csv").write_text("a:b\n1:2\n")
+    with pytest.raises(FileError, match="it has 'a:b'; pass separator if these are several"):
         ff.scan(tmp_path / "t.csv")
 
 

@@ -68,7 +68,7 @@ def test_encodings_and_line_ends(encoding: str, line_end: str, tmp_path: Path) -
     path = tmp_path / "t.csv"
     path.write_bytes(data)
     fit = ff.fit_line(ff.scan(path))
-    assert (fit.slope, fit.n_points) == (pytest.approx(2.0, rel=1e-14), 4)
+    assert (fit.slope, fit.n_points) == pytest.approx((2.0, 4), rel=1e-14)
 
 
 def test_other_encodings(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_packed_text(ending: str, tmp_path: Path) -> None:
     else:
         path.write_bytes(gzip.compress(text))
     fit = ff.fit_line(ff.scan(path, x="t", y="v"))
-    assert (fit.slope, fit.n_points) == (pytest.approx(2.0, rel=1e-14), 4)
+    assert (fit.slope, fit.n_points) == pytest.approx((2.0, 4), rel=1e-14)
 
 
 def test_options_say_what_the_first_lines_do_not(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_options_say_what_the_first_lines_do_not(tmp_path: Path) -> None:
         null_values=["nix"],
     )
     fit = ff.fit_line(points, nan_policy="omit")
-    assert (fit.slope, fit.intercept, fit.n_omitted) == (pytest.approx(2.0), 0.5, 1)
+    assert (fit.slope, fit.intercept, fit.n_omitted) == pytest.approx((2.0, 0.5, 1))
 
 
 WORDS = ["NAN", "<NA>", ".", "-", "#DIV/0!", "1.#QNAN", "NULL", "N/A", "", " "]
@@ -118,7 +118,7 @@ def test_words_for_missing_values(word: str, tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text(PLAIN + f"9,{word}\n{word},9\n")
     fit = ff.fit_line(ff.scan(path), nan_policy="omit")
-    assert (fit.slope, fit.n_points, fit.n_omitted) == (pytest.approx(2.0), 4, 2)
+    assert (fit.slope, fit.n_points, fit.n_omitted) == pytest.approx((2.0, 4, 2))
 
 
 @pytest.mark.parametrize(

@@ -123,5 +123,5 @@ class FieldCounter:
             newline = data[first:low].tobytes().rfind(b"\n")
             if newline >= 0:
                 self._state[:] = 0
-                return first + newline + 1
+                return int(first + newline + 1)
         return start

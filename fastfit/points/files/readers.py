@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastfit.kernels.fields import FieldCounter
 from fastfit.points.files.layout import MISSING, Layout, TextOptions, is_number, layout_of, lines_of
 
 # Rows per batch: 8 MB of x and y, which are decoded, added up and forgotten while they are in cache.
@@ -395,18 +394,20 @@ def _single_blanks(source: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def _bytes(source: Any) -> bytes:
-    return Path(source).read_bytes() if isinstance(source, str) else source.getvalue()  # type: ignore[no-any-return]
+    return Path(source).read_bytes() if isinstance(source, str) else source.getvalue()
 
 
 def _require_regular_rows(path: str, source: Any, layout: Layout) -> None:
     """Raise FileError about the first row with more or fewer fields than the header has."""
+    from fastfit.kernels.fields import FieldCounter
+
     counter = FieldCounter(layout.separator, len(layout.names), layout.comment)
     buffer = np.empty(_READ_TEXT, dtype=np.uint8)
     with open(source, "rb") if isinstance(source, str) else source as file:
         n_lines = layout.n_skipped
         for _ in range(layout.n_skipped):
             file.readline()
-        while n := file.readinto(buffer):
+        while n := file.readinto(memoryview(buffer)):
             found = counter.first_irregular(buffer[:n])
             if found is not None:
                 line = n_lines + int(np.count_nonzero(buffer[: found[0]] == ord("\n")))
