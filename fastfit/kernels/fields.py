@@ -17,20 +17,16 @@ _CARE = 8192
 
 
 def _plain(words: Any, separator: Any, wanted: Any, count: Any) -> Any:
-    """Return the place of the first word with a quote, or with the end of a row of other fields; their number for none.
+    """Return the place of the first word in which a row of other fields ends; the number of words for none.
 
-    Eight bytes at a time: a byte that is zero after an exclusive or with the one looked for gets its highest bit set.
+    Eight bytes at a time: a byte that is zero after an exclusive or with the one looked for gets its highest bit set,
+    and all others get none.
     """
-    sought = np.uint64(separator) * _EACH
-    newline, quote = np.uint64(_NEWLINE) * _EACH, np.uint64(_QUOTE) * _EACH
+    sought, newline = np.uint64(separator) * _EACH, np.uint64(_NEWLINE) * _EACH
     for j in range(words.size):
-        w = words[j]
-        a, b, c = w ^ sought, w ^ newline, w ^ quote
+        a, b = words[j] ^ sought, words[j] ^ newline
         separators = ~(((a & _LOW) + _LOW) | a | _LOW)
         ends = ~(((b & _LOW) + _LOW) | b | _LOW)
-        quotes = ~(((c & _LOW) + _LOW) | c | _LOW)
-        if quotes:
-            return j
         while ends:
             first = ends & (~ends + _ONE)
             count += np.int64((((separators & (first - _ONE)) >> _SEVEN) * _EACH) >> _TOP)
@@ -94,34 +90,27 @@ class FieldCounter:
         self._comment = -1 if comment is None else ord(comment[0])
         self._state = np.zeros(4, dtype=np.int64)
 
-    def first_irregular(self, data: Any) -> tuple[int, int] | None:
-        """Return the place after the first irregular row, and its number of fields; None if there is none so far.
-
-        Parameters
-        ----------
-        data : ndarray of uint8
-            The next bytes.
-        """
-        start, state = 0, self._state
-        while start < data.size:
-            if start % 8 == 0 and not (state[1] or state[2]) and compiled.compiles():
-                start = self._after_plain_rows(data, start)
-            end = min(start - start % 8 + _CARE, data.size)
+    def first_irregular(self, data: bytes) -> tuple[int, int] | None:
+        """Return the place after the first irregular row of the next bytes, and its number of fields; None for none."""
+        array, start, state = np.frombuffer(data, np.uint8), 0, self._state
+        has_quotes = b'"' in data
+        while start < array.size:
+            if not (has_quotes or start % 8 or state[1] or state[2]) and compiled.compiles():
+                start = self._after_plain_rows(array, data, start)
+            end = min(start - start % 8 + _CARE, array.size)
             args = state, self._separator, self._comment, self._wanted
-            found = int(_CAREFUL(data[start:end], *args))
+            found = int(_CAREFUL(array[start:end], *args))
             if found:
                 return start + found, int(state[0]) + 1
             start = end
         return None
 
-    def _after_plain_rows(self, data: Any, start: int) -> int:
+    def _after_plain_rows(self, array: Any, data: bytes, start: int) -> int:
         """Return the start of the first row that needs care, or of the last one in these bytes."""
-        words = data[start : start + (data.size - start) // 8 * 8].view(np.uint64)
+        words = array[start : start + (array.size - start) // 8 * 8].view(np.uint64)
         stop = start + 8 * int(_PLAIN(words, self._separator, self._wanted, int(self._state[0])))
-        for low in range(stop, start, -_CARE):
-            first = max(low - _CARE, start)
-            newline = data[first:low].tobytes().rfind(b"\n")
-            if newline >= 0:
-                self._state[:] = 0
-                return int(first + newline + 1)
-        return start
+        newline = data.rfind(b"\n", start, stop)
+        if newline < 0:
+            return start
+        self._state[:] = 0
+        return newline + 1

@@ -68,7 +68,7 @@ class Layout(NamedTuple):
 
     Attributes
     ----------
-    names : list of str
+    names : tuple of str
         Names of the fields of a row; "" for fields that the header does not name.
     separator, decimal_comma, comment
         As in ``TextOptions``.
@@ -76,7 +76,7 @@ class Layout(NamedTuple):
         Number of lines before the first row: what stands above the header, the header, and a row of units.
     """
 
-    names: list[str]
+    names: tuple[str, ...]
     separator: str
     decimal_comma: bool
     comment: str | None
@@ -98,7 +98,7 @@ def layout_of(path: str, lines: Sequence[str], options: TextOptions) -> Layout:
     found = [_as_separated(rows, separator, options) for separator in separators]
     best = max(found, key=lambda each: each.score)
     names, n_skipped = best.header(path, exact=options.skip_rows is not None)
-    layout = Layout(names, best.separator, best.decimal_comma, comment, n_skipped)
+    layout = Layout(tuple(names), best.separator, best.decimal_comma, comment, n_skipped)
     if (layout.separator, layout.decimal_comma, comment) != (",", False, None):
         _log.info(
             "%s is read with separator=%r, decimal_comma=%r, comment=%r",

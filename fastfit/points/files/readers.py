@@ -14,6 +14,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ _READ = 1 << 25
 # Rows of a CSV file from which the types of its columns are inferred.
 _TYPED_BY = 1000
 # Bytes of a CSV file that are looked through at a time for irregular rows: they stay in cache.
-_READ_TEXT = 1 << 20
+_READ_TEXT = 1 << 18
 # Endings of packed files.
 _PACKED = (".gz", ".zst")
 # Bytes in which the last line of a CSV file is looked for, and from which its rows are counted.
@@ -339,15 +340,11 @@ def _csv(path: str, options: TextOptions) -> Table:
     if not is_packed:
         _require_whole_last_line(path, source(), layout)
     words = (*MISSING, *options.null_values)
-    is_checked = is_packed or n_fields < 2
 
     def read(columns: list[str], as_text: bool) -> Iterator[Arrays]:
-        nonlocal is_checked
         if not seen:
             return
-        if not is_checked:
-            _require_regular_rows(path, source(), layout)
-            is_checked = True
+        check = None if is_packed or n_fields < 2 else _check_of_rows(path, source(), layout)
         fields = dict(zip(layout.names, seen, strict=False))
         # The types that the first rows show; where these hold nothing, numbers are the best guess.
         types = {fields[name]: seen[fields[name]] for name in columns}
@@ -359,12 +356,16 @@ def _csv(path: str, options: TextOptions) -> Table:
         )
         try:
             yield from _polars_batches(path, lazy, columns, words, layout.decimal_comma)
-        except pl.exceptions.ComputeError as error:
-            if as_text:
+        except (FileError, pl.exceptions.ComputeError) as error:
+            if check is not None:
+                check.result()  # a row of another length explains any other error
+            if as_text or isinstance(error, FileError):
                 raise
             raise NotAsTyped from error
+        if check is not None:
+            check.result()
 
-    return Table(path, layout.names, read, functools.partial(_count_lines, path))
+    return Table(path, list(layout.names), read, functools.partial(_count_lines, path))
 
 
 def _utf8(path: str, options: TextOptions) -> Callable[[], Any]:
@@ -402,20 +403,38 @@ def _require_regular_rows(path: str, source: Any, layout: Layout) -> None:
     from fastfit.kernels.fields import FieldCounter
 
     counter = FieldCounter(layout.separator, len(layout.names), layout.comment)
-    buffer = np.empty(_READ_TEXT, dtype=np.uint8)
     with open(source, "rb") if isinstance(source, str) else source as file:
-        n_lines = layout.n_skipped
         for _ in range(layout.n_skipped):
             file.readline()
-        while n := file.readinto(memoryview(buffer)):
-            found = counter.first_irregular(buffer[:n])
+        n_read = file.tell()
+        while data := file.read(_READ_TEXT):
+            found = counter.first_irregular(data)
             if found is not None:
-                line = n_lines + int(np.count_nonzero(buffer[: found[0]] == ord("\n")))
+                file.seek(0)
+                line = file.read(n_read + found[0]).count(b"\n")
                 raise FileError(
                     f"{path}: line {line:,} has {found[1]:,} fields, and the header {len(layout.names):,}: "
                     "correct it, or pass comment or skip_rows if it is no row"
                 )
-            n_lines += int(np.count_nonzero(buffer[:n] == ord("\n")))
+            n_read += len(data)
+
+
+def _check_of_rows(path: str, source: Any, layout: Layout) -> Future[None]:
+    """Look for irregular rows in a thread of its own, while the file is parsed."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        if source is not path:
+            return pool.submit(_require_regular_rows, path, source, layout)
+        now = os.stat(path)
+        return pool.submit(_require_regular_file, path, now.st_size, now.st_mtime_ns, layout)
+    finally:
+        pool.shutdown(wait=False)
+
+
+@functools.lru_cache(maxsize=4096)
+def _require_regular_file(path: str, size: int, changed: int, layout: Layout) -> None:
+    """Do the same for a file, once as long as it does not change."""
+    _require_regular_rows(path, path, layout)
 
 
 def _parsed(path: str, column: Any, first: int, words: Sequence[str], decimal_comma: bool) -> Any:
