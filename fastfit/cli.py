@@ -76,13 +76,29 @@ JsonOption = Annotated[bool, _option("Print JSON.", "--json")]
 PlotOption = Annotated[Path | None, _option("Write a picture to this file.", metavar="OUT.png")]
 
 
+def _as_option(found: re.Match[str]) -> str:
+    return f"--{found[1].replace('_', '-')}"
+
+
 # Options of Python in messages, as a shell has them.
-_IN_SHELL = (
+_IN_SHELL: tuple[tuple[str, Any], ...] = (
     (r"decimal_comma=True", "--decimal-comma"),
     (r"decimal_comma=False", "--decimal-point"),
     (r"null_values=\['(.*?)'\]", r"--null-value '\1'"),
     (r"pass comment or skip_rows", "pass --comment or --skip-rows"),
     (r"pass separator", "pass --separator"),
+    (r"n_threads", "--threads"),
+    (r"rng must be None unless init is 'random'", "--seed must be left out without --init random"),
+    (r"^rng\b", "--seed"),
+    (
+        r"absolute_sigma must be False unless sigma is given; got True",
+        "--absolute-sigma needs --sigma",
+    ),
+    (
+        r"No nan_policy leaves infinities out: remove them, or turn them into NaN and pass nan_policy='omit'",
+        "Remove them, or leave their cells empty",
+    ),
+    (r"^(max_iter|learning_rate|record_every|f_scale|datetime_unit|max_points)\b", _as_option),
 )
 
 
@@ -260,6 +276,8 @@ def fit(
         }
         given = {name: value for name, value in options.items() if value is not None}
         chosen_loss = _loss(loss, f_scale)
+        if sigma is not None and isinstance(chosen_loss, RobustLoss):
+            raise ValueError(f"--sigma must be left out with --loss {loss}")
         chosen = _solver(solver, chosen_loss, given)
         points = scan(
             files,
@@ -336,7 +354,7 @@ def demo(
     if as_json:
         _print(result, as_json=True)
     else:
-        typer.echo(str(result.history))
+        _write(str(result.history))
 
 
 @app.command()
@@ -365,18 +383,28 @@ def bench(
 
             save(draw_throughput(report), plot)
     if as_json:
-        typer.echo(json.dumps(report.to_dict(), allow_nan=False))
+        _write(json.dumps(report.to_dict(), allow_nan=False))
     else:
-        typer.echo(str(report))
+        _write(str(report))
 
 
 def _print(result: LineFit, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(result.to_dict(), allow_nan=False))
+        _write(json.dumps(result.to_dict(), allow_nan=False))
         return
     if result.history is not None:
-        typer.echo(f"{result.history}\n")
-    typer.echo(result.summary())
+        _write(f"{result.history}\n")
+    _write(result.summary())
+
+
+def _write(text: str) -> None:
+    """Write to stdout; a full disk is an error in one line, and a closed pipe is not."""
+    try:
+        typer.echo(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _fail(OSError(f"stdout cannot be written: {error.strerror}"))
 
 
 def _version(asked: bool) -> None:

@@ -153,7 +153,10 @@ def _column_of(values: Any, name: str, masks: list[Any], size: int) -> Column:
     found = values_of(values, name)
     if found.array.ndim == 0:
         _refuse_times(found.array, name)
-        return np.broadcast_to(found.array.astype(np.float64), size)
+        number, least = float(found.array), "above 0" if name == "sigma" else "at least 0"
+        if not 0.0 <= number < math.inf or (name == "sigma" and number == 0.0):
+            raise ValueError(f"{name} must be finite and {least}; got {number!r}")
+        return np.broadcast_to(np.float64(number), size)
     column, _, _ = _column(values, name, masks, shifted=False)
     if column.size != size:
         raise ValueError(

@@ -146,7 +146,7 @@ def fit_line(
         x, y, sample_weight, sigma = named_columns(data, x, y, sample_weight, sigma)
     source = source_of(x, y, sample_weight, sigma)
     if absolute_sigma and not source.has_sigma:
-        raise ValueError("absolute_sigma must be False unless sigma is given")
+        raise ValueError("absolute_sigma must be False unless sigma is given; got True")
     if robust and source.has_sigma:
         raise ValueError(f"sigma must be None unless loss is 'squared_error'; got loss={loss!r}")
     if checkpoint is not None and not (isinstance(checkpoint, (str, os.PathLike)) and checkpoint):

@@ -127,13 +127,18 @@ def check_path(path: Path) -> None:
     known = figure(1.0, 1.0).canvas.get_supported_filetypes()
     if path.suffix[1:].lower() not in known:
         raise ValueError(f"a picture's name must end in .png, .svg or .pdf; got {path}")
+    if path.is_dir():
+        raise ValueError(f"the picture must be a file; {path} is a folder")
     if not path.parent.is_dir():
         raise ValueError(f"the folder of the picture does not exist: {path}")
 
 
 def save(figure_or_axes: Any, path: Path) -> None:
     """Write a picture to a file; its suffix determines the format."""
-    figure_or_axes.get_figure().savefig(path, dpi=130)
+    try:
+        figure_or_axes.get_figure().savefig(path, dpi=130)
+    except OSError as error:
+        raise OSError(f"the picture {path} cannot be written: {error.strerror}") from error
 
 
 def _new_axes() -> Axes:

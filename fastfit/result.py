@@ -18,7 +18,7 @@ from fastfit.outcome import History, Iterate, Status
 from fastfit.plotting import draw_fit
 from fastfit.points.kept import KeptPoints
 from fastfit.times import TimeLike, TimeUnit
-from fastfit.validation import finite_number, finite_or_none
+from fastfit.validation import finite_number, finite_or_none, true_or_false
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -386,6 +386,10 @@ class LineFit:
             "prediction": self.prediction_band if prediction_band else None,
             "confidence": self.confidence_band if confidence_band else None,
         }
+        true_or_false(confidence_band, "confidence_band")
+        true_or_false(prediction_band, "prediction_band")
+        if ax is not None and not hasattr(ax, "get_xaxis_transform"):
+            raise TypeError(f"ax must be axes of matplotlib; got {type(ax).__name__}")
         level = _probability(level)
         bands = {name: band for name, band in asked.items() if band is not None}
         columns = self._points.columns()

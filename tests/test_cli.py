@@ -96,25 +96,28 @@ TEN_TO_15 = ["bench", "--max-points", str(10**15)]
         ([*FLIGHT, "--x", "dist"], "no column 'dist'; it has 'carrier', 'dis"),
         ([*FLIGHT, "--x", "carrier"], "column 'carrier' holds no numbers but"),
         (["fit", FLIGHTS, "--x", "distance"], "x and y must be named"),
-        ([*FLIGHT, "--learning-rate", "fast"], "learning_rate must be 'auto' or a"),
+        ([*FLIGHT, "--learning-rate", "fast"], "--learning-rate must be 'auto' or a"),
         ([*FLIGHT, "--init", "1"], "--init must be SLOPE,INTERCEPT"),
-        ([*FLIGHT, "--max-iter", "0"], "max_iter must be an integer of at least 1; got 0"),
-        ([*FLIGHT, "--threads", "0"], "n_threads must be"),
+        ([*FLIGHT, "--max-iter", "0"], "--max-iter must be an integer of at least 1; got 0"),
+        ([*FLIGHT, "--threads", "0"], "--threads must be an integer of at least 1; got 0"),
         ([*FLIGHT, "--plot", "/dev/null/p.png"], "the folder of the picture does not"),
         ([*FLIGHT, "--plot", "p.doc"], "name must end in .png, .svg or .pdf; got p.doc"),
-        ([*FLIGHT, "--seed", "3"], "rng must be None unless init is 'random'"),
+        ([*FLIGHT, "--seed", "3"], "--seed must be left out without --init random"),
         ([*CSV, "--bands"], "--bands must be left out without --plot"),
+        ([*CSV, "--sigma", "y", "--loss", "huber"], "--sigma must be left out with --loss huber"),
+        ([*CSV, "--plot", "/proc/a.png"], "the picture /proc/a.png cannot be written: "),
+        (["fit", ""], "'' does not exist"),
         ([*CSV, "--weight", "nope"], "no column 'nope'; it has 'x', 'y'"),
-        ([*CSV, "--absolute-sigma"], "absolute_sigma must be False unless sigma"),
+        ([*CSV, "--absolute-sigma"], "--absolute-sigma needs --sigma"),
         ([*CSV, "--loss", "hubert"], "loss must be 'squared_error' or 'huber' or"),
         ([*CSV, "--f-scale", "2"], f"--f-scale {LEFT_OUT} --loss squared_error, which has none"),
-        ([*HUBER, "--f-scale", "-2"], "f_scale must be 'mad' or a finite number above 0"),
-        ([*HUBER, "--f-scale", "two"], "f_scale must be 'mad' or a finite number above 0"),
+        ([*HUBER, "--f-scale", "-2"], "--f-scale must be 'mad' or a finite number above 0"),
+        ([*HUBER, "--f-scale", "two"], "--f-scale must be 'mad' or a finite number above 0"),
         ([*HUBER, "--solver", "exact"], "solver 'exact' needs loss='squared_error'"),
         ([*NEWTON, "--seed", "3"], f"--seed {LEFT_OUT} --solver newton, which"),
         ([*EXACT, "--tol", "0.1"], f"--tol {LEFT_OUT} --solver exact, which"),
-        (["bench", "--max-points", "10"], "max_points must be 1,000 or more; got 10"),
-        (["bench", "--threads", "0"], "n_threads must be"),
+        (["bench", "--max-points", "10"], "--max-points must be 1,000 or more; got 10"),
+        (["bench", "--threads", "0"], "--threads must be an integer of at least 1; got 0"),
         (["bench", "--plot", "missing/bench.png"], "the folder of the picture does not exist"),
         pytest.param(TEN_TO_15, "Unable to allocate", marks=needs_compiler),
     ],
@@ -186,7 +189,9 @@ def test_progress_is_shown_on_a_terminal(
     code += f"sys.argv = {arguments}; from fastfit.__main__ import main; main()"
     out, err = start_script(code, **environment).communicate()
     assert out.startswith("line ")
-    assert [each for each in (ITERATION, PASS) if each in err] == shown
+    seen = {each for each in (ITERATION, PASS) if each in err}
+    # What took long before the first iteration may be seen besides.
+    assert set(shown) <= seen <= ({ITERATION, PASS} if shown else set())
 
 
 def test_weights_and_sigma(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def _of_path(path: str) -> list[File]:
     matching = sorted(glob.glob(path, recursive=True))
     if not matching:
         kind = "matches no file" if glob.has_magic(path) else "does not exist"
-        raise FileError(f"{path} {kind}")
+        raise FileError(f"{path or repr(path)} {kind}")
     found: dict[str, File] = {}  # a pattern may match a folder and also what is in it
     for each in matching:
         name = os.path.basename(each)
