@@ -121,9 +121,11 @@ def test_degenerate_points_are_as_in_the_scipy_that_is_there(
     if version is None:
         version = importlib.import_module("scipy").__version__
     monkeypatch.setattr(scipys.importlib.metadata, "version", lambda name: version)
-    scipys._has_nan_for_degenerate_points.cache_clear()
+    scipys._is_like_1_18.cache_clear()
     is_new = tuple(map(int, version.split(".")[:2])) >= (1, 18)
     try:
+        single = compat.linregress(X.astype(np.float32), Y.astype(np.float32))
+        assert single.slope.dtype == single.pvalue.dtype == (np.float32 if is_new else np.float64)
         if points == "two":
             result = compat.linregress([1.0, 2.0], [3.0, 5.0])
             assert (result.slope, result.intercept, result.rvalue) == (2.0, 1.0, 1.0)
@@ -139,7 +141,7 @@ def test_degenerate_points_are_as_in_the_scipy_that_is_there(
             with pytest.raises(ValueError, match="x must hold at least two different values"):
                 compat.linregress([2.0, 2.0, 2.0], [1.0, 2.0, 3.0])
     finally:
-        scipys._has_nan_for_degenerate_points.cache_clear()
+        scipys._is_like_1_18.cache_clear()
 
 
 @pytest.mark.parametrize("weighted", [False, True])

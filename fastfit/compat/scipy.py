@@ -97,8 +97,9 @@ def linregress(
 ) -> LinregressResult:
     """Fit a line by least squares, as ``scipy.stats.linregress`` of the installed SciPy does.
 
-    Where versions differ, it does as the one that is there (1.14 or later): from 1.18 on, two points have errors of NaN
-    and constant x has a line of NaN; before, errors are 0 and constant x is an error.
+    Where versions differ, it does as the one that is there (1.14 or later). From 1.18 on, two points have errors of
+    NaN, constant x has a line of NaN, and float32 has results of float32; before, errors are 0, constant x is an error,
+    and results are float64.
 
     Parameters
     ----------
@@ -150,7 +151,8 @@ def linregress(
         and not keepdims
         and (axis is None or (type(axis) is int and -1 <= axis <= 0))
     ):
-        *five, sixth = map(np.float64, _regression(x, y, alternative, nan_policy))
+        found = _regression(x, y, alternative, nan_policy)
+        *five, sixth = map(_type_of(x, y), found)
         return _result_class()(*five, intercept_stderr=sixth)
     *fields, last = _regressions(x, y, alternative, axis, nan_policy, keepdims)
     return _result_class()(*fields, intercept_stderr=last)
@@ -162,9 +164,15 @@ def _result_class() -> type[LinregressResult]:
     return scipys or LinregressResult
 
 
+def _type_of(x: Any, y: Any) -> Any:
+    """Return the type of results: float64 before SciPy 1.18, then the type of x and y if that is a float."""
+    common = np.result_type(x, y)
+    return common.type if common.kind == "f" and _is_like_1_18() else np.float64
+
+
 @functools.cache
-def _has_nan_for_degenerate_points() -> bool:
-    """Return whether SciPy returns NaN for the errors of two points and for constant x, as from 1.18 on."""
+def _is_like_1_18() -> bool:
+    """Return whether SciPy is 1.18 or later: NaN for degenerate points, and results of the type of x and y."""
     try:
         major, minor, *_ = importlib.metadata.version("scipy").split(".")
     except importlib.metadata.PackageNotFoundError:
@@ -211,7 +219,8 @@ def _regressions(
             found[:, i] = _regression(x_i, y_i, alternative, nan_policy)
     if shape and n == 0 and found.size:
         _too_few(0, 0)
-    fields = [column.reshape(shape)[()] for column in found]
+    kind = _type_of(*given[:2])
+    fields = [kind(column.reshape(shape))[()] for column in found]
     return [np.expand_dims(field, axes) for field in fields] if keepdims else fields
 
 
@@ -237,13 +246,13 @@ def _regression(x: Any, y: Any, alternative: str, nan_policy: str) -> tuple[floa
     points = array_points_of(x, y, nan_policy="propagate")
     if not points.moments().is_finite:
         return _not_finite(x, y, alternative, nan_policy)
-    if points.moments().centred.xx.high == 0.0 and _has_nan_for_degenerate_points():
+    if points.moments().centred.xx.high == 0.0 and _is_like_1_18():
         return _UNKNOWN
     slope, intercept, residual_square, sums, (x_exponent, y_exponent) = ScaledLine.through(points)
     xx, yy = sums.xx.high, sums.yy.high
     rvalue = correlation(residual_square, xx, sums.xy.high, yy)
     p = slope_error = intercept_error = math.nan
-    if n == 2 and not _has_nan_for_degenerate_points():
+    if n == 2 and not _is_like_1_18():
         p, slope_error, intercept_error = float(yy == 0.0), 0.0, 0.0
     elif n > 2 and yy > 0.0:
         slope_error = slope_stderr(residual_deviation(residual_square, n - 2.0), xx)
