@@ -396,7 +396,7 @@ def test_points_with_nan_are_left_out_or_make_the_line_nan() -> None:
         ({"y": NAN_AT_4}, "y must be finite; got NaN at index 4"),
         ({"y": INF_AT_4, "nan_policy": "omit"}, "y must be finite; got infinity at index 4"),
         ({"x": np.ones(10)}, "x must hold at least two different values"),
-        ({"sample_weight": -1.0}, "sample_weight must not be negative"),
+        ({"sample_weight": -1.0}, "sample_weight must be finite and at least 0"),
         ({"sigma": 1.0}, "sigma must be None unless loss is 'squared_error'"),
         ({"solver": "exact"}, "solver 'exact' needs loss='squared_error'"),
         ({"x": MOMENTS, "y": None}, "loss must be 'squared_error' when x is Moments"),
