@@ -180,7 +180,10 @@ def _solver(name: SolverName, loss: Loss, given: dict[str, Any]) -> Solver:
     return Exact()
 
 
-_FILES = "Files (.parquet, .csv, .csv.gz, .arrow, .feather, .npy), folders, patterns or URLs."
+_FILES = (
+    "Files (.parquet, .csv, .tsv, .txt, .dat, packed ones too, .arrow, .feather, .npy), folders, patterns, URLs, "
+    "or - for standard input."
+)
 _SOLVER = (
     "How the line is found; auto is exact for squared error and newton for robust losses, "
     "unless an option of the descent is given."

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import logging
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +229,31 @@ def test_options_are_for_text(tmp_path: Path) -> None:
     pl.DataFrame({"t": T, "v": V}).write_parquet(path)
     with pytest.raises(ValueError, match="separator, .* are for text; .*t.parquet is none"):
         ff.scan(path, separator=";")
+
+
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "parquet", "arrow", "npy"])
+def test_standard_input_and_pipes_are_read_by_their_first_bytes(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"t.{kind}"
+    table = pl.DataFrame({"t": T, "v": V})
+    if kind == "npy":
+        np.save(path, table.to_numpy())
+    elif kind == "csv.gz":
+        path.write_bytes(gzip.compress(PLAIN.encode()))
+    else:
+        (
+            table.write_csv
+            if kind == "csv"
+            else getattr(table, f"write_{kind}".replace("arrow", "ipc"))
+        )(path)
+    pytest.importorskip("typer")
+    command = f"{sys.executable} -m fastfit fit --backend numpy"
+    for shell in (f"{command} - < {path}", f"{command} <(cat {path})"):
+        result = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
+        assert "y = 2 x + 0.5" in result.stdout, result.stderr
+    empty = subprocess.run(
+        [*command.split(), "-"], input="", capture_output=True, text=True, check=False
+    )
+    assert (empty.returncode, empty.stderr) == (2, "fastfit: error: standard input is empty\n")
 
 
 def test_the_command_line_has_the_options_and_a_shells_advice(tmp_path: Path) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import os
+import shutil
+import stat
+import sys
+import tempfile
 from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import unquote
@@ -11,6 +16,14 @@ from urllib.parse import unquote
 from fastfit.points.files import readers
 from fastfit.points.files.readers import FileError
 
+# First bytes of formats.
+_STARTS = {
+    b"PAR1": ".parquet",
+    b"ARROW1": ".arrow",
+    b"\x93NUMPY": ".npy",
+    b"\x1f\x8b": ".csv.gz",
+    b"\x28\xb5\x2f\xfd": ".csv.zst",
+}
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
@@ -61,6 +74,8 @@ def files_of(paths: Any) -> list[File]:
 def _of_path(path: str) -> list[File]:
     if readers.is_url(path):
         return [File.at(path)]
+    if path == "-" or _is_stream(path):
+        return [File.at(_copied(path))]
     if os.path.isdir(path):
         return _files_below(path)
     if os.path.exists(path):
@@ -79,6 +94,36 @@ def _of_path(path: str) -> list[File]:
     if not found:
         raise FileError(f"{path} matches no file to read")
     return list(found.values())
+
+
+def _is_stream(path: str) -> bool:
+    """Whether a path names a pipe, as a shell makes one for <(...): it can be read only once."""
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+@functools.cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder that is removed when the process ends."""
+    return tempfile.TemporaryDirectory(prefix="fastfit-")
+
+
+def _copied(path: str) -> str:
+    """Return a copy of standard input ("-") or a pipe; its first bytes say of which format."""
+    stream = sys.stdin.buffer if path == "-" else open(path, "rb")  # noqa: SIM115
+    with stream:
+        head = stream.read(8)
+        ending = next((end for start, end in _STARTS.items() if head.startswith(start)), ".csv")
+        name = "stdin" if path == "-" else f"pipe-{os.path.basename(path)}"
+        copy = os.path.join(_folder().name, name + ending)
+        with open(copy, "wb") as file:
+            file.write(head)
+            shutil.copyfileobj(stream, file)
+    if not head:
+        raise FileError(f"{'standard input' if path == '-' else path} is empty")
+    return copy
 
 
 def _files_below(folder: str) -> list[File]:

@@ -46,7 +46,8 @@ def scan(
         Files whose names end in ``.parquet``, ``.csv``, ``.tsv``, ``.txt``, ``.dat`` (also with ``.gz`` or ``.zst``
         after that), ``.arrow``, ``.feather`` or ``.npy``; a pattern
         such as ``"2013-*.parquet"``; or a folder, with all such files in it and below. A folder named as in
-        ``year=2013`` is a column too. Parquet, CSV and Arrow may also be URLs that Polars reads (``s3://``, ``gs://``,
+        ``year=2013`` is a column too. ``"-"`` is standard input; it and pipes are copied to a temporary file, and their
+        first bytes say of which format they are. Parquet, CSV and Arrow may also be URLs that Polars reads (``s3://``, ``gs://``,
         ``https://`` ...), with credentials from the environment, if the server sends parts of files.
         Files are read in the order given, files of a pattern or folder in the order of their names. A query of Polars
         derives columns or filters rows.
