@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fastfit.solvers.gradient_descent import GradientDescent
     from fastfit.solvers.newton import Newton
 
-# Public names, by the module that has them. They are loaded on first use: importing fastfit takes as long as NumPy.
+# Public names, by the module that has them. They are loaded on first use: importing fastfit imports nothing else.
 _PUBLIC = {
     "fit": ("fit_line",),
     "losses": ("Cauchy", "Huber", "SoftL1", "SquaredError", "Tukey"),

@@ -92,7 +92,7 @@ def columns(
     if sample_weight is sigma is None and _is_column(x) and _is_column(y) and x.size == y.size:
         if datetime_unit is not None:
             _refuse_unit(x)
-        return Columns(_read_only_view(x), _read_only_view(y))  # soon, as it is nearly always so
+        return Columns(_read_only_view(x), _read_only_view(y))  # fast path for the usual case
     _require_same_labels({"x": x, "y": y, "sample_weight": sample_weight, "sigma": sigma})
     masks: list[Any] = []
     (x, x_offset, times), (y, y_offset, _) = (
@@ -214,7 +214,7 @@ def _column(
     if not _is_ready(array):
         exact_in_float32 = array.dtype.itemsize <= 2 or array.dtype.char == "f"
         if shifted:
-            array, offset = _shifted(array, missing, name)
+            array, offset = _shifted(array, _either(missing, masked), name)
         with np.errstate(over="ignore"):  # beyond float64 is infinity, which is looked for
             array = array.astype(np.float32 if exact_in_float32 else np.float64)
     if missing is not None and missing.any():
@@ -255,18 +255,23 @@ def _read_only_view(array: NDArray[Any]) -> Column:
     return view
 
 
+def _either(a: NDArray[np.bool_] | None, b: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+    return a if b is None else b.reshape(-1) if a is None else a | b.reshape(-1)
+
+
 def _shifted(
-    array: NDArray[Any], missing: NDArray[np.bool_] | None, name: str
+    array: NDArray[Any], ignored: NDArray[np.bool_] | None, name: str
 ) -> tuple[NDArray[Any], float]:
-    """Split values that float64 cannot hold into ``(values - offset, offset)``; the offset is a float64."""
-    present = array if missing is None else array[~missing]
+    """Split values that float64 cannot hold into ``(values - offset, offset)``, for all but those to be ignored."""
+    present = array if ignored is None else array[~ignored]
     if present.size and array.dtype.char in "gG":
-        first = float(present.flat[0])
+        finite = present[np.isfinite(present)]
+        first = float(finite[0]) if finite.size else 0.0
         return (array - first, first) if math.isfinite(first) else (array, 0.0)
     if present.size and array.dtype.kind in "iu" and array.dtype.itemsize == 8:
         low, high = int(present.min()), int(present.max())
         if low == NAT:
-            where = int(np.flatnonzero(array == NAT)[0])
+            where = int(np.flatnonzero((array == NAT) & (True if ignored is None else ~ignored))[0])
             raise ValueError(
                 f"{name} must not hold {NAT}, which is a missing time (NaT) as an integer; got it at index {where:,}. "
                 "Pass the times themselves, or leave that point out"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import os
 from typing import Any, Literal
 
@@ -99,8 +100,8 @@ def fit_line(
         Unit of x where x holds times (datetime64, timedelta64, columns and lists of times); "s" by default. Times are
         counted from 1970-01-01 UTC, without rounding, and the intercept is the value of the line there.
     n_threads : int, optional
-        Largest number of threads; by default ``NUMBA_NUM_THREADS`` or all processors. The result is the same to the
-        last bit for every number.
+        Largest number of threads; by default ``NUMBA_NUM_THREADS``, or the processors available to this process. The
+        result is the same to the last bit for every number.
     backend : {"numba", "numpy"}
         Compiled passes, or the reference implementation in NumPy.
     checkpoint : str or path, optional
@@ -287,7 +288,8 @@ def _identity(solver: Solver, loss: Loss, fit_intercept: bool) -> dict[str, str]
         If the start of the fit is random.
     """
     descent = solver if isinstance(solver, GradientDescent) else GradientDescent()
-    if isinstance(descent.init, str) and not isinstance(descent.rng, int):
+    is_whole = isinstance(descent.rng, numbers.Integral) and not isinstance(descent.rng, bool)
+    if isinstance(descent.init, str) and not is_whole:
         raise ValueError(f"rng must be an integer with a checkpoint; got {descent.rng!r}")
     return {
         "loss": repr(loss),

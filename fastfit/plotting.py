@@ -126,7 +126,9 @@ def check_path(path: Path) -> None:
     """Raise ValueError if no picture can be written to this path, so that a long fit is not lost."""
     known = figure(1.0, 1.0).canvas.get_supported_filetypes()
     if path.suffix[1:].lower() not in known:
-        raise ValueError(f"a picture's name must end in .png, .svg or .pdf; got {path}")
+        raise ValueError(
+            f"a picture's name must end in .png, .svg, .pdf or another format of matplotlib; got {path}"
+        )
     if path.is_dir():
         raise ValueError(f"the picture must be a file; {path} is a folder")
     if not path.parent.is_dir():

@@ -240,6 +240,14 @@ def test_fits_with_one_checkpoint_do_not_disturb_each_other(points: FilePoints, 
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_picture_after_the_fit_writes_no_checkpoint(points: FilePoints, path: Path) -> None:
+    fit = ff.fit_line(points, nan_policy="omit", checkpoint=path)
+    path.unlink()
+    assert fit._points is not None
+    fit._points.columns()  # reads the files again
+    assert not path.exists()
+
+
 def test_files_of_killed_processes_are_removed_and_those_of_others_are_left(tmp_path: Path) -> None:
     path = tmp_path / "[c].json"  # whose name is no pattern
     old, new, other = (

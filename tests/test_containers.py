@@ -194,6 +194,33 @@ def test_whole_numbers_beyond_64_bits() -> None:
         ff.fit_line([10**400, 1, 2], [1.0, 2.0, 3.0])
 
 
+def test_integers_keep_their_digits_beside_a_masked_one_far_away() -> None:
+    """A fill value under the mask is not a number to be kept in range."""
+    x = STAMP + 7 * np.arange(1000)
+    y = np.arange(1000.0)
+    mask = np.arange(1000) == 5
+    for fill in (0, -(2**63)):
+        masked = np.ma.masked_array(np.where(mask, fill, x), mask=mask)
+        assert ff.fit_line(masked, y).slope == pytest.approx(1.0 / 7.0, rel=1e-15)
+
+
+def test_text_that_is_read_again_keeps_the_digits_of_integers(tmp_path: pathlib.Path) -> None:
+    """One blank makes Polars take a column for text."""
+    path = tmp_path / "t.csv"
+    rows = [f"{STAMP + 7 * k},{k}" for k in range(3000)]
+    rows[2000] = " " + rows[2000]
+    path.write_text("t,v\n" + "\n".join(rows) + "\n")
+    assert ff.fit_line(ff.scan(path)).slope == pytest.approx(1.0 / 7.0, rel=1e-15)
+
+
+def test_a_longdouble_that_begins_with_nan_keeps_its_digits() -> None:
+    x = np.arange(5, dtype=np.longdouble) + 2.0**60
+    x[0] = np.nan
+    if x[1] == x[2]:
+        pytest.skip("longdouble is float64 here")
+    assert ff.fit_line(x, np.arange(5.0), nan_policy="omit").slope == pytest.approx(1.0)
+
+
 def test_a_missing_time_as_an_integer_is_refused() -> None:
     nat = np.array(["2020-01-01", "NaT", "2020-01-03"], dtype="M8[ns]").view(np.int64)
     for x, y in ((nat, [1.0, 2.0, 3.0]), ([1.0, 2.0, 3.0], nat)):

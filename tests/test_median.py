@@ -97,6 +97,29 @@ def test_half_of_the_weight_at_the_edge_of_many_equal_numbers(
     assert points.n_passes - before <= 16  # each pass halves the floats left, at worst: 110
 
 
+@needs_compiler
+@pytest.mark.parametrize("kind", ["ties below", "ties below, descending", "ulps apart", "sorted"])
+def test_hostile_orders_take_some_twenty_passes(
+    kind: str, rng: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the 60 to 80 that it takes to halve floats until few are left."""
+    u = np.sort(rng.random(40 * BLOCK))
+    y = {
+        "ties below": np.where(np.arange(u.size) % 2, 1.0 + u, 1.0),
+        "ties below, descending": np.sort(np.where(u > 0.5, 1.0 + u, 1.0))[::-1],
+        "ulps apart": 1.0 + 1e-13 * u,
+        "sorted": u,
+    }[kind]
+    monkeypatch.setattr(arrays, "_ROOM", 4000)
+    points = ArrayPoints(columns(np.arange(u.size), y))
+    points.moments()
+    before = points.n_passes
+    center = points.frame.y_center.high
+    found = points.median_absolute_residual(0.0, -center)
+    assert found == pytest.approx(np.median(np.abs((y - center) + center)), rel=1e-15)
+    assert points.n_passes - before <= 30
+
+
 @pytest.mark.parametrize("weight", [0.1, 1e-3, 7.3])
 @pytest.mark.parametrize("n", [2, 3, 10, 101, 1000])
 def test_weights_that_are_all_the_same_change_nothing(n: int, weight: float) -> None:

@@ -124,9 +124,17 @@ def test_samples_are_spread_over_all_points(n: int) -> None:
 def test_points_that_changed_after_the_fit_are_not_shown() -> None:
     x, y = np.arange(5000.0), 2.0 * np.arange(5000.0)
     fit = ff.fit_line(x, y, backend="numpy")
-    y[:] = 0.0
+    y[4321] = -999.0  # at a place that the sample does not have
     shown_x, shown_y = fit._points.columns()  # type: ignore[union-attr]
+    assert shown_x.size == 1004
     np.testing.assert_array_equal(shown_y, 2.0 * shown_x)
+
+
+def test_points_with_one_weight_for_all_are_shown() -> None:
+    x = np.arange(5000.0)
+    y = 2.0 * x
+    fit = ff.fit_line(x, y, sample_weight=2.0, backend="numpy")
+    assert fit._points.columns()[0].size == 5000  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("kind", ["list", "integers", "nan", "huge", "nanoseconds", "view"])

@@ -142,7 +142,7 @@ def test_nothing_is_measured_without_the_compiler(monkeypatch: pytest.MonkeyPatc
 @needs_compiler
 def test_all_kinds_of_fits_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throughput, "_SECONDS_FOR_FITS", 0.1)
-    monkeypatch.setattr(throughput, "_SECONDS_BESIDE_NUMPY", 0.01)
+    monkeypatch.setattr(throughput, "_SECONDS_FOR_NUMPY", 0.01)
     said: list[float] = []
     found = throughput.measure(2_000, 1, lambda share, what: said.append(share))
     assert list(found.read) == list(found.numpy) == [1_000, 2_000]

@@ -140,6 +140,14 @@ def test_float_arrays_are_read_in_place(dtype: Any, tmp_path: Any) -> None:
         assert values.flags.writeable == (values is not frozen and values is not mapped)
 
 
+def test_the_negative_weight_of_a_point_that_is_left_out_is_not_named(backend: Any) -> None:
+    weights = [-1.0, 1.0, -2.0, 1.0]
+    with pytest.raises(ValueError, match="got -2.0 at index 2, the only one"):
+        ff.fit_line(
+            [NAN, 1, 2, 3], [1, 2, 3, 4], sample_weight=weights, nan_policy="omit", backend=backend
+        )
+
+
 def test_unaligned_arrays() -> None:
     records = np.zeros(10, dtype=np.dtype([("skip", "i1"), ("x", "f8"), ("y", "f8")]))
     records["x"], records["y"] = X, Y

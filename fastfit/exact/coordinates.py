@@ -92,7 +92,7 @@ class Symmetric(NamedTuple):
 class Evaluation(NamedTuple):
     """The mean loss of a line and its derivatives, in the frame of the points.
 
-    The others are None unless they were asked for, together. ``curvature`` has the second derivatives; ``bound`` those
+    The other fields are None unless curvature was asked for. ``curvature`` has the second derivatives; ``bound`` those
     of a parabola that touches the mean loss at this line and lies nowhere below it, from the weights of the loss; and
     ``scatter`` the mean products of the gradients of single points (None from moments).
     """

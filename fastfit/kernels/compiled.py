@@ -143,7 +143,8 @@ def _sums(
         # Not min(), and not in a function: so LLVM makes a loop of its own for whole blocks, which is 5 to 15 % faster.
         start = b * BLOCK
         stop = start + BLOCK
-        stop = min(stop, x.size)
+        if stop > x.size:  # noqa: PLR1730
+            stop = x.size
         part = slice(start, stop)
         sums = block_sums(kernel, loss, x[part], y[part], weights_at(w, part), center, params)
         for k in range(len(sums)):
@@ -250,8 +251,8 @@ def run(
     params : tuple of float
         The other numbers the pass needs.
     n_threads : int or None
-        At most this many threads; None leaves it to Numba (``NUMBA_NUM_THREADS``, by default all
-        processors). The result does not depend on it.
+        At most this many threads; by default ``NUMBA_NUM_THREADS``, or the processors available to this process. The
+        result does not depend on it.
 
     Returns
     -------
@@ -358,6 +359,6 @@ def description() -> dict[str, Any]:
         "numba": numba.__version__,
         "llvmlite": llvmlite.__version__,
         "processor_type": llvmlite.binding.get_host_cpu_name(),
-        "threads": numba.get_num_threads(),
+        "threads": min(numba.get_num_threads(), threads.default_threads()),
         "thread_layer": threads.thread_layer(),
     }

@@ -23,8 +23,8 @@ TOGETHER = 8
 class ResidualWindow(NamedTuple):
     """Absolute residuals within a bracket.
 
-    ``below`` and ``up_to`` are the weight of those below the bracket, and of all up to its upper bound: sums in the
-    same order, so that one over more points is never less. Of the residuals within, ``values`` holds all if
+    ``below`` and ``up_to`` are the weight of those below the bracket, and of all up to its upper bound. Both are summed
+    in the same order, so ``below`` never exceeds ``up_to``. Of the residuals within, ``values`` holds all if
     ``is_complete``, else about one of every ``step``; ``weights`` are the weights of these points, or None.
     """
 

@@ -23,10 +23,10 @@ import numba
 from fastfit.cpus import available_cpus
 from fastfit.kernels.forks import forked
 
-# Below eight blocks (65,536 points) a second thread gains next to nothing.
+# With fewer than eight blocks (up to 57,344 points), a second thread gains next to nothing.
 PARALLEL_BLOCKS = 8
-# How long the threads of OpenMP spin while they wait, before they sleep: some 0.5 to 1.5 ms for GNU's, in turns of a
-# loop, and 1 ms for LLVM's. That covers the time between two passes of a fit. By default they spin some ten times
+# How long OpenMP threads spin before they sleep: 0.5 to 1.5 ms for GNU's, set as a number of turns; 1 ms for LLVM's.
+# That covers the time between two passes of a fit. By default they spin some ten times
 # longer, which costs whole time slices while other processes are busy.
 _SPINNING = {"GOMP_SPINCOUNT": "30000", "KMP_BLOCKTIME": "1"}
 
@@ -72,7 +72,7 @@ def _log_serial(why: str) -> None:
 
 @functools.cache
 def default_threads() -> int:
-    """Return the number of threads to use by default: what Numba was told, or the processors there are for us."""
+    """Return the default number of threads: ``NUMBA_NUM_THREADS``, or the processors available to this process."""
     if "NUMBA_NUM_THREADS" in os.environ:
         return int(numba.config.NUMBA_NUM_THREADS)
     return min(int(numba.config.NUMBA_NUM_THREADS), available_cpus())

@@ -78,7 +78,7 @@ class ArrayPoints:
     backend : {"numba", "numpy"}
         The compiled passes, or the reference.
     through_origin : bool
-        Whether lines through the origin are to be fitted, for which nothing is taken from x and y.
+        Whether lines through the origin are fitted. Then x and y are not shifted.
     first : int or None
         Where these are a part of more points: the place of the first among them, in what errors name.
     """
@@ -374,7 +374,7 @@ class ArrayPoints:
         self._expected = n * expected[0], n * expected[1]
         found: Products = self._run(kernel, None, tuple([block * mean for mean in expected]))
         if found.negative < 0.0:
-            self._faults.raise_negative(self._w)
+            self._faults.raise_negative(self._w, self._x, self._y)
         if found.dropped:
             self._n_dropped = int(found.dropped)
             self.n_omitted += self._n_dropped
@@ -464,8 +464,8 @@ class ArrayPoints:
         elif low == high:
             center, square = low, 0.0
         elif not mean * mean < _CANCELLATION * variance:
-            # Of a mean so far off, the variance may be rounding. If it is not, the center is rounded to what it
-            # allows; else it is the weighted mean, which may be a single point.
+            # If the mean is this far off, the variance may be rounding error. If it is not, round the center to about
+            # the standard deviation. Otherwise use the weighted mean.
             exact = mean * mean < _CANCELLATION**4 * variance
             spacing = math.ldexp(1.0, math.frexp(variance)[1] // 2) if exact else 0.0
             center += mean
@@ -515,6 +515,11 @@ def _one_of_each(step: int, count: int) -> NDArray[np.int64]:
     return place * step + (place * GOLDEN % 1.0 * step).astype(np.int64)
 
 
+def _reference(value: Any) -> Callable[[], Any]:
+    """Return a function that returns a number, or an array while it is alive."""
+    return (lambda: value) if value is None or np.isscalar(value) else weakref.ref(value)
+
+
 class Arrays(Source):
     """Whatever a caller passes as arrays: x, y and their weights in memory.
 
@@ -542,14 +547,13 @@ class Arrays(Source):
     def again(self) -> Callable[[], Source | None]:
         """Return a function that returns these arrays while all of them are alive, and then None."""
         try:
-            given = [None if each is None else weakref.ref(each) for each in self._given]
-        except TypeError:  # lists and numbers
+            given = [_reference(each) for each in self._given]
+        except TypeError:  # lists
             return lambda: None
 
         def find() -> Source | None:
-            found = [None if each is None else each() for each in given]
-            gone = any(a is None is not b for a, b in zip(found, given, strict=True))
-            return None if gone else Arrays(*found)
+            found = [each() for each in given]
+            return Arrays(*found) if found[0] is not None and found[1] is not None else None
 
         return find
 

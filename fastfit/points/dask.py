@@ -37,8 +37,8 @@ class DaskPoints(PartedPoints, Source):
     ----------
     x, y : dask.array.Array or dask.dataframe.Series
         One-dimensional, or a single column. Chunks of known sizes need not match. If sizes are unknown, both must have
-        as many partitions of the same lengths, which is checked when they are read. One column may be an array of
-        NumPy, which is cut like the other if its chunks are known.
+        the same number of partitions, of equal lengths, which is checked when they are read. One column may be an array
+        of NumPy, which is cut like the other if its chunks are known.
     sample_weight, sigma : the same, or a number; optional
         As in :func:`fastfit.fit_line`.
 

@@ -1,4 +1,4 @@
-"""Values that spoil a pass: looked for only once the sums show that there are some, and named in an error."""
+"""Find NaN, infinities and bad weights, and report them: only if the sums of a pass show a fault."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastfit.columns import Column
 
 # Values per chunk of a search: its temporaries stay below a few megabytes.
 _CHUNK = 1 << 18
-# Bounds of the largest weight within which no sum of products leaves the range of float64, low parts included.
+# If the largest weight lies within these bounds, no sum of products overflows or underflows, low parts included.
 _SMALLEST_WEIGHT, _LARGEST_WEIGHT = 1e-100, 1e100
 
 
@@ -25,7 +25,7 @@ class Faults(NamedTuple):
     kept : ndarray of bool or None
         The points of the caller that are not masked, if some are.
     first : int or None
-        Where the points are a part of more: the index of the first among all. Such errors give no counts.
+        Index of the first point, if these points are a part of a larger set. Errors then give no counts.
     """
 
     nan_policy: str
@@ -58,9 +58,10 @@ class Faults(NamedTuple):
             )
         return int(where.size)
 
-    def raise_negative(self, w: Any) -> NoReturn:
-        """Raise ValueError about negative weights."""
-        where = np.flatnonzero(w < 0.0)
+    def raise_negative(self, w: Any, x: Column, y: Column) -> NoReturn:
+        """Raise ValueError about negative weights, of points that are not left out."""
+        left_out = np.isnan(x) | np.isnan(y) if self.nan_policy == "omit" else False
+        where = np.flatnonzero((w < 0.0) & ~np.asarray(left_out))
         self._raise(f"sample_weight must not be negative; got {float(w[where[0]])!r}", where)
 
     def check_largest_weight(self, name: str, w: Column) -> None:

@@ -5,24 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from fastfit.columns import Column
 from fastfit.points.arrays import ArrayPoints
 from fastfit.points.base import Points, Reading, Source
 from fastfit.points.opening import opened
 
-# Of more than some 1,250 points, 251 runs of 4 neighbours are kept: 1,024 single points would cost a fit of a million
-# points a tenth. A prime number, so that points in rows, as of a grid, are seen at more than one place of a row.
+# Of more than some 1,250 points, 251 runs of 4 neighbours are kept: copying 1,024 single points would add 10 % to the
+# time of a fit of a million points. The number of runs is prime, so that gridded points are not all sampled at one
+# place of a row.
 _RUNS, _LENGTH = 251, 4
 
 
 class KeptPoints:
     """Points of a fit, for its picture.
 
-    Of points in memory it keeps a sample of about a thousand. A picture shows all points as long as they can be had
-    again: while the caller's arrays are alive and unchanged, or by reading files; and later the sample. Points that are
-    read at every pass are not kept.
+    Of points in memory it keeps a sample of about a thousand. A picture shows all points while the caller's arrays are
+    in memory and unchanged, or by reading the files again; otherwise it shows the sample. Points that are read at every
+    pass are not kept.
 
     Parameters
     ----------
@@ -41,7 +40,7 @@ class KeptPoints:
             self._points = points
             return
         self._n_points = points.n_points
-        self._sample = points.thinned(_RUNS, _LENGTH)
+        self._sample, self._moments = points.thinned(_RUNS, _LENGTH), points.moments()
         if source is not None and self._sample[0].size < self._n_points:
             self._again, self._reading = source.again(), reading or Reading()
 
@@ -53,16 +52,13 @@ class KeptPoints:
         return self._sample if all_points is None else (all_points.x, all_points.y)
 
     def _read_again(self) -> ArrayPoints | None:
-        """Return all points, unless they are gone or others by now."""
+        """Return all points, or None if they are gone or have changed."""
         try:
             source = None if self._again is None else self._again()
             if source is None:
                 return None
             points = opened(source, self._reading)
-            points.moments()  # leaves out points with NaN
+            same = points.moments() == self._moments
         except (OSError, TypeError, ValueError):  # files were changed or removed
             return None
-        if not isinstance(points, ArrayPoints) or points.n_points != self._n_points:
-            return None
-        same = all(map(np.array_equal, points.thinned(_RUNS, _LENGTH), self._sample))
-        return points if same else None
+        return points if same and isinstance(points, ArrayPoints) else None

@@ -12,7 +12,8 @@ from fastfit.kernels.median import ResidualWindow
 
 # Relative rounding error of sums of weights: sums this close to half of the total are half of it.
 _ROUNDING = 1e-12
-# Brackets guessed from the numbers collected so far; after that, each halves the remaining floats, which ends for sure.
+# Brackets guessed from the numbers collected so far. After that, every other one halves the floats in the bracket, so
+# the search always ends.
 _GUESSES = 4
 
 Gather = Callable[[float, float], ResidualWindow]
@@ -69,22 +70,22 @@ def _search(
                 values=np.array([look[0]]), weights=np.array([found.up_to - found.below])
             )
         else:
-            # Guesses fail where many numbers equal the upper bound, and half of the weight is reached just there.
-            at_end = trial == _GUESSES and look[1] < math.inf
-            sure, look = (
-                look,
-                (look[1], look[1]) if at_end else _closer(found, look, weight, trial < _GUESSES),
-            )
+            sure, look = look, _closer(found, look, weight, trial)
             trial += 1
 
 
 def _closer(
-    found: ResidualWindow, look: tuple[float, float], weight: float, guess: bool
+    found: ResidualWindow, look: tuple[float, float], weight: float, trial: int
 ) -> tuple[float, float]:
-    """Return a narrower bracket: guessed from some of the numbers inside, or the lower half of the floats there."""
+    """Return a narrower bracket: guessed from some numbers inside, or the lower half of them or of the floats."""
     values, reached = _in_order(found)
     known = float(reached[-1]) - found.below
-    if guess and known > 0.0:
+    if trial == _GUESSES and look[1] < math.inf:  # guesses fail if many numbers equal a bound
+        return look[1], look[1]
+    if trial > _GUESSES and trial % 2:
+        middle = float(values[values.size // 2])
+        return (middle, middle) if middle in look else (look[0], middle)
+    if trial < _GUESSES and known > 0.0:
         reached = found.below + (reached - found.below) * ((found.up_to - found.below) / known)
         place, last = int(np.searchsorted(reached, weight)), values.size - 1
         slack = 1 + 2 * math.isqrt(values.size)

@@ -22,7 +22,7 @@ _SQUARED_ERROR = SquaredError()
 def source_of(x: Any, y: Any, sample_weight: Any, sigma: Any) -> Source:
     """Return the source of points that such arguments stand for."""
     if type(x) is type(y) is np.ndarray and sample_weight is sigma is None:
-        return Arrays(x, y)  # as nearly always, and soon decided
+        return Arrays(x, y)  # fast path for the usual case
     if isinstance(x, Source):
         for name, value in (("y", y), ("sample_weight", sample_weight), ("sigma", sigma)):
             if value is not None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# Steps of the golden ratio: no pattern that n_effective in the points hides a part of them from the sample.
+# Steps of the golden ratio: no periodic order of the points leaves a part of them out of the sample.
 GOLDEN = 0.5 * math.sqrt(5.0) - 0.5
 # Largest sample: of very many points, fewer are kept than the step asks for.
 _MOST_KEPT = 1 << 17

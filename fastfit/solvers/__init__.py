@@ -1,1 +1,1 @@
-"""How to go downhill. Solvers see points through ``moments()`` and ``evaluate()`` alone."""
+"""How to go downhill. Solvers see points through the protocol ``Points`` alone."""

@@ -23,8 +23,8 @@ _STRETCH = 4.0
 _SLACK = 1e-14
 _TOO_SMALL = "f_scale={} is too small compared with the residuals for float64; raise it"
 _NO_POINTS_LEFT = (
-    "with f_scale={}, all points but those of one x at most count as outliers: raise f_scale, or choose "
-    "a loss that no point is lost to, such as 'huber'"
+    "with f_scale={}, all points except those at a single x count as outliers: raise f_scale, or use 'huber', "
+    "which gives every point some weight"
 )
 
 
@@ -82,7 +82,7 @@ class Minimum:
             following = self.at(candidate.line)
             most = state.evaluation.loss - candidate.decrease
             if _is_lower(following.evaluation.loss, most, unseen):
-                # After a safe step, a longer one; after that failed, a safe one and another that is no longer.
+                # After a successful safe step, try a longer one. If a longer one failed, return to length 1.
                 longer = candidate.stretch >= self._stretch
                 self._stretch = candidate.stretch * _STRETCH if longer else 1.0
                 return following
@@ -127,7 +127,7 @@ def candidates(state: State, convergence: Convergence, stretch: float = 1.0) -> 
 
 
 def _mean_weight(state: State) -> float:
-    """Return the mean weight the loss gives the points: the share of them, and of their rounding, that counts."""
+    """Return the mean weight that the loss gives the points."""
     assert state.evaluation.bound is not None
     return 0.5 * state.evaluation.bound.offset_offset
 

@@ -31,7 +31,7 @@ IN_TABLE = (1_000, 100_000, 1_000_000, 10_000_000)
 BYTES_PER_POINT = 16  # x and y
 LEAST_SQUARES, STEP = "least squares", "descent step"
 # Seconds to compare all fits with reads, and each fit with NumPy; bounds of the number of rounds.
-_SECONDS_FOR_FITS, _SECONDS_BESIDE_NUMPY = 10.0, 0.6
+_SECONDS_FOR_FITS, _SECONDS_FOR_NUMPY = 10.0, 0.6
 _FEWEST_ROUNDS, _MOST_ROUNDS = 4, 40
 # NumPy is left out where it is expected to take longer than this, in seconds.
 _TOO_LONG = 2.0
@@ -228,7 +228,7 @@ def _compare_to_numpy(cases: list[_Case], say: Callable[[float], None]) -> None:
         if case.n_points * longest.get(case.kind, 0.0) > _TOO_LONG:
             continue
         repeats = repeats_for(case.numpys)
-        end = time.perf_counter() + _SECONDS_BESIDE_NUMPY
+        end = time.perf_counter() + _SECONDS_FOR_NUMPY
         while len(case.numpy) < _FEWEST_ROUNDS or (
             len(case.numpy) < _MOST_ROUNDS and time.perf_counter() < end
         ):

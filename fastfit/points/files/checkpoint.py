@@ -126,7 +126,7 @@ class Checkpoint:
             If it cannot be written. What was there before is still there.
         """
         start = time.monotonic()
-        self._is_saved = True  # or not to be tried again
+        self._is_saved = True  # set before writing, so that close() does not retry after a failure
         head = {"format": _FORMAT, "version": _VERSION, "fit": self._fit}
         under_way = None
         if self._under_way is not None:

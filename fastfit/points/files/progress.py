@@ -63,7 +63,7 @@ _shown: list[Display] = []
 
 @contextmanager
 def display(wanted: bool = True) -> Iterator[Display | None]:
-    """Show a line while work goes on, and yield what it is told through; None where no line is shown.
+    """Show a progress line and yield its display, or None if no line is shown.
 
     Within such a context, the same thread gets the line that is there already, and other threads none.
     """

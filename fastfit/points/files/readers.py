@@ -446,12 +446,12 @@ def _parsed(path: str, column: Any, first: int, words: Sequence[str], decimal_co
         return column
     text = column.str.strip_chars()
     plain = text.str.replace(",", ".", literal=True) if decimal_comma else text
-    numbers = plain.cast(pl.Float64, strict=False)
+    numbers = _as_numbers(plain)
     if numbers.null_count() == column.null_count():
         return numbers
     missing = text.is_in(["", *words])
     plain = plain.set(missing, None)
-    numbers = plain.cast(pl.Float64, strict=False)
+    numbers = _as_numbers(plain)
     if numbers.null_count() > plain.null_count():
         with contextlib.suppress(pl.exceptions.ComputeError):  # no format of times fits
             times = plain.str.to_datetime(time_unit="us", strict=False)
@@ -463,6 +463,14 @@ def _parsed(path: str, column: Any, first: int, words: Sequence[str], decimal_co
             + _advice(text[wrong], decimal_comma)
         )
     return numbers
+
+
+def _as_numbers(text: Any) -> Any:
+    """Return numbers, whole ones as integers, which keep their digits; what is no number is null."""
+    import polars as pl
+
+    whole = text.cast(pl.Int64, strict=False)
+    return whole if whole.null_count() == text.null_count() else text.cast(pl.Float64, strict=False)
 
 
 def _advice(cell: str, decimal_comma: bool) -> str:

@@ -194,7 +194,10 @@ class FilePoints(Source):
             points = streamed.in_memory()
             if points is None:
                 plan.announce()
-            yield points or streamed
+            try:
+                yield points or streamed
+            finally:
+                streamed.end_checkpoint()
 
     @contextmanager
     def _checkpoint(self, reading: Reading, plan: Plan) -> Iterator[Checkpoint | None]:

@@ -131,6 +131,10 @@ class StreamedPoints(PartedPoints):
             raise
         return points
 
+    def end_checkpoint(self) -> None:
+        """Keep nothing more: later passes are for pictures."""
+        self._checkpoint = None
+
     def parts(self, number: int) -> Iterator[Part]:
         """Yield the points of a file, batch by batch.
 
