@@ -92,7 +92,7 @@ INTEGERS = "x,y\n" + "1700000000000000001,2\n" * 5000  # more than show which ty
 def test_numbers_of_csv(csv: Path, text: str, x: Any, y: Any) -> None:
     csv.write_text(text)
     for found, expected in zip(read_columns(csv), (x, y), strict=True):
-        np.testing.assert_array_equal(found[-3:], np.array(expected), strict=True)
+        np.testing.assert_array_equal(found[-3:], expected)
 
 
 @pytest.mark.parametrize(
