@@ -118,7 +118,9 @@ def test_beside_a_thread_that_threading_does_not_know(ends: Ends) -> None:
     "delay", [pytest.param(0.05, marks=SLOW), 0.3, pytest.param(0.8, marks=SLOW)]
 )
 def test_fork_while_another_thread_compiles(ends: Ends, tmp_path: Path, delay: float) -> None:
+    # All modules first: a child forked while a thread imports one waits for it for ever, in any library.
     code = f"""
+import fastfit.fit
 from fastfit.kernels import compiled
 thread = threading.Thread(target=meets_a_line, args=(1000,))
 thread.start()
