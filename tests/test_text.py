@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import logging
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +256,18 @@ def test_standard_input_and_pipes_are_read_by_their_first_bytes(kind: str, tmp_p
         [*command.split(), "-"], input="", capture_output=True, text=True, check=False
     )
     assert (empty.returncode, empty.stderr) == (2, "fastfit: error: standard input is empty\n")
+
+
+def test_a_pipe_is_read_once_and_its_copy_at_every_pass(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(PLAIN,))
+    writer.start()
+    points = ff.scan(pipe)
+    writer.join(10)
+    for _ in range(2):
+        assert ff.fit_line(points).slope == pytest.approx(2.0, rel=1e-14)
+    assert points.paths[0].endswith("pipe-pipe.csv")
 
 
 def test_the_command_line_has_the_options_and_a_shells_advice(tmp_path: Path) -> None:
