@@ -6,6 +6,7 @@ are used, so any two revisions can be compared. Floats are written with ``float.
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import sys
@@ -139,23 +140,30 @@ def elsewhere(folder: Path) -> Iterator[tuple[str, Any]]:
 
 def main() -> None:
     """Record, or compare and exit with 1 if a result has changed."""
-    command, path = sys.argv[1], Path(sys.argv[2])
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("command", choices=("record", "compare"))
+    parser.add_argument("file", type=Path)
+    given = parser.parse_args()
+    before = json.loads(given.file.read_text()) if given.command == "compare" else {}
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", ff.ConvergenceWarning)
         found = dict(itertools.chain(in_memory(), elsewhere(Path(folder))))
-    if command == "record":
-        path.write_text(json.dumps(found, indent=1))
+    if given.command == "record":
+        given.file.write_text(json.dumps(found, indent=1))
         print(f"{len(found)} results recorded")
         return
-    before = json.loads(path.read_text())
-    changed = [name for name in before if before[name] != found.get(name)]
-    for name in changed:
-        was, now = before[name], found.get(name)
+    changed = 0
+    for name, was in before.items():
+        now = found.get(name)
         if not (isinstance(was, dict) and isinstance(now, dict)):
-            was, now = {"result": was}, {"result": now}
-        fields = [field for field in was if was[field] != now.get(field)]
-        print(f"{name}: {', '.join(f'{k} {was[k]} -> {now.get(k)}'[:200] for k in fields)}")
-    print(f"{len(before)} results, {len(changed)} changed, {len(found.keys() - before)} new")
+            was, now = {"result": was}, {"result": now}  # noqa: PLW2901
+        fields = [
+            field for field in was if was[field] != now.get(field)
+        ]  # new fields are no change
+        changed += bool(fields)
+        if fields:
+            print(f"{name}: {', '.join(f'{k} {was[k]} -> {now.get(k)}'[:200] for k in fields)}")
+    print(f"{len(before)} results, {changed} changed, {len(found.keys() - before)} new")
     sys.exit(bool(changed))
 
 
