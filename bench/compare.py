@@ -211,7 +211,7 @@ class Comparison:
         return found["workloads"]
 
     def select(self, patterns: list[str]) -> None:
-        """Select the workloads that match a pattern; without patterns, those of the gate."""
+        """Select the workloads that match a pattern; without patterns, all that the gate times."""
         in_base, in_head = self._workloads_of(self.base), self._workloads_of(self.head)
         gate = in_base | in_head
         selected = {name for name, in_gate in gate.items() if in_gate and not patterns}

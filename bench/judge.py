@@ -26,7 +26,7 @@ HIDDEN = 1.1
 # Lower bound of the relative error of one pair, given by clocks and calls.
 RESOLUTION = 5e-4
 # The error of the median is itself an estimate, so the difference over it has heavier tails than a normal distribution.
-# Simulations show that the tails stay those of FEWEST_PAIRS with more pairs.
+# In simulations the tails with more pairs were as heavy as with FEWEST_PAIRS.
 _TAILS = stats.t(FEWEST_PAIRS - 1)
 
 

@@ -159,7 +159,7 @@ class LineFit:
         return None if self._times is None else self._times.unit
 
     def equation(self, digits: int = 6) -> str:
-        """Return the line as text such as ``y = 2 x + 1`` or ``y = 2 per D x + 1``, with so many significant digits."""
+        """Return the line as text, such as ``y = 2 x + 1`` or ``y = 2 per D x + 1``, to ``digits`` digits."""
         sign = "-" if self.intercept < 0 else "+"
         unit = "" if self._times is None else f" per {self._times.unit}"
         return f"y = {self.slope:.{digits}g}{unit} x {sign} {abs(self.intercept):.{digits}g}"

@@ -102,7 +102,7 @@ def unit_for(array: NDArray[Any], unit: str | None, name: str) -> TimeUnit:
 
 
 def counts_like(array: NDArray[Any], times: TimeUnit, name: str) -> NDArray[np.int64]:
-    """Return times in base counts of others, rounded down; raise TypeError if they are numbers or of another kind."""
+    """Return times as base counts of ``times``, rounded down; raise TypeError for numbers and times of another kind."""
     kind, what = ("m", "durations") if times.is_duration else ("M", "points in time")
     if array.dtype.kind != kind:
         raise TypeError(f"{name} must hold {what}, as when the line was fitted; got {array.dtype}")

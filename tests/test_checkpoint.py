@@ -267,7 +267,7 @@ def test_a_checkpoint_of_another_fit_is_refused(
     given: dict[str, Any] = {"checkpoint": path, "nan_policy": "omit", "backend": "numpy"}
     given["loss"] = ff.Huber(1.0)
     ff.fit_line(points, **given)
-    before, wanted = path.read_bytes(), ". Those of this fit: "
+    before, wanted = path.read_bytes(), ". This fit has: "
     others: list[tuple[FilePoints, dict[str, Any], str]] = [
         (points, {"loss": ff.Huber(2.0)}, rf"loss: Huber\(f_scale=1.0\){wanted}Huber\("),
         (points, {"solver": ff.GradientDescent()}, "solver: Newton"),

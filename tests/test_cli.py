@@ -299,8 +299,8 @@ def test_checkpoints_on_the_command_line(folder: Path, tmp_path: Path) -> None:
     assert json.loads(path.read_text())["format"] == "fastfit.Checkpoint"
     assert call(*arguments).stdout == first.stdout
     for wrong, message in (
-        ("--loss=huber", "another fit. Its loss: SquaredError(). Those of this fit: Huber"),
-        ("--no-intercept", "Its fit_intercept: True. Those of this fit: False"),
+        ("--loss=huber", "another fit. Its loss: SquaredError(). This fit has: Huber"),
+        ("--no-intercept", "Its fit_intercept: True. This fit has: False"),
         (f"--checkpoint={folder / '0.csv'}", "checkpoint must be a file that fastfit wrote"),
         (f"--checkpoint={tmp_path / 'none' / 'c'}", "cannot be written: No such file"),
     ):

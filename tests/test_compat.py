@@ -394,7 +394,7 @@ LEFT_TO_NUMPY: list[tuple[Any, Any, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("x", "y", "options"), LEFT_TO_NUMPY)
 def test_other_fits_are_those_of_numpy_to_the_last_bit(x: Any, y: Any, options: Any) -> None:
-    """Among them that of a constant x, with its warning."""
+    """A constant x is among them, with its warning."""
     (ours, caught), (theirs, expected) = (
         with_warnings(function, x, y, **options) for function in (polyfit, np.polyfit)
     )

@@ -142,7 +142,7 @@ def _lines_of_columns(
 ) -> tuple[Any, Any]:
     """Return slopes and intercepts, and sums of squared residuals, of all columns of y at once.
 
-    Deviations from the means are fitted, and then what is left of them, so that rounding of the first line is mended.
+    Two rounds: the second fits the residuals of the first and adds the result, which removes its rounding error.
     """
     u = (x - sums.x_mean.high) - sums.x_mean.low
     v = y.astype(np.float64)

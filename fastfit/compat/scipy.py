@@ -97,9 +97,9 @@ def linregress(
 ) -> LinregressResult:
     """Fit a line by least squares, as ``scipy.stats.linregress`` of the installed SciPy does.
 
-    Where versions differ, it does as the one that is there (1.14 or later). From 1.18 on, two points have errors of
-    NaN, constant x has a line of NaN, and float32 has results of float32; before, errors are 0, constant x is an error,
-    and results are float64.
+    Where versions of SciPy differ (1.14 or later), it behaves like the installed one. From 1.18 on, two points have
+    errors of NaN, constant x has a line of NaN, and float32 has results of float32; before, errors are 0, constant x is
+    an error, and results are float64.
 
     Parameters
     ----------

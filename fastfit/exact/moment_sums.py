@@ -84,7 +84,7 @@ class MomentSums:
         return MomentSums(count, sums, a.x_exponent, a.y_exponent, times=a.times)
 
     def in_base_of(self, other: MomentSums) -> MomentSums:
-        """Return the sums with times counted in the base unit of others.
+        """Return the same sums with times counted in the base unit of ``other``.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Whether this process was forked from one that had loaded fastfit: Numba's threads do not survive a fork."""
+"""Detect forks: a child forked after fastfit was loaded must not use threads, as Numba's do not survive a fork."""
 
 from __future__ import annotations
 

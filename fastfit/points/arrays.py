@@ -115,6 +115,18 @@ class ArrayPoints:
         self.n_passes = 0
         self.n_omitted = columns.n_masked
 
+    @classmethod
+    def of(cls, columns: Columns, reading: Reading, first: int | None = None) -> ArrayPoints:
+        """Return points to be read as ``reading`` says."""
+        return cls(
+            columns,
+            nan_policy=reading.nan_policy,
+            n_threads=reading.n_threads,
+            backend=reading.backend,
+            through_origin=reading.through_origin,
+            first=first,
+        )
+
     @property
     def _kernels(self) -> Any:
         return _backend(self._backend)
@@ -559,10 +571,5 @@ class Arrays(Source):
 
     def points(self, reading: Reading) -> ArrayPoints:
         """Return the points, converted and checked."""
-        return ArrayPoints(
-            columns(*self._given, datetime_unit=reading.datetime_unit),
-            nan_policy=reading.nan_policy,
-            n_threads=reading.n_threads,
-            backend=reading.backend,
-            through_origin=reading.through_origin,
-        )
+        given = columns(*self._given, datetime_unit=reading.datetime_unit)
+        return ArrayPoints.of(given, reading)

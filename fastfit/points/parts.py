@@ -52,14 +52,8 @@ class Part(NamedTuple):
 
     def points(self, reading: Reading, unit_sigma: float | None = None) -> ArrayPoints:
         """Return the points, converted and checked; ``unit_sigma`` is the sigma of weight 1, None to choose one."""
-        return ArrayPoints(
-            columns(*self[:4], unit_sigma=unit_sigma, datetime_unit=reading.datetime_unit),
-            nan_policy=reading.nan_policy,
-            n_threads=reading.n_threads,
-            backend=reading.backend,
-            through_origin=reading.through_origin,
-            first=self.first,
-        )
+        given = columns(*self[:4], unit_sigma=unit_sigma, datetime_unit=reading.datetime_unit)
+        return ArrayPoints.of(given, reading, self.first)
 
     @property
     def values(self) -> tuple[Any, ...]:

@@ -186,7 +186,7 @@ class Checkpoint:
             own, its = self._fit.get(name), fit.get(name)
             if own != its:
                 raise ValueError(
-                    f"checkpoint {self.path} belongs to another fit. Its {name}: {its}. Those of this fit: {own}. "
+                    f"checkpoint {self.path} belongs to another fit. Its {name}: {its}. This fit has: {own}. "
                     "Give another path, or delete it"
                 )
 

@@ -66,7 +66,7 @@ def scan(
     skip_rows : int, optional
         Number of lines above the header; by default, those that have other numbers of fields.
     null_values : sequence of str
-        Words for a missing value, besides those of the notes.
+        More words for a missing value; the notes list the known ones.
     encoding : str, optional
         Encoding of a text file, such as ``"latin-1"``; UTF-8 by default, or UTF-16 if it has a mark.
 
