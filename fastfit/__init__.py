@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from fastfit.moments import Moments
     from fastfit.objectives import Objective, objective
     from fastfit.outcome import ConvergenceWarning, History, Iterate, Status
-    from fastfit.points.files.readers import FileError
     from fastfit.points.files.scan import scan
+    from fastfit.points.files.table import FileError
     from fastfit.result import LineFit
     from fastfit.solvers.exact import Exact
     from fastfit.solvers.gradient_descent import GradientDescent
@@ -34,7 +34,7 @@ _PUBLIC = {
     "moments": ("Moments",),
     "objectives": ("Objective", "objective"),
     "outcome": ("ConvergenceWarning", "History", "Iterate", "Status"),
-    "points.files.readers": ("FileError",),
+    "points.files.table": ("FileError",),
     "points.files.scan": ("scan",),
     "result": ("LineFit",),
     "solvers.exact": ("Exact",),

@@ -53,6 +53,8 @@ def values_of(values: Any, name: str) -> Values:
     """
     if type(values) is np.ndarray:
         return _checked(Values(values), name)
+    if isinstance(values, Values):
+        return _checked(values, name)
     _refuse_what_holds_no_values(values, name)
     library = type(values).__module__.partition(".")[0]
     try:

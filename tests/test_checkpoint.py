@@ -20,8 +20,8 @@ from fastfit.kernels.median import ResidualWindow
 from fastfit.points.files import checkpoint as rooms
 from fastfit.points.files import streams
 from fastfit.points.files.checkpoint import Checkpoint
-from fastfit.points.files.readers import FileError, Table
 from fastfit.points.files.scan import FilePoints
+from fastfit.points.files.table import FileError, Table
 from fastfit.points.parts import MomentResult, SumResult
 from fastfit.points.sample import Sample
 from tests.conftest import COMPILED, needs_compiler, start_script
@@ -54,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep no points in memory, make batches small, and write the checkpoint after each file."""
     monkeypatch.setattr(streams, "KEPT", 0)
-    monkeypatch.setattr("fastfit.points.files.readers.BATCH", BATCH)
+    monkeypatch.setattr("fastfit.points.files.table.BATCH", BATCH)
     monkeypatch.setattr(rooms, "_SHORTEST", 0.0)
     monkeypatch.setattr(rooms, "_SHARE", 1e9)
 
@@ -170,8 +170,8 @@ def test_a_single_file_of_float32_goes_on_from_its_last_whole_pass(
 
 _FIT = """
 import fastfit as ff
-from fastfit.points.files import checkpoint, readers, streams
-streams.KEPT, readers.BATCH = 0, {batch}
+from fastfit.points.files import checkpoint, streams, table
+streams.KEPT, table.BATCH = 0, {batch}
 checkpoint._SHORTEST, checkpoint._SHARE = {shortest}, 1e9
 own = streams.StreamedPoints.parts
 def parts(self, number):

@@ -94,7 +94,7 @@ TEN_TO_15 = ["bench", "--max-points", str(10**15)]
     [
         (["fit", "missing.csv"], "missing.csv does not exist"),
         ([*FLIGHT, "--x", "dist"], "no column 'dist'; it has 'carrier', 'dis"),
-        ([*FLIGHT, "--x", "carrier"], "column 'carrier' holds no numbers but"),
+        ([*FLIGHT, "--x", "carrier"], "column 'carrier' must hold real numbers"),
         (["fit", FLIGHTS, "--x", "distance"], "x and y must be named"),
         ([*FLIGHT, "--learning-rate", "fast"], "--learning-rate must be 'auto' or a"),
         ([*FLIGHT, "--init", "1"], "--init must be SLOPE,INTERCEPT"),

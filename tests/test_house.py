@@ -21,7 +21,7 @@ OPTIONAL = {
     "numba": {"kernels"},
     "llvmlite": {"kernels"},
     "polars": {"containers", "points"},
-    "pyarrow": {"containers"},
+    "pyarrow": {"containers", "points"},
     "pandas": {"points"},
     "dask": {"points"},
     "matplotlib": {"plotting", "speed", "result"},

@@ -61,7 +61,7 @@ def files(columns: Columns, folder: Path) -> Columns:
 def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep no points of files in memory, and make batches small."""
     monkeypatch.setattr(streams, "KEPT", 0)
-    monkeypatch.setattr("fastfit.points.files.readers.BATCH", CHUNK)
+    monkeypatch.setattr("fastfit.points.files.table.BATCH", CHUNK)
 
 
 PLAIN: Columns = {"x": X, "y": Y}

@@ -16,9 +16,9 @@ import fastfit as ff
 from fastfit.points.base import Plan, Reading
 from fastfit.points.files import progress, streams
 from fastfit.points.files.progress import Display
-from fastfit.points.files.readers import FileError, Table
 from fastfit.points.files.scan import FilePoints
 from fastfit.points.files.streams import ReadSoFar, StreamedPoints
+from fastfit.points.files.table import FileError, Table
 from tests.conftest import Script, needs_compiler
 from tests.noisy import assert_alike, write_table
 
@@ -51,7 +51,7 @@ def points(path: Path) -> FilePoints:
 def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep no points in memory, and make batches small."""
     monkeypatch.setattr(streams, "KEPT", 0)
-    monkeypatch.setattr("fastfit.points.files.readers.BATCH", BATCH)
+    monkeypatch.setattr("fastfit.points.files.table.BATCH", BATCH)
 
 
 FORMATS = ["t.parquet", "t.csv", "t.arrow", "t.npy"]
@@ -78,7 +78,7 @@ def test_time_stamps_keep_their_digits(table: Any, path: Path, fit_intercept: bo
 def test_robust_fits_of_many_points_begin_with_a_sample(
     loss: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fastfit.points.files.readers.BATCH", 30_000)
+    monkeypatch.setattr("fastfit.points.files.table.BATCH", 30_000)
     rng = np.random.default_rng(3)
     x = rng.normal(size=150_000)
     y = 2.0 * x + 1.0 + rng.standard_t(2, size=x.size)

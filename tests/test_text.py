@@ -229,7 +229,9 @@ def test_wrong_options(
 def test_options_are_for_text(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     pl.DataFrame({"t": T, "v": V}).write_parquet(path)
-    with pytest.raises(ValueError, match="separator, .* are for text; .*t.parquet is none"):
+    with pytest.raises(
+        ValueError, match="separator must be left out but for text; got it for .*t.parquet"
+    ):
         ff.scan(path, separator=";")
 
 

@@ -4,63 +4,19 @@ from __future__ import annotations
 
 import csv
 import logging
-import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from fastfit.points.files.cells import MISSING, is_number
+from fastfit.points.files.options import FileOptions
+from fastfit.points.files.table import FileError
 
 _log = logging.getLogger("fastfit")
 # Lines that show the layout, and candidates for what separates fields, the rarest in other roles first.
 _LINES = 200
 _SEPARATORS = (";", "\t", "|", ",", " ")
-_POINT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_COMMA = re.compile(r"[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?")
-_TIME = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?")
-# Words for a missing value, besides an empty field.
-MISSING = (
-    *("nan", "NaN", "NAN", "NA", "N/A", "n/a", "#N/A", "<NA>", "null", "NULL", "None", ".", "-"),
-    *("#DIV/0!", "#VALUE!", "1.#QNAN", "1.#IND", "-1.#IND", "-nan", "-NaN"),
-)
 _ERRORS = tuple(word for word in MISSING if word.startswith("#"))
-
-
-@dataclass(frozen=True)
-class TextOptions:
-    """What a caller says of the layout of text files; None is found from the first lines.
-
-    Attributes
-    ----------
-    separator : str or None
-        What separates fields, one character.
-    decimal_comma : bool or None
-        Whether numbers have a comma for a decimal point.
-    comment : str or None
-        What lines start with that are no rows.
-    skip_rows : int or None
-        Number of lines before the header.
-    null_values : sequence of str
-        Words for a missing value, besides those that are known.
-    encoding : str or None
-        Name of the encoding, such as "latin-1"; UTF-8, or what the byte order mark says.
-    """
-
-    separator: str | None = None
-    decimal_comma: bool | None = None
-    comment: str | None = None
-    skip_rows: int | None = None
-    null_values: tuple[str, ...] = ()
-    encoding: str | None = None
-
-    def __post_init__(self) -> None:
-        for name, must_be in (("separator", "one character"), ("comment", "a text")):
-            value = getattr(self, name)
-            wrong = value is not None and (not isinstance(value, str) or not value)
-            if wrong or (name == "separator" and value is not None and len(value) != 1):
-                raise ValueError(f"{name} must be {must_be}, or None to find it; got {value!r}")
-        rows = self.skip_rows
-        if rows is not None and (type(rows) is not int or rows < 0):
-            raise ValueError(f"skip_rows must be an integer of at least 0; got {rows!r}")
 
 
 class Layout(NamedTuple):
@@ -71,7 +27,7 @@ class Layout(NamedTuple):
     names : tuple of str
         Names of the fields of a row; "" for fields that the header does not name.
     separator, decimal_comma, comment
-        As in ``TextOptions``.
+        As in ``FileOptions``.
     n_skipped : int
         Number of lines before the first row: what stands above the header, the header, and a row of units.
     """
@@ -83,7 +39,7 @@ class Layout(NamedTuple):
     n_skipped: int
 
 
-def layout_of(path: str, lines: Sequence[str], options: TextOptions) -> Layout:
+def layout_of(path: str, lines: Sequence[str], options: FileOptions) -> Layout:
     """Return the layout of a file from its first lines."""
     comment = options.comment
     if comment is None and any(line[:1] == "#" and not line.startswith(_ERRORS) for line in lines):
@@ -94,6 +50,10 @@ def layout_of(path: str, lines: Sequence[str], options: TextOptions) -> Layout:
         for number, line in enumerate(lines)
         if number >= start and line.strip() and not (comment and line.startswith(comment))
     ]
+    if not rows:
+        raise FileError(
+            f"{path} has no line of names: it holds nothing but comments or blank lines"
+        )
     separators = _SEPARATORS if options.separator is None else (options.separator,)
     found = [_as_separated(rows, separator, options) for separator in separators]
     best = max(found, key=lambda each: each.score)
@@ -156,14 +116,14 @@ class _Separated(NamedTuple):
 
 
 def _as_separated(
-    rows: Sequence[tuple[int, str]], separator: str, options: TextOptions
+    rows: Sequence[tuple[int, str]], separator: str, options: FileOptions
 ) -> _Separated:
     """Return lines split by a separator, and how much they then look like a table of numbers."""
     texts = [line for _, line in rows]
     split = (
         [t.split() for t in texts]
         if separator == " "
-        else list(csv.reader(texts, delimiter=separator))
+        else list(csv.reader([t.replace("\r", " ") for t in texts], delimiter=separator))
     )
     parts = [(number, row) for (number, _), row in zip(rows, split, strict=False)]
     counts = Counter(len(row) for _, row in parts[len(parts) // 3 :])
@@ -178,13 +138,6 @@ def _as_separated(
         comma = separator != "," and shares[True] > shares[False]
     share = shares[comma] + most / max(sum(counts.values()), 1)
     return _Separated(separator, comma, parts, n_fields, (share if n_fields > 1 else 0.0, n_fields))
-
-
-def is_number(field: str, decimal_comma: bool) -> bool:
-    """Return whether a field holds a number, a time, or a word for a missing value."""
-    text = field.strip()
-    known = _COMMA if decimal_comma else _POINT
-    return bool(known.fullmatch(text) or _TIME.fullmatch(text)) or text in MISSING
 
 
 def lines_of(source: Any) -> list[str]:

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import unquote
 
-from fastfit.points.files import readers
-from fastfit.points.files.readers import FileError
+from fastfit.points.files.formats import ending_of
+from fastfit.points.files.table import FileError, is_url
 
 # First bytes of formats.
 _STARTS = {
@@ -38,7 +38,7 @@ class File(NamedTuple):
     @classmethod
     def at(cls, path: str, keys: tuple[tuple[str, str], ...] = ()) -> File:
         """Return the file as it is now; URLs have size and time 0."""
-        if readers.is_url(path):
+        if is_url(path):
             return cls(path, keys, 0, 0)
         seen = os.stat(path)
         return cls(path, keys, seen.st_size, seen.st_mtime_ns)
@@ -72,7 +72,7 @@ def files_of(paths: Any) -> list[File]:
 
 
 def _of_path(path: str) -> list[File]:
-    if readers.is_url(path):
+    if is_url(path):
         return [File.at(path)]
     if path == "-" or _is_stream(path):
         return [File.at(_copied(path))]
@@ -140,7 +140,7 @@ def _files_below(folder: str) -> list[File]:
             if name[0] in "._":
                 continue
             path = os.path.join(where, name)
-            if not readers.ending_of(name):
+            if not ending_of(name):
                 raise FileError(
                     f"{path} is of no known format; leave it out with a pattern such as "
                     f"{os.path.join(folder, '**', '*.parquet')}"
@@ -148,7 +148,7 @@ def _files_below(folder: str) -> list[File]:
             found.append(File.at(path, _keys(path)))
     if not found:
         raise FileError(f"{folder} is a folder without files to read")
-    endings = sorted({readers.ending_of(file.path) for file in found})
+    endings = sorted({ending_of(file.path) for file in found})
     if len(endings) > 1:
         raise FileError(
             f"{folder} holds files of several formats, {' and '.join(endings)}, which may be the same points "

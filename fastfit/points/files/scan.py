@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from fastfit.points.base import Plan, Points, Reading, Source
-from fastfit.points.files import readers
 from fastfit.points.files.checkpoint import Checkpoint
-from fastfit.points.files.layout import TextOptions
+from fastfit.points.files.formats import open_table
+from fastfit.points.files.lazy import query
+from fastfit.points.files.options import FileOptions
 from fastfit.points.files.paths import File, Paths, files_of
 from fastfit.points.files.progress import display
-from fastfit.points.files.readers import Table
 from fastfit.points.files.streams import StreamedPoints
+from fastfit.points.files.table import FileError, Table, is_url, resolve_columns
 
 
 def scan(
@@ -108,7 +109,7 @@ def scan(
             )
     if isinstance(null_values, str):
         raise TypeError(f"null_values must be a list of words; got {null_values!r}")
-    options = TextOptions(
+    options = FileOptions(
         separator, decimal_comma, comment, skip_rows, tuple(null_values), encoding
     )
     if _is_query(paths):
@@ -134,21 +135,23 @@ class FilePoints(Source):
         files: list[File],
         lazy: Any,
         columns: Mapping[str, str | None],
-        options: TextOptions,
+        options: FileOptions,
     ) -> None:
         self._files, self._lazy, self._options = files, lazy, options
         asked = {name: column for name, column in columns.items() if name in "xy" or column}
         others = [column for name, column in asked.items() if name not in "xy" and column]
-        found = readers.resolve_columns(self.table(0), asked["x"], asked["y"], others)
+        found = resolve_columns(self.table(0), asked["x"], asked["y"], others)
         self.columns: dict[str, str] = dict(zip(asked, found, strict=True))
 
     def __repr__(self) -> str:
-        where = "a query"
-        if self._files:
-            more = f" and {len(self._files) - 1:,} more" if len(self._files) > 1 else ""
-            where = f"{self._files[0].path}{more}"
         columns = ", ".join(f"{name}={column!r}" for name, column in self.columns.items())
-        return f"FilePoints({where}, {columns})"
+        return f"FilePoints({self._where()}, {columns})"
+
+    def _where(self) -> str:
+        if not self._files:
+            return "a query"
+        more = f" and {len(self._files) - 1:,} more" if len(self._files) > 1 else ""
+        return f"{self._files[0].path}{more}"
 
     @property
     def has_sigma(self) -> bool:
@@ -173,10 +176,10 @@ class FilePoints(Source):
     def table(self, number: int) -> Table:
         """Return one of the files, opened; it must be what it was when it was first seen."""
         if not self._files:
-            return readers.query(self._lazy)
+            return query(self._lazy)
         file = self._files[number]
         file.require_unchanged()
-        return readers.open_table(file.path, keys=file.keys, options=self._options)
+        return open_table(file.path, keys=file.keys, options=self._options)
 
     def require_unchanged(self, number: int) -> None:
         """Raise FileError if one of the files has changed."""
@@ -196,6 +199,10 @@ class FilePoints(Source):
                 plan.announce()
             try:
                 yield points or streamed
+            except ValueError as error:
+                if type(error) is not ValueError or any(path in str(error) for path in self.paths):
+                    raise
+                raise FileError(f"{self._where()}: {error}") from error
             finally:
                 streamed.end_checkpoint()
 
@@ -220,7 +227,7 @@ class FilePoints(Source):
         """Return what identifies these files and columns, by the names that errors use."""
         digest = hashlib.sha256()
         for file in self._files:
-            where = file.path if readers.is_url(file.path) else os.path.abspath(file.path)
+            where = file.path if is_url(file.path) else os.path.abspath(file.path)
             digest.update(repr((where, file.size, file.changed)).encode())
         total = sum(self.n_bytes)
         columns = ", ".join(f"{name}={column!r}" for name, column in self.columns.items())

@@ -12,11 +12,13 @@ from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar
 
 import numpy as np
 
+from fastfit.containers import Values
 from fastfit.cpus import available_cpus
 from fastfit.points.base import Points, Reading
 from fastfit.points.files.checkpoint import Checkpoint
-from fastfit.points.files.readers import FileError, NotAsTyped, Table, resolve_columns
+from fastfit.points.files.table import FileError, NotAsTyped, Table, resolve_columns
 from fastfit.points.parts import MomentPass, Part, PartedPoints, Pass
+from fastfit.times import is_time
 
 # Points that take at most this many bytes are kept in memory, and read from there.
 KEPT = 64 << 20
@@ -153,7 +155,7 @@ class StreamedPoints(PartedPoints):
             for arrays in table.batches(columns, as_text=number in self._as_text):
                 named = dict(zip(self._source.columns, arrays, strict=True))
                 yield Part(**named, name=table.path, first=row)
-                row += len(arrays[0])
+                row += arrays[0].array.size
         except FileError:
             self._source.require_unchanged(number)  # a change explains any other error
             raise
@@ -193,7 +195,7 @@ class StreamedPoints(PartedPoints):
         for part in parts:
             own = task.chunk(part)
             found = own if found is None else task.combine(found, own)
-            self._report(number, part.first + len(part.values[0]))
+            self._report(number, part.first + part.values[0].array.size)
         return found
 
     def _has_resumed(self) -> bool:
@@ -233,20 +235,20 @@ class StreamedPoints(PartedPoints):
 
 
 def _n_bytes(part: Part) -> int:
-    return sum(
-        values.nbytes if isinstance(values, np.ndarray) else values.estimated_size()
-        for values in part.values
-    )
+    return sum(values.array.nbytes for values in part.values)
 
 
-def _joined(columns: Sequence[Any]) -> Any:
-    """Return batches of one column as one: arrays, or Series of Polars."""
-    if isinstance(columns[0], np.ndarray):
-        return np.concatenate(columns)
-    import polars as pl
-
-    frames = [column.to_frame("") for column in columns]
-    return pl.concat(frames, how="vertical_relaxed").to_series()
+def _joined(batches: Sequence[Values]) -> Values:
+    """Return batches of one column as one."""
+    missing = None
+    if any(batch.missing is not None for batch in batches):
+        missing = np.concatenate(
+            [
+                np.zeros(batch.array.size, bool) if batch.missing is None else batch.missing
+                for batch in batches
+            ]
+        )
+    return Values(np.concatenate([batch.array for batch in batches]), missing)
 
 
 def _up_to(room: int, parts: Iterator[Part]) -> tuple[list[Part], Iterator[Part]]:
@@ -268,12 +270,12 @@ def _chained(first: list[Part], rest: Iterator[Part]) -> Iterator[Part]:
     yield from rest
 
 
-def _lose_digits(columns: Sequence[Any]) -> bool:
+def _lose_digits(batches: Sequence[Values]) -> bool:
     """Whether integers or times would be rounded if batches of different types were joined."""
-    kinds = {str(column.dtype) for column in columns}
-    if len(kinds) == 1:
+    arrays = [batch.array for batch in batches]
+    if len({array.dtype for array in arrays}) == 1:
         return False
-    if any("time" in kind.lower() or kind in ("Date", "Duration") for kind in kinds):
+    if any(map(is_time, arrays)):
         return True
-    whole = (c for c in columns if str(c.dtype).lower().endswith(("int64", "i8", "u8")) and len(c))
-    return any(max(-(c.min() or 0), c.max() or 0) > 2**53 for c in whole)
+    whole = (a for a in arrays if a.dtype.kind in "iu" and a.dtype.itemsize == 8 and a.size)
+    return any(max(-int(a.min()), int(a.max())) > 2**53 for a in whole)

@@ -1,0 +1,106 @@
+"""Cells of text to numbers and times."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from fastfit.containers import Values
+from fastfit.points.files.table import FileError, column
+
+# Words for a missing value, besides an empty field.
+MISSING = (
+    *("nan", "NaN", "NAN", "NA", "N/A", "n/a", "#N/A", "<NA>", "null", "NULL", "None", ".", "-"),
+    *("#DIV/0!", "#VALUE!", "1.#QNAN", "1.#IND", "-1.#IND", "-nan", "-NaN"),
+)
+_POINT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_COMMA = re.compile(r"[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?")
+# What a time of ISO 8601 begins with; other orders of day and month are ambiguous.
+_TIME = r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?$"
+
+
+def is_number(field: str, decimal_comma: bool) -> bool:
+    """Return whether a field holds a number, a time, or a word for a missing value."""
+    text = field.strip()
+    known = _COMMA if decimal_comma else _POINT
+    return bool(known.fullmatch(text) or re.match(_TIME, text)) or text in MISSING
+
+
+def parsed(
+    path: str, cells: Any, first: int, words: Sequence[str] = (), decimal_comma: bool = False
+) -> Values:
+    """Return a column of numbers or times, text parsed.
+
+    Parameters
+    ----------
+    path : str
+        The file, for errors.
+    cells : polars.Series
+        Text, with spaces around it if any, or values of another type.
+    first : int
+        Number of rows before these, for errors.
+    words : sequence of str
+        Words for a missing value, besides those that are known.
+    decimal_comma : bool
+        Whether numbers have a comma for a decimal point.
+
+    Raises
+    ------
+    FileError
+        About the first cell that is none of these; it says what helps.
+    """
+    import polars as pl
+
+    if cells.dtype != pl.String:
+        return column(path, cells.name, cells)
+    text = cells.str.strip_chars()
+    plain = text.str.replace(",", ".", literal=True) if decimal_comma else text
+    numbers = _as_numbers(plain)
+    if numbers.null_count() > cells.null_count():
+        plain = plain.set(text.is_in(["", *MISSING, *words]), None)
+        numbers = _as_numbers(plain)
+    if numbers.null_count() > plain.null_count():
+        times = _as_times(plain)
+        if times is not None:
+            return column(path, cells.name, times)
+        wrong = (numbers.is_null() & plain.is_not_null()).arg_max()
+        raise FileError(
+            f"{path}: column {cells.name!r} holds text: {cells[wrong]!r} in data row {first + wrong + 1:,}; "
+            + _advice(text[wrong], decimal_comma)
+        )
+    return column(path, cells.name, numbers)
+
+
+def _as_numbers(text: Any) -> Any:
+    """Return numbers, whole ones as integers, which keep their digits; what is no number is null."""
+    import polars as pl
+
+    whole = text.cast(pl.Int64, strict=False)
+    return whole if whole.null_count() == text.null_count() else text.cast(pl.Float64, strict=False)
+
+
+def _as_times(text: Any) -> Any:
+    """Return times to the nanosecond if they need it, in UTC if they have a zone; None if some text is no time."""
+    import polars as pl
+
+    if not text.drop_nulls().str.contains(_TIME).all():
+        return None
+    unit = "ns" if text.str.contains(r"\.\d{7}").any() else "us"
+    with contextlib.suppress(pl.exceptions.PolarsError):  # no format of times fits
+        times = text.str.to_datetime(time_unit=unit, strict=False)
+        if times.null_count() == text.null_count():
+            return times
+    return None
+
+
+def _advice(cell: str, decimal_comma: bool) -> str:
+    """Return what helps to read a cell that is no number."""
+    if is_number(cell, not decimal_comma):
+        return f"pass decimal_comma={not decimal_comma}"
+    if re.fullmatch(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*", cell):
+        return "times must be written as in 2020-01-31T12:00:00"
+    if any(sign.isdigit() for sign in cell):
+        return "numbers must have no units, currency or separators of thousands"
+    return f"pass null_values=[{cell!r}] if it stands for a missing value"

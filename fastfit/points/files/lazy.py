@@ -1,0 +1,95 @@
+"""Queries of Polars in batches, and workbooks, which Polars reads whole."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any
+
+from fastfit.containers import Values
+from fastfit.points.files import table
+from fastfit.points.files.cells import parsed
+from fastfit.points.files.table import Batch, Table, readable
+
+# Batches that are computed ahead.
+_AHEAD = 2
+
+
+def query(lazy: Any) -> Table:
+    """Return the table that a query of Polars yields."""
+    path = "the query"
+    with readable(path):
+        return table_of_query(path, lazy)
+
+
+def table_of_query(path: str, lazy: Any) -> Table:
+    """Return the table of a query; ``path`` is what errors call it."""
+    import polars as pl
+
+    def count() -> int:
+        return int(lazy.select(pl.len()).collect().item())
+
+    def read(columns: list[str], _: bool) -> Iterator[Batch]:
+        return batches_of(lazy, columns, lambda cells, row: parsed(path, cells, row))
+
+    return Table(path, list(lazy.collect_schema()), read, count)
+
+
+def batches_of(
+    lazy: Any, columns: Sequence[str], converted: Callable[[Any, int], Values]
+) -> Iterator[Batch]:
+    """Yield columns of a query in batches.
+
+    Parameters
+    ----------
+    lazy : polars.LazyFrame
+        The query.
+    columns : sequence of str
+        Names of its columns.
+    converted : callable
+        Returns the values of a Series, whose first row in all of the query is its second argument.
+    """
+    import polars as pl
+
+    # By name, since a plain string may also be a pattern of names.
+    wanted = lazy.select(pl.selectors.by_name(*columns))
+    row = 0
+    with contextlib.closing(_frames(wanted, table.BATCH)) as frames:
+        for frame in frames:
+            yield tuple(converted(frame[name], row) for name in columns)
+            row += frame.height
+
+
+def _frames(lazy: Any, size: int) -> Generator[Any, None, None]:
+    """Yield the rows of a query, which a thread computes some batches ahead.
+
+    ``collect_batches`` does so, too, but if Polars panics, it ends as if there were no more rows.
+    """
+    found: queue.Queue[Any] = queue.Queue(_AHEAD)
+    has_ended = threading.Event()
+
+    def put(frame: Any) -> bool:
+        found.put(frame)
+        return has_ended.is_set()
+
+    def run() -> None:
+        try:
+            lazy.sink_batches(put, chunk_size=size, maintain_order=True, engine="streaming")
+            found.put(None)
+        except BaseException as error:
+            found.put(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        while (item := found.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        has_ended.set()
+        while thread.is_alive():
+            with contextlib.suppress(queue.Empty):
+                found.get(timeout=0.01)

@@ -1,0 +1,63 @@
+"""What a caller says of files, where their names and contents do not say it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """What a caller says of files; None is found from them.
+
+    Attributes
+    ----------
+    separator : str or None
+        What separates fields of text, one character.
+    decimal_comma : bool or None
+        Whether numbers of text have a comma for a decimal point.
+    comment : str or None
+        What lines of text start with that are no rows.
+    skip_rows : int or None
+        Number of lines or rows before the header.
+    null_values : tuple of str
+        Words for a missing value, besides those that are known.
+    encoding : str or None
+        Name of the encoding of text, such as "latin-1"; UTF-8, or what the byte order mark says.
+    sheet_name : str or None
+        Sheet of a workbook; the first one.
+    format : str or None
+        Format of the files, such as "csv"; what their names end in.
+    """
+
+    separator: str | None = None
+    decimal_comma: bool | None = None
+    comment: str | None = None
+    skip_rows: int | None = None
+    null_values: tuple[str, ...] = ()
+    encoding: str | None = None
+    sheet_name: str | None = None
+    format: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, must_be in (
+            ("separator", "one character"),
+            ("comment", "a text"),
+            ("encoding", "the name of an encoding"),
+            ("sheet_name", "the name of a sheet"),
+            ("format", "the name of a format, such as 'csv'"),
+        ):
+            value = getattr(self, name)
+            wrong = value is not None and (not isinstance(value, str) or not value)
+            if wrong or (name == "separator" and value is not None and len(value) != 1):
+                raise ValueError(f"{name} must be {must_be}, or None to find it; got {value!r}")
+        rows = self.skip_rows
+        if rows is not None and (type(rows) is not int or rows < 0):
+            raise ValueError(f"skip_rows must be an integer of at least 0; got {rows!r}")
+
+    def given(self) -> set[str]:
+        """Return the names of the options that are given, but for the format."""
+        return {
+            each.name
+            for each in fields(self)
+            if each.name != "format" and getattr(self, each.name) != each.default
+        }
