@@ -86,7 +86,9 @@ _IN_SHELL: tuple[tuple[str, Any], ...] = (
     (r"decimal_comma=False", "--decimal-point"),
     (r"null_values=\['(.*?)'\]", r"--null-value '\1'"),
     (r"pass comment or skip_rows", "pass --comment or --skip-rows"),
-    (r"pass separator", "pass --separator"),
+    (r"pass (separator|format)\b", r"pass --\1"),
+    (r"; derive a column of numbers with a query of Polars", "; name a column of numbers"),
+    (r"^null_values\b", "--null-value"),
     (r"n_threads", "--threads"),
     (r"rng must be None unless init is 'random'", "--seed must be left out without --init random"),
     (r"^rng\b", "--seed"),
@@ -98,7 +100,11 @@ _IN_SHELL: tuple[tuple[str, Any], ...] = (
         r"No nan_policy leaves infinities out: remove them, or turn them into NaN and pass nan_policy='omit'",
         "Remove them, or leave their cells empty",
     ),
-    (r"^(max_iter|learning_rate|record_every|f_scale|datetime_unit|max_points)\b", _as_option),
+    (
+        r"^(max_iter|learning_rate|record_every|f_scale|datetime_unit|max_points|"
+        r"separator|decimal_comma|comment|skip_rows|encoding|sheet_name|format)\b",
+        _as_option,
+    ),
 )
 
 
@@ -181,8 +187,8 @@ def _solver(name: SolverName, loss: Loss, given: dict[str, Any]) -> Solver:
 
 
 _FILES = (
-    "Files (.parquet, .csv, .tsv, .txt, .dat, packed ones too, .arrow, .feather, .npy), folders, patterns, URLs, "
-    "or - for standard input."
+    "Files (.parquet, .csv, .tsv, .txt, .dat, packed ones too, .arrow, .feather, .npy, .xlsx), folders, patterns, "
+    "URLs, or - for standard input."
 )
 _SOLVER = (
     "How the line is found; auto is exact for squared error and newton for robust losses, "
@@ -197,6 +203,8 @@ _DECIMAL_COMMA = "Whether numbers have a comma for a decimal point; found by the
 _COMMENT = "What lines start with that are no rows; # by default."
 _NULL_VALUE = "A word for a missing value; may be given several times."
 _ENCODING = "Encoding of a text file, such as latin-1."
+_SHEET_NAME = "Sheet of a workbook; the first one by default."
+_FORMAT = "Format of the files, such as csv or parquet; by default, what their names end in."
 _DATETIME_UNIT = "Unit of x in the slope, where x holds times; seconds by default."
 _CHECKPOINT = "Keep in this file what was read, so that the same command goes on from there."
 _BANDS = "Draw 95 % confidence and prediction bands; of a robust line, the former."
@@ -244,6 +252,8 @@ def fit(
     skip_rows: Annotated[int | None, _option("Number of lines above the header.")] = None,
     null_value: Annotated[list[str] | None, _option(_NULL_VALUE, metavar="WORD")] = None,
     encoding: Annotated[str | None, _option(_ENCODING, metavar="NAME")] = None,
+    sheet_name: Annotated[str | None, _option(_SHEET_NAME, metavar="NAME")] = None,
+    format_: Annotated[str | None, _option(_FORMAT, "--format", metavar="NAME")] = None,
     datetime_unit: Annotated[TimeUnitName | None, _option(_DATETIME_UNIT)] = None,
     threads: Annotated[int | None, _option("Largest number of threads.")] = None,
     checkpoint: Annotated[Path | None, _option(_CHECKPOINT, metavar="PATH")] = None,
@@ -294,6 +304,8 @@ def fit(
             skip_rows=skip_rows,
             null_values=null_value or (),
             encoding=encoding,
+            sheet_name=sheet_name,
+            format=format_,
         )
         with display(progress) as shown:
             if shown is not None and isinstance(chosen, GradientDescent):

@@ -282,3 +282,81 @@ def test_the_command_line_has_the_options_and_a_shells_advice(tmp_path: Path) ->
     assert "column 't' holds text: 'nix' in data row 4; pass --null-value 'nix'" in result.output
     result = testing.CliRunner().invoke(cli.app, [*arguments, "--null-value", "nix"])
     assert "y = 2 x + 0.5" in result.output
+
+
+@pytest.mark.parametrize("ending", [".csv.gz", ".csv.zst"])
+def test_rows_of_other_lengths_in_packed_text(ending: str, tmp_path: Path) -> None:
+    text = PLAIN + "1,,2\n"
+    path = tmp_path / f"t{ending}"
+    if ending.endswith("gz"):
+        path.write_bytes(gzip.compress(text.encode()))
+    else:
+        pa = pytest.importorskip("pyarrow")
+        with pa.output_stream(path, compression="zstd") as file:
+            file.write(text.encode())
+    with pytest.raises(ff.FileError, match="line 6 has 3 fields, and the header 2"):
+        ff.fit_line(ff.scan(path))
+
+
+def test_packed_text_in_other_encodings_and_with_any_name(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv.gz"
+    path.write_bytes(gzip.compress(PLAIN.encode("utf-16")))
+    assert ff.fit_line(ff.scan(path)).slope == pytest.approx(2.0, rel=1e-14)
+    path = tmp_path / "t.txt"  # is packed, though its name does not say so
+    path.write_bytes(gzip.compress(TEXTS["blanks"].encode()))
+    assert ff.fit_line(ff.scan(path)).slope == pytest.approx(2.0, rel=1e-14)
+
+
+TIMES = {
+    "UTC": ("2020-01-01T00:00:00Z", "2020-01-01T00:00:10Z", "2020-01-01T00:00:30Z"),
+    "a zone": (
+        "2020-01-01 02:00:00+02:00",
+        "2020-01-01 02:00:10+02:00",
+        "2020-01-01 02:00:30+02:00",
+    ),
+    "no zone": ("2020-01-01T00:00:00", "2020-01-01T00:00:10", "2020-01-01T00:00:30"),
+    "fractions": ("2020-01-01 00:00:00.0", "2020-01-01 00:00:10.0", "2020-01-01 00:00:30.0"),
+    "minutes": ("2020-01-01 00:00", "2020-01-01 00:01", "2020-01-01 00:03"),
+    "days": ("2020-01-01", "2020-01-02", "2020-01-04"),
+}
+
+
+@pytest.mark.parametrize("kind", TIMES)
+def test_times_of_text(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(
+        "t,v\n" + "".join(f"{t},{v}\n" for t, v in zip(TIMES[kind], (1, 2, 4), strict=True))
+    )
+    fit = ff.fit_line(ff.scan(path), datetime_unit="s")
+    step = {"minutes": 60.0, "days": 86400.0}.get(kind, 10.0)
+    assert fit.slope == pytest.approx(1.0 / step, rel=1e-14)
+    start = np.datetime64("2020-01-01T00:00")
+    assert fit.predict(start) == pytest.approx(1.0, rel=1e-9)
+
+
+def test_nanoseconds_of_text_keep_their_digits(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    rows = "".join(f"2020-01-01T00:00:00.{k:09},{3 * k}\n" for k in range(5))
+    path.write_text("t,v\n" + rows)
+    assert ff.fit_line(ff.scan(path), datetime_unit="ns").slope == 3.0
+
+
+@pytest.mark.parametrize("cell", ["01/02/2020", "1.2.2020", "13-01-2020"])
+def test_dates_whose_order_is_not_known_are_refused(cell: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f"t,v\n{cell},1\n{cell},2\n")
+    with pytest.raises(ff.FileError, match=rf"holds text: '{cell}' in data row 1; times must be"):
+        ff.fit_line(ff.scan(path))
+
+
+def test_the_format_may_be_given(tmp_path: Path) -> None:
+    path = tmp_path / "t.log"
+    path.write_text(PLAIN)
+    with pytest.raises(ff.FileError, match=r"t.log is of no known format; .* or pass format"):
+        ff.scan(path)
+    assert ff.fit_line(ff.scan(path, format="csv")).n_points == 4
+    assert ff.fit_line(ff.scan(tmp_path, format="txt")).n_points == 4  # all that is in the folder
+    with pytest.raises(ValueError, match=r"format must be one of parquet, csv, .*; got 'log'"):
+        ff.scan(path, format="log")
+    pl.DataFrame({"t": T, "v": V}).write_parquet(path)
+    assert ff.fit_line(ff.scan(path, format="parquet")).n_points == 4

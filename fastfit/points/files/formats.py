@@ -65,11 +65,13 @@ def open_table(
     ending = f".{options.format}" if options.format else ending_of(path)
     opened = FORMATS.get(ending)
     if opened is None:
+        known = [each for each in FORMATS if not each.endswith((".gz", ".zst"))]
         if options.format:
-            known = ", ".join(each[1:] for each in FORMATS)
-            raise ValueError(f"format must be one of {known}; got {options.format!r}")
+            names = ", ".join(each[1:] for each in known)
+            raise ValueError(f"format must be one of {names}; got {options.format!r}")
         raise FileError(
-            f"{path} is of no known format; its name must end in {', '.join(FORMATS)}, or pass format"
+            f"{path} is of no known format; its name must end in {', '.join(known)} (text also in .gz or .zst), "
+            "or pass format"
         )
     wrong = sorted(options.given() - _OPTIONS.get(opened, set()))
     if wrong:

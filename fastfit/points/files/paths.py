@@ -23,6 +23,7 @@ _STARTS = {
     b"\x93NUMPY": ".npy",
     b"\x1f\x8b": ".csv.gz",
     b"\x28\xb5\x2f\xfd": ".csv.zst",
+    b"PK\x03\x04": ".xlsx",
 }
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -56,28 +57,28 @@ class File(NamedTuple):
             )
 
 
-def files_of(paths: Any) -> list[File]:
-    """Return the files that paths stand for; raise FileError about a path without any."""
+def files_of(paths: Any, kind: str | None = None) -> list[File]:
+    """Return the files that paths stand for, of any ending if their format is given; FileError if there are none."""
     if isinstance(paths, (str, os.PathLike)):
         path = os.fspath(paths)
         if not isinstance(path, str):
             raise TypeError(f"paths must be text; got {path!r}")
-        return _of_path(path)
+        return _of_path(path, kind)
     if not isinstance(paths, Sequence) or isinstance(paths, bytes):
         kind = type(paths).__name__
         raise TypeError(f"paths must be a path, a list of paths or a query of Polars; got {kind}")
     if not paths:
         raise ValueError("paths must hold at least one path; got none")
-    return [file for path in paths for file in files_of(path)]
+    return [file for path in paths for file in files_of(path, kind)]
 
 
-def _of_path(path: str) -> list[File]:
+def _of_path(path: str, kind: str | None) -> list[File]:
     if is_url(path):
         return [File.at(path)]
     if path == "-" or _is_stream(path):
-        return [File.at(_copied(path))]
+        return [File.at(_copied(path, kind))]
     if os.path.isdir(path):
-        return _files_below(path)
+        return _files_below(path, kind)
     if os.path.exists(path):
         return [File.at(path, _keys(path))]
     matching = sorted(glob.glob(path, recursive=True))
@@ -89,7 +90,9 @@ def _of_path(path: str) -> list[File]:
         name = os.path.basename(each)
         if name[0] == "_" and os.path.basename(path)[0] != "_" and not os.path.isdir(each):
             continue  # such as _SUCCESS, which a job leaves with its files
-        for file in _files_below(each) if os.path.isdir(each) else [File.at(each, _keys(each))]:
+        for file in (
+            _files_below(each, kind) if os.path.isdir(each) else [File.at(each, _keys(each))]
+        ):
             found.setdefault(os.path.realpath(file.path), file)
     if not found:
         raise FileError(f"{path} matches no file to read")
@@ -110,12 +113,13 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="fastfit-")
 
 
-def _copied(path: str) -> str:
-    """Return a copy of standard input ("-") or a pipe; its first bytes say of which format."""
+def _copied(path: str, kind: str | None) -> str:
+    """Return a copy of standard input ("-") or a pipe; its first bytes say of which format, if it is not given."""
     stream = sys.stdin.buffer if path == "-" else open(path, "rb")  # noqa: SIM115
     with stream:
         head = stream.read(8)
-        ending = next((end for start, end in _STARTS.items() if head.startswith(start)), ".csv")
+        found = next((end for start, end in _STARTS.items() if head.startswith(start)), ".csv")
+        ending = f".{kind}" if kind else found
         name = "stdin" if path == "-" else f"pipe-{os.path.basename(path)}"
         copy = os.path.join(_folder().name, name + ending)
         with open(copy, "wb") as file:
@@ -126,7 +130,7 @@ def _copied(path: str) -> str:
     return copy
 
 
-def _files_below(folder: str) -> list[File]:
+def _files_below(folder: str, kind: str | None) -> list[File]:
     """Return all files in a folder and below, sorted by name, without hidden ones and those such as _SUCCESS."""
     found = []
     seen = set()
@@ -140,7 +144,7 @@ def _files_below(folder: str) -> list[File]:
             if name[0] in "._":
                 continue
             path = os.path.join(where, name)
-            if not ending_of(name):
+            if not (kind or ending_of(name)):
                 raise FileError(
                     f"{path} is of no known format; leave it out with a pattern such as "
                     f"{os.path.join(folder, '**', '*.parquet')}"
@@ -148,7 +152,7 @@ def _files_below(folder: str) -> list[File]:
             found.append(File.at(path, _keys(path)))
     if not found:
         raise FileError(f"{folder} is a folder without files to read")
-    endings = sorted({ending_of(file.path) for file in found})
+    endings = sorted({ending_of(file.path) for file in found if not kind})
     if len(endings) > 1:
         raise FileError(
             f"{folder} holds files of several formats, {' and '.join(endings)}, which may be the same points "

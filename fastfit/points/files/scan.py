@@ -33,6 +33,8 @@ def scan(
     skip_rows: int | None = None,
     null_values: Sequence[str] = (),
     encoding: str | None = None,
+    sheet_name: str | None = None,
+    format: str | None = None,
 ) -> FilePoints:
     """Return columns of files as points to fit a line to, however many there are.
 
@@ -45,13 +47,12 @@ def scan(
     ----------
     paths : str, path, sequence of these, or polars.LazyFrame
         Files whose names end in ``.parquet``, ``.csv``, ``.tsv``, ``.txt``, ``.dat`` (also with ``.gz`` or ``.zst``
-        after that), ``.arrow``, ``.feather`` or ``.npy``; a pattern
-        such as ``"2013-*.parquet"``; or a folder, with all such files in it and below. A folder named as in
-        ``year=2013`` is a column too. ``"-"`` is standard input; it and pipes are copied to a temporary file, and their
-        first bytes say of which format they are. Parquet, CSV and Arrow may also be URLs that Polars reads (``s3://``, ``gs://``,
-        ``https://`` ...), with credentials from the environment, if the server sends parts of files.
-        Files are read in the order given, files of a pattern or folder in the order of their names. A query of Polars
-        derives columns or filters rows.
+        after that), ``.arrow``, ``.feather``, ``.npy`` or ``.xlsx``; a pattern such as ``"2013-*.parquet"``; or a
+        folder, with all such files in it and below. A folder named as in ``year=2013`` is a column too. ``"-"`` is
+        standard input; it and pipes are copied to a temporary file, and their first bytes say of which format they
+        are. Parquet, CSV and Arrow may also be URLs that Polars reads (``s3://``, ``gs://``, ``https://`` ...), with
+        credentials from the environment, if the server sends parts of files. Files are read in the order given, files
+        of a pattern or folder in the order of their names. A query of Polars derives columns or filters rows.
     x, y : str, optional
         Names of the columns; in a ``.npy`` table without names, their numbers from 0. They may be left out
         if the first file has just two columns.
@@ -65,11 +66,15 @@ def scan(
     comment : str, optional
         What lines start with that are no rows; "#" by default.
     skip_rows : int, optional
-        Number of lines above the header; by default, those that have other numbers of fields.
+        Number of lines above the header; by default, those that have other numbers of fields (none in a workbook).
     null_values : sequence of str
         More words for a missing value; the notes list the known ones.
     encoding : str, optional
         Encoding of a text file, such as ``"latin-1"``; UTF-8 by default, or UTF-16 if it has a mark.
+    sheet_name : str, optional
+        Sheet of a workbook; the first one by default.
+    format : str, optional
+        Format of the files, such as ``"csv"`` or ``"parquet"``; by default, what their names end in.
 
     Returns
     -------
@@ -82,15 +87,16 @@ def scan(
         A ValueError: if a file is missing, empty, damaged or of an unknown format, or has no such column; in a fit also
         if a column does not hold numbers, or a file changes while it is read. The message names file and place.
     ImportError
-        If Polars is missing, which reads all formats but ``.npy``: ``pip install 'fastfit[files]'``.
+        If a library is missing: PyArrow reads Parquet and Arrow, and Polars text (``pip install 'fastfit[files]'``);
+        workbooks need ``fastfit[excel]``.
 
     Notes
     -----
     Missing values are NaN, which ``nan_policy`` deals with. In text files these are empty fields, words such as nan,
     NA, <NA>, null and None, a point or hyphen alone, and errors of spreadsheets such as #DIV/0!. Text files need a line
     of names; a row of units below it is left out. If each row has one field more than the header, the first is
-    taken for the name of the row, as R and pandas do. A row of any other length is an error that names its line (unless
-    the file is packed). Columns of x may hold dates and times as ISO 8601 writes them.
+    taken for the name of the row, as R and pandas do. A row of any other length is an error that names its line (but
+    for URLs). Columns of x may hold dates and times as ISO 8601 writes them, with or without a zone.
 
     Examples
     --------
@@ -110,11 +116,13 @@ def scan(
     if isinstance(null_values, str):
         raise TypeError(f"null_values must be a list of words; got {null_values!r}")
     options = FileOptions(
-        separator, decimal_comma, comment, skip_rows, tuple(null_values), encoding
+        *(separator, decimal_comma, comment, skip_rows, tuple(null_values), encoding),
+        sheet_name=sheet_name,
+        format=format,
     )
     if _is_query(paths):
         return FilePoints([], paths, columns, options)
-    return FilePoints(files_of(paths), None, columns, options)
+    return FilePoints(files_of(paths, format), None, columns, options)
 
 
 class FilePoints(Source):

@@ -16,15 +16,20 @@ def workbook(path: str, options: FileOptions) -> Table:
     if is_url(path):
         raise FileError(f"{path} is a URL; copy the workbook")
     pl = library("polars", "a workbook", "excel")
-    library("fastexcel", "a workbook", "excel")
+    fastexcel = library("fastexcel", "a workbook", "excel")
     with open(path, "rb") as file:
-        frame: Any = pl.read_excel(
-            file.read(),
-            sheet_name=options.sheet_name,
-            read_options={"header_row": options.skip_rows} if options.skip_rows else None,
-            infer_schema_length=None,
-            raise_if_empty=False,
-        )
+        data = file.read()
+    sheets = fastexcel.read_excel(data).sheet_names
+    if options.sheet_name not in (None, *sheets):
+        there = ", ".join(map(repr, sheets))
+        raise FileError(f"{path} has no sheet {options.sheet_name!r}; it has {there}")
+    frame: Any = pl.read_excel(
+        data,
+        sheet_name=options.sheet_name or sheets[0],
+        read_options={"header_row": options.skip_rows} if options.skip_rows else None,
+        infer_schema_length=None,
+        raise_if_empty=False,
+    )
 
     def read(columns: list[str], _: bool) -> Iterator[Batch]:
         return batches_of(
