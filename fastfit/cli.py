@@ -344,11 +344,7 @@ def _draw(result: LineFit, points: FilePoints, plot: Path, *, bands: bool) -> No
 
     axes = result.plot(axes_to_save(), confidence_band=bands, prediction_band=bands)
     more = f" and {len(points.paths) - 1:,} more" if len(points.paths) > 1 else ""
-    axes.set(
-        xlabel=points.columns["x"],
-        ylabel=points.columns["y"],
-        title=f"{Path(points.paths[0]).name}{more}: {axes.get_title()}",
-    )
+    axes.set_title(f"{Path(points.paths[0]).name}{more}: {axes.get_title()}")
     save(axes, plot)
 
 

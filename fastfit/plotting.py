@@ -65,6 +65,7 @@ def draw_fit(
     bands: Mapping[str, Callable[..., tuple[Any, Any]]] = MappingProxyType({}),
     level: float = 0.95,
     times: TimeUnit | None = None,
+    names: tuple[str, str] = ("x", "y"),
 ) -> Axes:
     """Draw points, line, bands and path of a fit, as :meth:`LineFit.plot` says; x and y may be a sample.
 
@@ -95,8 +96,8 @@ def draw_fit(
     label = fit.equation(digits=4) + ("" if fit.converged else " (not converged)")
     ends = fit.predict(span if times is None else times.times(span))
     ax.plot(drawn(span), ends, color=_LINE, linewidth=2.0, label=label)
-    xlabel = f"x ({times.unit})" if times and times.is_duration else "x"
-    ax.set(xlabel=xlabel, ylabel="y", title=_count(x.size, fit.n_points))
+    unit = f" ({times.unit})" if times and times.is_duration else ""
+    ax.set(xlabel=names[0] + unit, ylabel=names[1], title=_count(x.size, fit.n_points))
     ax.legend(loc="upper right" if fit.slope < 0 else "upper left")
     return ax
 

@@ -355,7 +355,7 @@ class LineFit:
 
         More than 3,000 points are drawn as a density. All points are drawn while the arrays that were passed to the fit
         (float64 or float32, without NaN) are alive, and for files, which are read again. Otherwise a sample is drawn,
-        and the title says so.
+        and the title says so. Axes are named as the columns of pandas, Polars, xarray or files are.
 
         Parameters
         ----------
@@ -392,5 +392,6 @@ class LineFit:
             raise TypeError(f"ax must be axes of matplotlib; got {type(ax).__name__}")
         level = _probability(level)
         bands = {name: band for name, band in asked.items() if band is not None}
-        columns = self._points.columns()
-        return draw_fit(self, *columns, ax, bands=bands, level=level, times=self._times)
+        x, y = self._points.columns()
+        names = self._points.names
+        return draw_fit(self, x, y, ax, bands=bands, level=level, times=self._times, names=names)

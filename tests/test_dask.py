@@ -22,6 +22,7 @@ from fastfit.losses import LOSSES
 from fastfit.points import parts
 from fastfit.points.arrays import ArrayPoints
 from fastfit.points.base import Plan, Reading
+from fastfit.points.opening import source_of
 from fastfit.result import LineFit
 from tests.conftest import COMPILED, Script, needs_compiler
 from tests.noisy import CHUNK, SIGMA, N, W, X, Y, assert_alike
@@ -702,3 +703,15 @@ def test_points_that_were_made_before() -> None:
     fit = ff.fit_line(DaskPoints(*PAIR, sigma=array(SIGMA)), absolute_sigma=True)
     assert_alike(fit, ff.fit_line(X, Y, sigma=SIGMA, absolute_sigma=True), 1e-15)
     assert repr(DaskPoints(*PAIR, AW)) == "DaskPoints(x, y, sample_weight; 12 partitions)"
+
+
+@pytest.mark.parametrize("chunked", [("x", "y"), ("y",)])
+def test_data_arrays_of_xarray_stay_in_their_chunks(chunked: Any) -> None:
+    xarray = pytest.importorskip("xarray")
+    time = np.datetime64("2020-01-01") + np.arange(1000).astype("m8[h]")
+    data = xarray.Dataset({"x": ("time", time), "y": ("time", 2.0 * np.arange(1000.0))})
+    lazy = data.assign({name: data[name].chunk(time=300) for name in chunked})
+    assert "4 partitions" in repr(source_of(lazy.x, lazy.y, None, None))
+    fit = ff.fit_line("x", "y", data=lazy, datetime_unit="h")
+    assert fit.to_dict() == ff.fit_line("x", "y", data=data, datetime_unit="h").to_dict()
+    assert (fit.slope, fit.predict(time[0])) == (2.0, 0.0)

@@ -222,3 +222,29 @@ def test_bands_are_drawn_at_their_bounds() -> None:
     ax = ff.fit_line([0.0, 1.0], [1.0, 3.0]).plot(confidence_band=True, prediction_band=True)
     assert len(ax.collections) == 0
     assert len(ax.get_legend().get_texts()) == 1  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "xarray", "numpy", "scan"])
+def test_axes_are_named_as_the_columns_are(library: str, tmp_path: Path) -> None:
+    x, y = np.arange(5.0), np.arange(5.0) ** 2
+    given: Any
+    if library == "pandas":
+        given = pytest.importorskip("pandas").DataFrame({"height": x, "weight": y})
+        given = given["height"], given["weight"]
+    elif library == "polars":
+        polars = pytest.importorskip("polars")
+        given = polars.Series("height", x), polars.Series("weight", y)
+    elif library == "xarray":
+        xarray = pytest.importorskip("xarray")
+        given = [xarray.DataArray(v, name=n) for n, v in (("height", x), ("weight", y))]
+    elif library == "scan":
+        path = tmp_path / "t.csv"
+        path.write_text(
+            "height,weight\n" + "".join(f"{a},{b}\n" for a, b in zip(x, y, strict=True))
+        )
+        given = (ff.scan(path), None)
+    else:
+        given = x, y
+    axes = ff.fit_line(*given).plot()
+    expected = ("x", "y") if library == "numpy" else ("height", "weight")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == expected

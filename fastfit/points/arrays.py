@@ -545,6 +545,8 @@ class Arrays(Source):
 
     def __init__(self, x: Any, y: Any, sample_weight: Any = None, sigma: Any = None) -> None:
         self._given = x, y, sample_weight, sigma
+        if not type(x) is type(y) is np.ndarray:
+            self.names = _name_of(x, "x"), _name_of(y, "y")
 
     @property
     def has_sigma(self) -> bool:
@@ -573,3 +575,9 @@ class Arrays(Source):
         """Return the points, converted and checked."""
         given = columns(*self._given, datetime_unit=reading.datetime_unit)
         return ArrayPoints.of(given, reading)
+
+
+def _name_of(values: Any, default: str) -> str:
+    """Return the name of a column, as pandas, Polars and xarray have it."""
+    name = getattr(values, "name", None)
+    return name if isinstance(name, str) and name else default

@@ -164,6 +164,8 @@ class Source(ABC):
 
     # What errors say of an argument x that is a source and leaves no room for others.
     refusal = "is points"
+    # What x and y are called in pictures.
+    names: tuple[str, str] = ("x", "y")
 
     @property
     @abstractmethod

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from fastfit.columns import real_array
-from fastfit.containers import is_masked
+from fastfit.containers import is_masked, values_of
 from fastfit.points.base import Plan, Points, Reading, Source
 from fastfit.points.parts import Part, PartedPoints, Pass
+from fastfit.times import is_time
 
 # Results that one task combines.
 FAN_IN = 32
@@ -231,8 +232,12 @@ def _array(name: str, column: Any) -> Any:
             )
         column = column.to_dask_array()
     elif not hasattr(column, "dask"):
-        numbers = real_array(column, name)
-        column = column if is_masked(column) else numbers  # whose mask goes along
+        array = values_of(column, name).array
+        if not (
+            is_masked(column) or is_time(array)
+        ):  # a mask goes along, and times are converted in their parts
+            array = real_array(column, name)
+        column = column if is_masked(column) else array
     if column.ndim == 2 and column.shape[1] == 1:
         column = column[:, 0]
     if column.ndim != 1:

@@ -34,6 +34,7 @@ class KeptPoints:
     def __init__(
         self, points: Points, source: Source | None = None, reading: Reading | None = None
     ) -> None:
+        self.names = ("x", "y") if source is None else source.names
         self._points: Any = None
         self._again: Callable[[], Source | None] | None = None
         if not isinstance(points, ArrayPoints):

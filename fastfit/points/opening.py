@@ -29,12 +29,23 @@ def source_of(x: Any, y: Any, sample_weight: Any, sigma: Any) -> Source:
                 got = validation.what_came(value)
                 raise ValueError(f"{name} must be left out when x {x.refusal}; got {got}")
         return x
-    given = x, y, sample_weight, sigma
-    if any(type(each).__module__.partition(".")[0] in _DASK for each in given):
+    given = tuple(map(_chunked, (x, y, sample_weight, sigma)))
+    if any(_library(each) in _DASK for each in given):
         from fastfit.points.dask import DaskPoints
 
         return DaskPoints(*given)
     return Arrays(*given)
+
+
+def _library(value: Any) -> str:
+    return type(value).__module__.partition(".")[0]
+
+
+def _chunked(value: Any) -> Any:
+    """Return the array of Dask that a DataArray of xarray holds, if it does."""
+    if _library(value) == "xarray" and getattr(value, "chunks", None) is not None:
+        return value.data
+    return value
 
 
 def points_of(

@@ -150,6 +150,7 @@ class FilePoints(Source):
         others = [column for name, column in asked.items() if name not in "xy" and column]
         found = resolve_columns(self.table(0), asked["x"], asked["y"], others)
         self.columns: dict[str, str] = dict(zip(asked, found, strict=True))
+        self.names = self.columns["x"], self.columns["y"]
 
     def __repr__(self) -> str:
         columns = ", ".join(f"{name}={column!r}" for name, column in self.columns.items())
