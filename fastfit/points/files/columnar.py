@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from fastfit.containers import Values
 from fastfit.points.files import table
+from fastfit.points.files.ahead import ahead
 from fastfit.points.files.cells import parsed
 from fastfit.points.files.lazy import table_of_query
 from fastfit.points.files.options import FileOptions
-from fastfit.points.files.table import Batch, Table, column, is_url, library
+from fastfit.points.files.table import Batch, FileError, Table, column, is_url, library
 
-# Batches that are decoded ahead.
+# Batches of Parquet that are decoded ahead.
 _AHEAD = 2
 
 
@@ -22,57 +24,110 @@ def parquet(path: str, _: FileOptions) -> Table:
         pl = library("polars", "a URL")
         return table_of_query(path, pl.scan_parquet(path, glob=False, hive_partitioning=False))
     library("pyarrow", "Parquet")
-    from pyarrow import dataset
+    from pyarrow import dataset, fs
 
     # Reading ahead into new memory took a fifth longer; reading in pieces would believe the size that a page claims.
     options = dataset.ParquetFragmentScanOptions(
         page_checksum_verification=True, pre_buffer=False, use_buffered_stream=False
     )
-    return _of_fragment(path, dataset.ParquetFileFormat(default_fragment_scan_options=options))
+    kind = dataset.ParquetFileFormat(default_fragment_scan_options=options)
+    fragment = kind.make_fragment(path, filesystem=fs.LocalFileSystem())
+
+    def batches(columns: list[str]) -> Iterator[Any]:
+        return iter(
+            fragment.scanner(
+                columns=columns,
+                batch_size=table.BATCH,
+                batch_readahead=_AHEAD,
+                fragment_readahead=1,
+            ).to_batches()
+        )
+
+    return _table(path, fragment.physical_schema, batches, fragment.count_rows)
 
 
 def arrow(path: str, _: FileOptions) -> Table:
     """Open an Arrow or Feather file, or a URL by Polars."""
     if is_url(path):
         return table_of_query(path, library("polars", "a URL").scan_ipc(path, glob=False))
-    library("pyarrow", "Arrow and Feather")
-    from pyarrow import dataset
+    pa = library("pyarrow", "Arrow and Feather")
+    from pyarrow import ipc
 
-    return _of_fragment(path, dataset.IpcFileFormat())
+    # Nothing is mapped into memory: a mapped file that shrinks ends the process.
+    with pa.OSFile(path) as file:
+        schema = ipc.open_file(file).schema
+
+    def batches(columns: list[str]) -> Iterator[Any]:
+        options = ipc.IpcReadOptions(included_fields=sorted(map(schema.names.index, columns)))
+
+        def produce(put: Callable[[Any], bool]) -> None:
+            with pa.OSFile(path) as file:
+                reader = ipc.open_file(file, options=options)
+                for number in range(reader.num_record_batches):
+                    if put(reader.get_batch(number)):
+                        return
+
+        return ahead(produce)
+
+    def count() -> int:
+        # As if all batches had the length of the first: PyArrow's own count crashes on some damaged files.
+        with pa.OSFile(path) as file:
+            reader = ipc.open_file(file, options=ipc.IpcReadOptions(included_fields=[0]))
+            n_batches = int(reader.num_record_batches)
+            return n_batches * int(reader.get_batch(0).num_rows) if n_batches else 0
+
+    return _table(path, schema, batches, count)
 
 
-def _of_fragment(path: str, kind: Any) -> Table:
-    from pyarrow import fs
-
-    fragment = kind.make_fragment(path, filesystem=fs.LocalFileSystem())
+def _table(
+    path: str, schema: Any, batches: Callable[[list[str]], Iterator[Any]], count: Callable[[], int]
+) -> Table:
+    """Return the table of a file whose record batches PyArrow reads."""
 
     def read(columns: list[str], _: bool) -> Iterator[Batch]:
-        scanner = fragment.scanner(
-            columns=columns, batch_size=table.BATCH, batch_readahead=_AHEAD, fragment_readahead=1
-        )
+        for name in columns:
+            _require_numbers(path, name, schema.field(name).type)
         row = 0
-        for found in _of_even_size(scanner.to_batches(), table.BATCH):
-            yield tuple(_converted(path, name, found[name], row) for name in columns)
-            row += found.num_rows
+        with contextlib.closing(_of_even_size(batches(columns), table.BATCH)) as found:
+            for each in found:
+                yield tuple(_converted(path, name, each[name], row) for name in columns)
+                row += each.num_rows
 
-    return Table(path, list(fragment.physical_schema.names), read, fragment.count_rows)
+    return Table(path, list(schema.names), read, count)
+
+
+def _require_numbers(path: str, name: str, kind: Any) -> None:
+    """Raise FileError about a column of lists, structures and the like, before anything of it is read."""
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    if types.is_nested(kind) or types.is_binary(kind) or types.is_large_binary(kind):
+        raise FileError(
+            f"{path}: column {name!r} must hold real numbers or times; got {kind}; "
+            "derive a column of numbers with a query of Polars"
+        )
 
 
 def _converted(path: str, name: str, values: Any, row: int) -> Values:
     """Return a column, text parsed."""
     if "string" not in str(values.type):
         return column(path, name, values)
+    if "dictionary" in str(values.type):
+        values = values.cast(values.type.value_type)
     return parsed(path, library("polars", "text").Series(name, values), row)
 
 
-def _of_even_size(batches: Iterator[Any], size: int) -> Iterator[Any]:
+def _of_even_size(batches: Iterator[Any], size: int) -> Generator[Any, None, None]:
     """Yield tables of just so many rows, the last one of those that are left, whatever the row groups of the file."""
     import pyarrow as pa
 
     held: list[Any] = []
     n_held = 0
     for batch in batches:
-        batch.validate()
+        # Text and categories refer to places in other buffers, which are checked one by one.
+        is_plain = all(pa.types.is_primitive(kind) for kind in batch.schema.types)
+        batch.validate(full=not is_plain)
         rest = batch
         while n_held + rest.num_rows >= size:
             # Put together in PyArrow's memory, which is warm from the batches before.

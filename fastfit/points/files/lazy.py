@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import queue
-import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 from fastfit.containers import Values
 from fastfit.points.files import table
+from fastfit.points.files.ahead import ahead
 from fastfit.points.files.cells import parsed
 from fastfit.points.files.table import Batch, Table, readable
-
-# Batches that are computed ahead.
-_AHEAD = 2
 
 
 def query(lazy: Any) -> Table:
@@ -65,31 +61,8 @@ def batches_of(
 def _frames(lazy: Any, size: int) -> Generator[Any, None, None]:
     """Yield the rows of a query, which a thread computes some batches ahead.
 
-    ``collect_batches`` does so, too, but if Polars panics, it ends as if there were no more rows.
+    ``collect_batches`` of Polars does so, too, but if Polars panics, it ends as if there were no more rows.
     """
-    found: queue.Queue[Any] = queue.Queue(_AHEAD)
-    has_ended = threading.Event()
-
-    def put(frame: Any) -> bool:
-        found.put(frame)
-        return has_ended.is_set()
-
-    def run() -> None:
-        try:
-            lazy.sink_batches(put, chunk_size=size, maintain_order=True, engine="streaming")
-            found.put(None)
-        except BaseException as error:
-            found.put(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        while (item := found.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        has_ended.set()
-        while thread.is_alive():
-            with contextlib.suppress(queue.Empty):
-                found.get(timeout=0.01)
+    return ahead(
+        lambda put: lazy.sink_batches(put, chunk_size=size, maintain_order=True, engine="streaming")
+    )
