@@ -108,10 +108,26 @@ _IN_SHELL: tuple[tuple[str, Any], ...] = (
 )
 
 
-def _fail(error: Exception) -> NoReturn:
-    message = " ".join(str(error).split())
-    for pattern, option in _IN_SHELL:
+# Options in advice about a fit that did not converge.
+_IN_ADVICE: tuple[tuple[str, Any], ...] = (
+    (
+        r"Pass standardize=True and learning_rate='auto'",
+        "Leave out --no-standardize and --learning-rate",
+    ),
+    (r"Pass learning_rate='auto'", "Leave out --learning-rate"),
+    (r"or use Newton", "or leave out --solver"),
+    (r"\b(max_iter|learning_rate|f_scale|tol)\b", _as_option),
+)
+
+
+def _in_shell(message: str, options: tuple[tuple[str, Any], ...] = _IN_SHELL) -> str:
+    for pattern, option in options:
         message = re.sub(pattern, option, message)
+    return message
+
+
+def _fail(error: Exception) -> NoReturn:
+    message = _in_shell(" ".join(str(error).split()))
     typer.echo(f"fastfit: error: {message}", err=True)
     raise typer.Exit(2)
 
@@ -326,9 +342,13 @@ def fit(
             )
             if plot is not None:
                 _draw(result, points, plot, bands=bands)
-    _print(result, as_json=as_json)
-    if not result.converged:
-        typer.echo(f"fastfit: warning: {result.message}", err=True)
+    if result.converged:
+        _print(result, as_json=as_json)
+        return
+    message = _in_shell(result.message, _IN_ADVICE)
+    _print(replace(result, message=message if as_json else ""), as_json=as_json)
+    typer.echo(f"fastfit: warning: {message}", err=True)
+    raise typer.Exit(3)
 
 
 def _check_plot(plot: Path | None) -> None:

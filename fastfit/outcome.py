@@ -30,31 +30,24 @@ def _is_own(module: object) -> bool:
 
 
 class Status(Enum):
-    """How a fit ended. The value is the message: what happened, why, and what to change."""
+    """How a fit ended. The value says what happened; ``LineFit.message`` also says what to change."""
 
     CONVERGED = "Converged: the gradient is within tol of zero."
     MAX_ITER = (
-        "Not converged: max_iter steps were made before the gradient came within tol of zero. Raise max_iter. "
-        "Descents take a few with learning_rate='auto' and standardize=True, the defaults; robust losses take more "
-        "the fewer residuals are below f_scale."
+        "Not converged: max_iter steps were made before the gradient came within tol of zero."
     )
     MAX_PASSES = (
         "Not converged: the points, which are not in memory, were read 200 times before the gradient came within tol "
         "of zero. Raise f_scale, or give it a number if it is 'mad'; raise tol; or fit a part of the points in memory."
     )
     DIVERGED = (
-        "Diverged: the loss grew, because the learning rate is too large for these data. Lower learning_rate, "
-        "or leave it at 'auto'. The best line so far is returned."
+        "Diverged: the loss grew, so the descent stopped at once. The best line so far is returned."
     )
     STALLED = (
         "Stalled: the steps became smaller than the rounding of slope and intercept before the gradient came "
-        "within tol of zero. Raise learning_rate if the loss is still high, else tol; or descend with "
-        "standardize=True."
+        "within tol of zero."
     )
-    STOPPED = (
-        "Stopped: the callback ended the fit before the gradient came within tol of zero. To go on from here, "
-        "pass this line as init."
-    )
+    STOPPED = "Stopped: the callback ended the fit before the gradient came within tol of zero."
     NOT_FINITE = (
         "Not fitted: x or y holds NaN or infinity, and nan_policy='propagate' asks for NaN. Pass "
         "nan_policy='omit' to leave out points with NaN."

@@ -96,6 +96,13 @@ def draw_fit(
     label = fit.equation(digits=4) + ("" if fit.converged else " (not converged)")
     ends = fit.predict(span if times is None else times.times(span))
     ax.plot(drawn(span), ends, color=_LINE, linewidth=2.0, label=label)
+    if times and not times.is_duration:
+        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+        locator = AutoDateLocator()  # type: ignore[no-untyped-call]
+        ax.xaxis.set_major_locator(locator)
+        formatter = ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
+        ax.xaxis.set_major_formatter(formatter)
     unit = f" ({times.unit})" if times and times.is_duration else ""
     ax.set(xlabel=names[0] + unit, ylabel=names[1], title=_count(x.size, fit.n_points))
     ax.legend(loc="upper right" if fit.slope < 0 else "upper left")

@@ -157,7 +157,9 @@ def test_max_iter(cloud: Any) -> None:
     assert len(caught) == 1
     assert caught[0].filename == __file__  # the caller's line, not one of ours
     assert (fit.status, fit.converged, fit.n_iter) == (Status.MAX_ITER, False, 7)
-    assert fit.message == Status.MAX_ITER.value == str(caught[0].message)
+    assert fit.message == str(caught[0].message)
+    assert fit.message.startswith(Status.MAX_ITER.value)
+    assert fit.message.endswith("Pass learning_rate='auto' (1 step).")
 
 
 @pytest.mark.parametrize("standardize", [True, False])
@@ -170,10 +172,10 @@ def test_a_descent_that_grows_is_stopped(cloud: Any, standardize: bool, excess: 
         matrix = [[np.mean(2 * x * x), np.mean(2 * x)], [np.mean(2 * x), 2.0]]
         largest = 2.0 / np.linalg.eigvalsh(matrix)[-1]
     options: Any = {"standardize": standardize, "init": (5.0, 5.0), "record_every": 1}
-    with pytest.warns(ff.ConvergenceWarning, match="largest stable learning rate"):
+    with pytest.warns(ff.ConvergenceWarning, match="learning_rate must be below"):
         fit = ff.fit_line(x, y, solver=GradientDescent(learning_rate=excess * largest, **options))
     assert (fit.status, fit.converged) == (Status.DIVERGED, False)
-    advice = r"largest stable learning rate for these data is (\S+) \(stay below"
+    advice = r"learning_rate must be below (\S+) for these data; half of it needs"
     named = re.search(advice, fit.message)
     assert named is not None
     assert float(named[1]) == pytest.approx(largest, rel=1e-5)  # it prints six digits
@@ -281,7 +283,7 @@ def test_descent_through_the_origin(cloud: Any, backend: Any) -> None:
     assert (random.intercept == 0.0).all()
     with pytest.raises(ValueError, match="intercept of init must be 0 with fit_intercept=False"):
         ff.fit_line(x, y, fit_intercept=False, solver=GradientDescent(init=(1.0, 2.0)))
-    with pytest.warns(ff.ConvergenceWarning, match="largest stable learning rate .* is 1 "):
+    with pytest.warns(ff.ConvergenceWarning, match="learning_rate must be below 1 for these"):
         ff.fit_line(x, y, fit_intercept=False, solver=GradientDescent(learning_rate=1.5))
 
 
@@ -344,3 +346,55 @@ def test_options_are_checked_when_they_are_given(
 def test_an_overflowing_start_is_an_error(cloud: Any) -> None:
     with pytest.raises(ValueError, match="the loss of the first line overflows .*init"):
         ff.fit_line(*cloud, solver=GradientDescent(init=(1e200, 0.0)))
+
+
+def slow_descent(seed: int, most: float) -> tuple[Any, Any, Any, dict[str, Any]]:
+    """Return points, a loss, and options of a descent that takes 100 to some number of steps, about as its log."""
+    rng = np.random.default_rng(seed)
+    n_steps, loss = 10 ** rng.uniform(2, math.log10(most)), seed % 3
+    x = rng.normal(size=200)
+    y = rng.normal() * x + rng.normal() + rng.normal(size=200)
+    if seed % 2:  # the mean of x makes the caller's coordinates slow
+        x = x + math.sqrt(n_steps / 40.0)
+        return x, y, loss, {"standardize": False}
+    return x, y, loss, {"learning_rate": 12.0 / n_steps}
+
+
+def foretold_over_taken(seed: int, most: float) -> float:
+    x, y, kind, options = slow_descent(seed, most)
+    loss = (ff.SquaredError(), ff.Huber(1.5), ff.SoftL1(1.0))[kind]
+    full = ff.fit_line(x, y, loss=loss, solver=GradientDescent(max_iter=10**8, **options))
+    assert full.converged
+    part = max(1, full.n_iter // 20)
+    with pytest.warns(ff.ConvergenceWarning):
+        fit = ff.fit_line(x, y, loss=loss, solver=GradientDescent(max_iter=part, **options))
+    told = re.search(r"about ([\d,.e+]+) more steps are needed", fit.message)
+    assert told is not None, fit.message
+    return float(told[1].replace(",", "")) / (full.n_iter - part)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_steps_that_are_left_are_foretold(seed: int) -> None:
+    assert 0.5 < foretold_over_taken(seed, 2000) < 2.0
+
+
+def test_advice_about_years_is_true() -> None:
+    """x far from zero: half of the stable rate takes 10^12 steps on the caller's coordinates, and 1 on others."""
+    x = np.arange(1950.0, 2021.0)
+    y = 0.02 * x - 30.0 + np.random.default_rng(0).normal(size=x.size)
+    with pytest.warns(ff.ConvergenceWarning):
+        fit = ff.fit_line(x, y, solver=GradientDescent(standardize=False, learning_rate=0.01))
+    assert "learning_rate must be below 2.53765e-07 for these data; half of it" in fit.message
+    # (1 + mean(x**2)) / std(x)**2 is how many times flatter the flattest direction is.
+    assert "needs about 8.2e+11 steps" in fit.message
+    ratio = np.mean(x) / np.std(x)
+    assert f"the mean of x is {ratio:.3g} standard deviations from 0" in fit.message
+    assert "Pass standardize=True and learning_rate='auto' (1 step" in fit.message
+    assert ff.fit_line(x, y, solver=GradientDescent()).n_iter == 1
+    rate = (
+        1.0 / np.linalg.eigvalsh([[2 * np.mean(x * x), 2 * np.mean(x)], [2 * np.mean(x), 2.0]])[1]
+    )
+    with pytest.warns(ff.ConvergenceWarning, match="or subtract the mean from x"):
+        ff.fit_line(x, y, solver=GradientDescent(standardize=False, learning_rate=rate))
+    moved = GradientDescent(standardize=False)
+    assert ff.fit_line((x - x.mean()) / x.std(), y, solver=moved).converged

@@ -189,6 +189,11 @@ class Axes(NamedTuple):
         along = (slope - self.u_origin * offset) / (self.u_unit * self.v_unit)
         return along, offset / self.v_unit
 
+    def gradient_to_frame(self, along: float, across: float) -> tuple[float, float]:
+        """Return the gradient of the mean loss in the frame from that on these axes."""
+        offset = across * self.v_unit
+        return along * self.u_unit * self.v_unit + self.u_origin * offset, offset
+
     def loss_from_frame(self, loss: float) -> float:
         """Return the mean loss, in squared units of these axes, from that in the frame."""
         return loss / self.v_unit / self.v_unit

@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastfit.exact.coordinates import Axes, Evaluation, Spread, Symmetric
+from fastfit.exact.coordinates import Axes
 from fastfit.exact.double_double import ZERO, DoubleDouble
 from fastfit.losses import Loss, RobustLoss, SquaredError
 from fastfit.outcome import Status
 from fastfit.points.base import Points
 from fastfit.points.moments import MomentPoints
+from fastfit.solvers.advice import advice
 from fastfit.solvers.base import Solution
 from fastfit.solvers.convergence import Convergence
-from fastfit.solvers.iterate import Line, State, iterate
+from fastfit.solvers.descent import Descent
+from fastfit.solvers.iterate import State, iterate
 from fastfit.solvers.newton import Newton, huber_line, scale_of
 from fastfit.solvers.observer import Callback, Observer, check_watchers
 from fastfit.solvers.steps import require_points
@@ -118,7 +120,7 @@ class GradientDescent:
         start = self._start(axes, raw, fit_intercept)
         if self.init is None and isinstance(loss, RobustLoss) and not loss.is_convex:
             start = huber_line(points, loss, fit_intercept)
-        rule = _Descent(points, loss, convergence, axes, self.learning_rate, self.tol, size)
+        rule = Descent(points, loss, convergence, axes, self.learning_rate, self.tol, size)
         (line, current), n_iter, status = iterate(
             rule,
             rule.start(start),
@@ -126,11 +128,8 @@ class GradientDescent:
             record=observer.record if observer.is_active else None,
         )
         history = observer.history(n_iter, State(line, current))
-        advice = ""
         if status is Status.DIVERGED:
-            (line, current), advice = rule.best, _advice(rule.limit)
-        elif status is Status.MAX_ITER and self.tol == 0:
-            advice = " (With tol=0, which asks for max_iter steps, that is as expected.)"
+            line, current = rule.best
         slope = DoubleDouble(line[0])
         intercept = frame.intercept(*line) if fit_intercept else ZERO
         mean_loss = _measured_loss(given, points, current.loss, slope, intercept)
@@ -138,7 +137,9 @@ class GradientDescent:
         if isinstance(loss, RobustLoss):
             final = points.evaluate(loss, *line, curvature=True)
             require_points(final, convergence, loss)
-        message = status.value + advice
+        message = status.value
+        if status is not Status.CONVERGED:
+            message += advice(rule, State(line, current), status, n_iter)
         return Solution(
             slope, intercept, mean_loss, n_iter, status, message, history, f_scale, final
         )
@@ -169,66 +170,6 @@ class GradientDescent:
         return raw.line_to_frame(slope, intercept)
 
 
-class _Descent:
-    """The rule of gradient descent: converged, diverged, or a step against the gradient.
-
-    The line is kept in the frame, where an offset of y or x costs no digits, and stepped along the axes.
-    """
-
-    def __init__(
-        self,
-        points: Points,
-        loss: Loss,
-        convergence: Convergence,
-        axes: Axes,
-        learning_rate: float | str,
-        tol: float,
-        size: float,
-    ) -> None:
-        self._points, self._loss, self._convergence = points, loss, convergence
-        self._axes, self._raw = axes, Axes.raw(points.frame)
-        self._tol, self._size = tol, tol * size
-        self.limit = 2.0 / _steepest(axes, convergence.spread, convergence.fit_intercept)
-        self._step = 0.5 * self.limit if isinstance(learning_rate, str) else float(learning_rate)
-        self.best = State((math.nan, math.nan), Evaluation(math.inf, math.nan, math.nan))
-
-    def start(self, line: Line) -> State:
-        """Return the state at the first line, or raise ValueError if its loss overflows."""
-        first = self._points.evaluate(self._loss, *line)
-        if not math.isfinite(first.loss + first.grad_slope + first.grad_offset):
-            raise ValueError(
-                "the loss of the first line overflows float64: "
-                "start closer to the points (init), or rescale x and y"
-            )
-        self.best = State(line, first)
-        return self.best
-
-    def check(self, state: State) -> Status | None:
-        """Return whether the loss grew, or the gradient vanished, and remember the best line."""
-        current, best = state.evaluation, self.best.evaluation
-        if current.loss < best.loss:
-            self.best = state
-        if not current.loss <= best.loss and self._convergence.loss_increased(
-            current.loss, best.loss, state.line
-        ):
-            return Status.DIVERGED
-        if self._tol > 0 and self._convergence.gradient_is_small(current, self._size):
-            return Status.CONVERGED
-        return None
-
-    def step(self, state: State) -> State | None:
-        """Return the state a step against the gradient leads to; None if rounding swallows the step."""
-        line, current = state
-        along, across = self._axes.gradient_from_frame(current.grad_slope, current.grad_offset)
-        turn, rise = self._axes.step_to_frame(-self._step * along, -self._step * across)
-        moved = line[0] + turn, line[1] + rise
-        if not self._convergence.fit_intercept:
-            moved = self._raw.through_origin_in_frame(moved[0])
-        if moved == line and self._tol > 0:
-            return None
-        return State(moved, self._points.evaluate(self._loss, *moved))
-
-
 def _pair(init: Any) -> tuple[float, float]:
     must_be = "a pair of finite numbers (slope, intercept), 'random' or None"
     if not isinstance(init, (tuple, list, np.ndarray)):
@@ -249,22 +190,6 @@ def _check_rng(rng: Any, at_random: bool) -> None:
         raise TypeError(f"rng must be {must_be}; got {rng!r}") from error
 
 
-def _steepest(axes: Axes, spread: Spread, fit_intercept: bool) -> float:
-    """Return the largest curvature that the mean loss has anywhere on the axes, or raise if float64 cannot hold it.
-
-    No loss has a larger curvature than the squared error, which has 2; near the best line most losses come close.
-    """
-    uu = spread.uu + spread.u_mean * spread.u_mean
-    curvature = axes.curvature_from_frame(Symmetric(2.0 * uu, 2.0 * spread.u_mean, 2.0))
-    steepest = curvature.largest_eigenvalue if fit_intercept else curvature.slope_slope
-    if not 0.0 < steepest < math.inf:
-        raise ValueError(
-            "the curvature of the loss in raw coordinates is beyond the range of float64: "
-            "rescale x, or descend with standardize=True"
-        )
-    return steepest
-
-
 def _measured_loss(
     points: Points, descended: Points, loss: float, slope: DoubleDouble, intercept: DoubleDouble
 ) -> float:
@@ -274,10 +199,3 @@ def _measured_loss(
         return loss
     residuals = points.residuals(slope, points.frame.offset(slope, intercept))
     return loss if residuals is None else residuals.rr / moments.weight_sum
-
-
-def _advice(limit: float) -> str:
-    return (
-        f" The largest stable learning rate for these data is {limit:.6g} "
-        "(stay below it; half of it is fast and safe)."
-    )

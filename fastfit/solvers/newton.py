@@ -53,6 +53,11 @@ _NO_SCALE = (
     " More than half of the points lie on this line to rounding, so the scale of f_scale='mad' is 0, "
     "and the other points hardly count."
 )
+# What to change, by how a fit ended.
+_ADVICE = {
+    Status.MAX_ITER: " Raise max_iter, or f_scale: a fit takes more steps the fewer residuals are below it.",
+    Status.STALLED: " Raise tol.",
+}
 _TOO_FAR_APART = "y holds values too far apart for float64; leave the outermost out"
 
 
@@ -150,7 +155,9 @@ class Newton:
             final.loss,
             outcome.n_iter,
             outcome.status,
-            outcome.status.value + (_NO_SCALE if no_scale else ""),
+            outcome.status.value
+            + _ADVICE.get(outcome.status, "")
+            + (_NO_SCALE if no_scale else ""),
             observer.history(outcome.n_iter, outcome.state),
             fit.f_scale or loss.tuning * scale,
             final,

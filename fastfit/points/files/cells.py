@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from fastfit.containers import Values
@@ -29,7 +29,12 @@ def is_number(field: str, decimal_comma: bool) -> bool:
 
 
 def parsed(
-    path: str, cells: Any, first: int, words: Sequence[str] = (), decimal_comma: bool = False
+    path: str,
+    cells: Any,
+    first: int,
+    words: Sequence[str] = (),
+    decimal_comma: bool = False,
+    helpful: Collection[str] = (),
 ) -> Values:
     """Return a column of numbers or times, text parsed.
 
@@ -38,25 +43,30 @@ def parsed(
     path : str
         The file, for errors.
     cells : polars.Series
-        Text, with spaces around it if any, or values of another type.
+        Text (spaces around it are ignored), or values of another type.
     first : int
         Number of rows before these, for errors.
     words : sequence of str
         Words for a missing value, besides those that are known.
     decimal_comma : bool
         Whether numbers have a comma for a decimal point.
+    helpful : collection of str
+        Options of the format that errors may advise: "decimal_comma", "null_values".
 
     Raises
     ------
     FileError
-        About the first cell that is none of these; it says what helps.
+        Names the first cell that cannot be read, and what helps.
     """
     import polars as pl
 
     if cells.dtype != pl.String:
         return column(path, cells.name, cells)
     text = cells.str.strip_chars()
-    plain = text.str.replace(",", ".", literal=True) if decimal_comma else text
+    plain = text
+    if decimal_comma:  # a point would be a separator of thousands
+        has_point = text.str.contains(".", literal=True) & ~text.str.contains(_TIME)
+        plain = text.str.replace(",", ".", literal=True).set(has_point, "a point")
     numbers = _as_numbers(plain)
     if numbers.null_count() > cells.null_count():
         plain = plain.set(text.is_in(["", *MISSING, *words]), None)
@@ -68,7 +78,7 @@ def parsed(
         wrong = (numbers.is_null() & plain.is_not_null()).arg_max()
         raise FileError(
             f"{path}: column {cells.name!r} holds text: {cells[wrong]!r} in data row {first + wrong + 1:,}; "
-            + _advice(text[wrong], decimal_comma)
+            + _advice(text[wrong], decimal_comma, helpful)
         )
     return column(path, cells.name, numbers)
 
@@ -95,12 +105,18 @@ def _as_times(text: Any) -> Any:
     return None
 
 
-def _advice(cell: str, decimal_comma: bool) -> str:
+def _advice(cell: str, decimal_comma: bool, helpful: Collection[str]) -> str:
     """Return what helps to read a cell that is no number."""
-    if is_number(cell, not decimal_comma):
+    if re.fullmatch(r"[+-]?\d{1,3}([.,' ]\d{3})+([.,]\d*)?", cell):
+        is_either = "decimal_comma" in helpful and is_number(cell, not decimal_comma)
+        either = f", or pass decimal_comma={not decimal_comma}" if is_either else ""
+        return f"numbers must have no separators of thousands{either}"
+    if "decimal_comma" in helpful and is_number(cell, not decimal_comma):
         return f"pass decimal_comma={not decimal_comma}"
     if re.fullmatch(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*", cell):
         return "times must be written as in 2020-01-31T12:00:00"
     if any(sign.isdigit() for sign in cell):
         return "numbers must have no units, currency or separators of thousands"
-    return f"pass null_values=[{cell!r}] if it stands for a missing value"
+    if "null_values" in helpful:
+        return f"pass null_values=[{cell!r}] if it stands for a missing value"
+    return "derive a column of numbers with a query of Polars"

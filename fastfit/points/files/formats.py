@@ -52,6 +52,8 @@ def open_table(
     ------
     FileError
         If it is missing, empty, damaged or of no known format.
+    ValueError
+        If the format is unknown, or has no such option.
     ImportError
         If the library that reads it is missing.
     """
@@ -75,9 +77,8 @@ def open_table(
         )
     wrong = sorted(options.given() - _OPTIONS.get(opened, set()))
     if wrong:
-        kind = "workbooks" if wrong == ["sheet_name"] else "text"
         raise ValueError(
-            f"{' and '.join(wrong)} must be left out but for {kind}; got it for {path}"
+            f"{' and '.join(wrong)} must be left out: {path} is of a format without it"
         )
     with readable(path):
         return opened(path, options).with_folders(keys)

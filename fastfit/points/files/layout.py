@@ -79,6 +79,14 @@ class _Separated(NamedTuple):
     def _is_number(self, field: str) -> bool:
         return is_number(field, self.decimal_comma)
 
+    def _has_units(self, first: list[str], others: list[list[str]]) -> bool:
+        """Return whether a row holds units: text above a column of numbers, and no number."""
+        known = [field.strip() in ("", *MISSING) for field in first]
+        if any(self._is_number(f) and not k for f, k in zip(first, known, strict=True)):
+            return False
+        columns = zip(known, zip(*others, strict=False), strict=False)
+        return any(not k and any(map(self._is_number, column)) for k, column in columns)
+
     def header(self, path: str, *, exact: bool) -> tuple[list[str], int]:
         """Return the names of all fields, and the number of lines before the first row."""
         place = 0
@@ -93,14 +101,9 @@ class _Separated(NamedTuple):
         data = self.rows[place + 1 :]
         names = [name.strip() for name in names]
         n_skipped = number + 1
-        if len(data) > 1 and not any(map(self._is_number, data[0][1])):
-            numeric = [
-                any(map(self._is_number, column))
-                for column in zip(*(r for _, r in data[1:]), strict=False)
-            ]
-            if any(numeric) and all(field.strip() for field in data[0][1]):
-                n_skipped = data[0][0] + 1  # a row of units
-                data = data[1:]
+        if len(data) > 1 and self._has_units(data[0][1], [row for _, row in data[1:]]):
+            n_skipped = data[0][0] + 1
+            data = data[1:]
         widths = {len(row) for _, row in data}
         if widths == {len(names) + 1}:
             if all(not row[-1].strip() for _, row in data):

@@ -64,7 +64,7 @@ def scan(
     decimal_comma : bool, optional
         Whether numbers of a text file have a comma for a decimal point; by default, as its first lines show.
     comment : str, optional
-        What lines start with that are no rows; "#" by default.
+        Prefix of comment lines; by default "#", if one of the first 200 lines starts with it.
     skip_rows : int, optional
         Number of lines above the header; by default, those that have other numbers of fields (none in a workbook).
     null_values : sequence of str
@@ -79,7 +79,7 @@ def scan(
     Returns
     -------
     FilePoints
-        To be passed to ``fit_line`` or ``objective``. Only the names of columns are read yet.
+        To be passed to ``fit_line`` or ``objective``.
 
     Raises
     ------
@@ -121,6 +121,9 @@ def scan(
         format=format,
     )
     if _is_query(paths):
+        wrong = sorted(options.given() | ({"format"} if format else set()))
+        if wrong:
+            raise ValueError(f"{' and '.join(wrong)} must be left out for a query of Polars")
         return FilePoints([], paths, columns, options)
     return FilePoints(files_of(paths, format), None, columns, options)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -43,7 +44,7 @@ class Table:
     folder_names : tuple of str
         Those of the columns that folders stand for.
     may_lack_header : bool
-        Whether the names are what stands in the first row, names or not.
+        Whether names are the first row as it is, even if it holds numbers.
     """
 
     path: str
@@ -69,7 +70,7 @@ class Table:
         FileError
             If the file cannot be read, or a column does not hold numbers.
         NotAsTyped
-            If a text file has to be read again, as text. Batches that came before do not count.
+            If a text file has to be read again, as text. Discard earlier batches.
         """
         different = list(dict.fromkeys(columns))
         with readable(self.path):
@@ -128,7 +129,11 @@ def resolve_columns(
     found = [name if name is None or name in names else stripped.get(name) for name in asked]
     for name, is_there in zip(asked, found, strict=True):
         if name is not None and is_there is None:
-            raise FileError(f"{table.path} has no column {name!r}{there}")
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            if any("\ufffd" in each for each in names):
+                hint = "; it is not UTF-8: pass encoding, such as 'latin-1'"
+            raise FileError(f"{table.path} has no column {name!r}{there}{hint}")
         if is_there is not None and names.count(is_there) > 1:
             raise FileError(f"{table.path} has several columns {is_there!r}; give them other names")
     known = [name for name in found if name is not None]
@@ -188,8 +193,7 @@ def readable(path: str) -> Iterator[None]:
     except (FileError, NotAsTyped, ImportError):
         raise
     except Exception as error:
-        is_memory = type(error) is MemoryError  # and none that a damaged file asks PyArrow for
-        if is_memory:
+        if type(error) is MemoryError:  # not ArrowMemoryError: a damaged file claims a huge size
             raise
         raise FileError(f"{path} cannot be read: {one_line(error)}") from error
     except BaseException as error:

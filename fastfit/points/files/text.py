@@ -31,7 +31,7 @@ _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
 def text(path: str, options: FileOptions) -> Table:
-    """Open a text file; what the options do not say of its layout is found from its first lines."""
+    """Open a text file; its first lines supply the options of its layout that are left out."""
     pl = library("polars", "text")
     source = _utf8(path, options)
     layout = layout_of(path, lines_of(source()), options)
@@ -54,13 +54,16 @@ def text(path: str, options: FileOptions) -> Table:
         _require_whole_last_line(path, source, layout)
 
     def converted(cells: Any, row: int) -> Values:
-        return parsed(path, cells, row, options.null_values, layout.decimal_comma)
+        helpful = ("decimal_comma", "null_values")
+        return parsed(path, cells, row, options.null_values, layout.decimal_comma, helpful)
 
     def read(columns: list[str], as_text: bool) -> Iterator[Batch]:
         if not seen:
             return
         has_check = len(layout.names) > 1 and not is_url(path)
         check = _check_of_rows(path, source, layout) if has_check else None
+        if layout.decimal_comma and check is None and not as_text:
+            raise NotAsTyped  # Polars would take a separator of thousands for a decimal point
         fields = dict(zip(layout.names, seen, strict=False))
         # The types that the first rows show; where these hold nothing, numbers are the best guess.
         types = {fields[name]: seen[fields[name]] for name in columns}
@@ -78,8 +81,8 @@ def text(path: str, options: FileOptions) -> Table:
             if as_text or isinstance(error, FileError):
                 raise
             raise NotAsTyped from error
-        if check is not None:
-            check.result()
+        if check is not None and check.result() and layout.decimal_comma and not as_text:
+            raise NotAsTyped  # a point may be a separator of thousands, or part of a text
 
     count = functools.partial(_count_lines, path)
     return Table(path, list(layout.names), read, count, may_lack_header=True)
@@ -133,27 +136,32 @@ def _single_blanks(source: Callable[[], Any]) -> Callable[[], Any]:
     return lambda: io.BytesIO(data)
 
 
-def _require_regular_rows(path: str, source: Callable[[], Any], layout: Layout) -> None:
-    """Raise FileError about the first row with more or fewer fields than the header has."""
+def _require_regular_rows(path: str, source: Callable[[], Any], layout: Layout) -> bool:
+    """Raise FileError about the first row with more or fewer fields than the header has; return if there are points."""
     from fastfit.kernels.fields import FieldCounter
 
     counter = FieldCounter(layout.separator, len(layout.names), layout.comment)
     with _opened(source) as file:
         n_read = sum(len(file.readline()) for _ in range(layout.n_skipped))
-        while data := file.read(_READ_TEXT):
-            found = counter.first_irregular(data)
+        has_points, data = False, b"\n"
+        while data:
+            data = file.read(_READ_TEXT)
+            has_points = has_points or b"." in data
+            found = counter.first_irregular(data or b"\n")  # the last row may lack its line end
             if found is None:
                 n_read += len(data)
                 continue
             with _opened(source) as again:
-                line = again.read(n_read + found[0]).count(b"\n")
+                rows = again.read(n_read + found[0])
+            line = rows.count(b"\n") + (not rows.endswith(b"\n"))
             raise FileError(
                 f"{path}: line {line:,} has {found[1]:,} fields, and the header {len(layout.names):,}: "
                 "correct it, or pass comment or skip_rows if it is no row"
             )
+    return has_points
 
 
-def _check_of_rows(path: str, source: Callable[[], Any], layout: Layout) -> Future[None]:
+def _check_of_rows(path: str, source: Callable[[], Any], layout: Layout) -> Future[bool]:
     """Look for irregular rows in a thread of its own, while the file is parsed."""
     pool = ThreadPoolExecutor(1)
     try:
@@ -166,9 +174,9 @@ def _check_of_rows(path: str, source: Callable[[], Any], layout: Layout) -> Futu
 
 
 @functools.lru_cache(maxsize=4096)
-def _require_regular_file(path: str, size: int, changed: int, layout: Layout) -> None:
-    """Do the same for a file, once as long as it does not change."""
-    _require_regular_rows(path, lambda: path, layout)
+def _require_regular_file(path: str, size: int, changed: int, layout: Layout) -> bool:
+    """Cache that check for an unchanged file on disk."""
+    return _require_regular_rows(path, lambda: path, layout)
 
 
 def _require_whole_last_line(path: str, source: Callable[[], Any], layout: Layout) -> None:

@@ -14,7 +14,7 @@ from fastfit.points.files.table import Batch, FileError, Table, is_url, library
 def workbook(path: str, options: FileOptions) -> Table:
     """Open a sheet of a workbook, the first one by default."""
     if is_url(path):
-        raise FileError(f"{path} is a URL; copy the workbook")
+        raise FileError(f"{path} is a URL; download it")
     pl = library("polars", "a workbook", "excel")
     fastexcel = library("fastexcel", "a workbook", "excel")
     with open(path, "rb") as file:
@@ -33,7 +33,11 @@ def workbook(path: str, options: FileOptions) -> Table:
 
     def read(columns: list[str], _: bool) -> Iterator[Batch]:
         return batches_of(
-            frame.lazy(), columns, lambda cells, row: parsed(path, cells, row, options.null_values)
+            frame.lazy(),
+            columns,
+            lambda cells, row: parsed(
+                path, cells, row, options.null_values, helpful=("null_values",)
+            ),
         )
 
     return Table(path, list(frame.columns), read, lambda: int(frame.height))
