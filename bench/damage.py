@@ -26,7 +26,7 @@ import numpy as np
 import fastfit as ff
 
 ROWS = 3000
-# Seconds that one file may take, bytes of memory that a process may hold, and addresses it may ask for.
+# Limits: seconds per file; resident memory and address space per process, in bytes.
 MOST_SECONDS, MOST_MEMORY, MOST_ADDRESSES = 120, 1 << 30, 16 << 30
 CHUNK = 5000  # files per process
 
@@ -171,7 +171,7 @@ def fit_all(ending: str, first: int, end: int, seed: int, found: Path) -> None:
             if _held() > max(held, MOST_MEMORY):
                 outcome = f"FAULT: held {_held() >> 20} MB; {outcome}"
             if os.fstat(2).st_size > said:
-                outcome = f"FAULT: spoke on stderr; {outcome}"
+                outcome = f"FAULT: wrote to stderr; {outcome}"
             lines.write(f"{outcome[:300]!r}\n")
 
 
@@ -181,7 +181,7 @@ def _held() -> int:
 
 
 def outcomes(ending: str, first: int, end: int, seed: int) -> list[str]:
-    """Return what came of some files, by their numbers; a process that ends is a fault, and the next one goes on."""
+    """Return the outcome of each file. A process that crashes is a fault; another one goes on after that file."""
     found: list[str] = []
     while first + len(found) < end:
         with tempfile.TemporaryDirectory() as name:

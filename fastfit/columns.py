@@ -27,15 +27,15 @@ class Columns(NamedTuple):
     w : ndarray or None
         Weights.
     w_name : str
-        Arguments that the weights come from.
+        What errors call the weights.
     unit_sigma : float
         Standard deviation of a point of weight 1.
     n_effective : ndarray, float or None
-        How often each point occurs, if the weights do not say so.
+        With sigma: how often each point occurs, or the number of points.
     kept : ndarray of bool or None
-        Points that are not masked, if some are.
+        Which points are not masked; None for all.
     times : TimeUnit or None
-        How x counts time, if it does.
+        How x counts time; None for numbers.
     """
 
     x: Column
@@ -224,9 +224,11 @@ def _column(
 
 def _refuse_times(array: NDArray[Any], name: str) -> None:
     if is_time(array):
+        numbers = f"numpy.asarray({name}, 'datetime64[s]').astype(float)"
+        if array.dtype.kind == "m":
+            numbers = f"numpy.asarray({name}) / numpy.timedelta64(1, 's')"
         raise TypeError(
-            f"{name} must hold real numbers; got times ({array.dtype}): convert them, as with "
-            f"({name} - {name}[0]) / numpy.timedelta64(1, 's')"
+            f"{name} must hold real numbers; got times ({array.dtype}): convert them, as with {numbers}"
         )
 
 

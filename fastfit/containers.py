@@ -102,6 +102,8 @@ def _refuse_what_holds_no_values(values: Any, name: str) -> None:
 
 def _of_pandas(values: Any, name: str) -> Values:
     dtype = getattr(values, "dtype", None)  # a DataFrame has none
+    if dtype is None and getattr(values, "ndim", 1) == 2 and values.shape[1] != 1:
+        raise Refusal(_named_columns(name, values))
     kind = type(dtype).__name__
     if kind == "ArrowDtype":
         return _of_pyarrow(getattr(values, "array", values).__arrow_array__(), name)
@@ -118,6 +120,14 @@ def _of_pandas(values: Any, name: str) -> Values:
     return Values(values.to_numpy(dtype=plain, na_value=plain.type(0)), missing)
 
 
+def _named_columns(name: str, table: Any) -> str:
+    names = ", ".join(map(repr, list(table.columns)[:5]))
+    return (
+        f"{name} must be one column; got a {type(table).__name__} of {len(table.columns)}: name them with data=, as in "
+        f"fit_line('x', 'y', data=frame); it has {names}"
+    )
+
+
 def _of_polars(values: Any, name: str) -> Values:
     import polars as pl
 
@@ -127,6 +137,8 @@ def _of_polars(values: Any, name: str) -> Values:
             "collect it, or name the column with data=frame"
         )
     if isinstance(values, pl.DataFrame):
+        if values.width != 1:
+            raise Refusal(_named_columns(name, values))
         return Values(values.to_numpy())
     dtype = values.dtype
     if dtype == pl.Time:
@@ -253,8 +265,11 @@ def _of_objects(array: NDArray[Any], name: str) -> tuple[NDArray[Any], NDArray[n
         allowed = ("whole", "number") if expected in ("whole", "number", "other") else (expected,)
         place = next(k for k, i in enumerate(items) if kinds[type(i)] not in (*allowed, "missing"))
         what = "real numbers" if allowed[0] == "whole" else f"{expected}s throughout"
+        hint = ""
+        if isinstance(items[place], str):
+            hint = "; convert text with astype(float), or to times with pandas.to_datetime"
         raise TypeError(
-            f"{name} must hold {what}; got {what_came(items[place])} at index {place:,}"
+            f"{name} must hold {what}; got {what_came(items[place])} at index {place:,}{hint}"
         )
     gaps = [kinds[type(item)] == "missing" for item in items]
     fill: Any = 0
@@ -262,7 +277,7 @@ def _of_objects(array: NDArray[Any], name: str) -> tuple[NDArray[Any], NDArray[n
     if present == {"time"}:
         fill, convert = np.datetime64("NaT"), _as_utc
     elif present == {"duration"}:
-        fill, convert = np.timedelta64("NaT"), np.timedelta64
+        fill, convert = np.timedelta64("NaT"), _as_duration
     elif present != {"whole"}:
         fill, convert = math.nan, float
     filled = [
@@ -270,8 +285,25 @@ def _of_objects(array: NDArray[Any], name: str) -> tuple[NDArray[Any], NDArray[n
         for item, gap in zip(items, gaps, strict=True)
     ]
     found = np.array(filled, dtype=None if filled else np.float64)
+    if found.dtype.kind in "mM":
+        _require_in_range(found, filled, name)
     found = found.astype(np.float64) if found.dtype.kind == "O" else found  # beyond 64 bits
     return found.reshape(array.shape), np.array(gaps).reshape(array.shape) if any(gaps) else None
+
+
+def _as_duration(item: Any) -> Any:
+    return item.to_timedelta64() if hasattr(item, "to_timedelta64") else np.timedelta64(item)
+
+
+def _require_in_range(array: NDArray[Any], items: list[Any], name: str) -> None:
+    """Raise ValueError if times of different units have no common one within 64 bits: NumPy wraps them."""
+    if len({getattr(item, "dtype", None) for item in items}) < 2:
+        return
+    for place, (found, item) in enumerate(zip(array, items, strict=True)):
+        if not np.isnat(item) and found.astype(item.dtype) != item:
+            raise ValueError(
+                f"{name} must hold times within 64 bits of {array.dtype}; got {item!s} at index {place:,}"
+            )
 
 
 def _kind_of(kind: type) -> str:

@@ -22,7 +22,7 @@ def named_columns(
     given = {"x": x, "y": y, "sample_weight": sample_weight, "sigma": sigma}
     asked = {name: value for name, value in given.items() if isinstance(value, str)}
     if not asked:
-        raise TypeError("x and y must be names of columns where data is given")
+        raise TypeError("x and y must be names of columns where data is given; got none")
     names = _names_of(data)
     for name, column in asked.items():
         _require_column(name, column, names)
@@ -51,7 +51,7 @@ def _names_of(data: Any) -> list[Any]:
         if names is not None:
             return list(names() if callable(names) else names)
     kind = type(data).__name__
-    raise TypeError(f"data must be a table of pandas, Polars or PyArrow, or a mapping; got {kind}")
+    raise TypeError(f"data must be a table with named columns, or a mapping; got {kind}")
 
 
 def _require_column(name: str, column: str, names: Iterable[Any]) -> None:

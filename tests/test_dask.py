@@ -508,8 +508,8 @@ LATE: list[tuple[type[Exception], str, Any, Any]] = [
     (ValueError, f"{FEW} 0", xy(NONE), {}),
     (ValueError, f"{FEW} 1", (AX[:1], AY[:1]), {}),
     (ValueError, f"got 0 after leaving out {N:,}", (AX, array(NAN * Y)), {"nan_policy": "omit"}),
-    (ValueError, "x must be one-dimensional", (TABLE, TABLE["y"]), {}),
-    (ValueError, "sample_weight must be one-dimensional", (*xy(TABLE), TABLE), {}),
+    (TypeError, "x must be one column; got a DataFrame of 3", (TABLE, TABLE["y"]), {}),
+    (TypeError, "sample_weight must be one column; got a Data", (*xy(TABLE), TABLE), {}),
     # Where NaN is found, how many there are in all is not known.
     (ValueError, f"partition 3: {AT_17}{PASS}", (AX, HOLES), {}),
     (ValueError, f"partition 3: {AT_17}{PASS}", (AX, HOLES), {"loss": "huber"}),

@@ -88,7 +88,7 @@ def test_predictions_for_columns() -> None:
         ({"y": "q"}, ValueError, "y must name a column of data; got 'q': it has 'distance'.*'s'$"),
         ({"sigma": "W"}, ValueError, "sigma must name a column of data; got 'W'"),
         ({"x": [1.0], "y": [2.0]}, TypeError, "x and y must be names of columns where data is"),
-        ({"data": 3}, TypeError, "data must be a table of pandas, .* or a mapping; got int"),
+        ({"data": 3}, TypeError, "data must be a table with named columns, or a mapping; got int"),
         ({"data": np.ones((5, 2))}, TypeError, "data must be a table .*; got ndarray"),
         (
             {"data": pd.concat([FRAME, FRAME], axis=1)},

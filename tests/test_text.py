@@ -431,3 +431,32 @@ def test_advice_is_what_the_format_takes(tmp_path: Path) -> None:
             ff.fit_line(points)
     with pytest.raises(ValueError, match="null_values must be left out for a query of Polars"):
         ff.scan(table.lazy(), x="t", y="v", null_values=["a"])
+
+
+def test_null_values_may_be_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastfit.points.files.table.BATCH", 4)
+    path = tmp_path / "t.csv"
+    for more in ("", "NA,1\n", "-999,1\n"):
+        path.write_text("x,y\n-999,2\n1,4\n2,6\n3,8\n" + more + "-999,7\n")
+        fit = ff.fit_line(ff.scan(path, null_values=["-999"]), nan_policy="omit")
+        assert (fit.slope, fit.n_points) == (2.0, 3)
+
+
+def test_a_quote_inside_a_field_is_refused(tmp_path: Path) -> None:
+    """Up to the next quote, rows would be taken for one field."""
+    path = tmp_path / "t.csv"
+    path.write_text('x,y,c\n1,2,5" pipe\n3,4,6" pipe\n5,6,z\n7,9,z\n')
+    with pytest.raises(ff.FileError, match="line 2 has a quotation mark inside a field"):
+        ff.fit_line(ff.scan(path, x="x", y="y"))
+    path.write_text('x,y,c\n1,2,"5"" pipe"\n3,4, "6, 7"\n5,6,z\n7,8,""\n')
+    assert ff.fit_line(ff.scan(path, x="x", y="y")).n_points == 4
+
+
+def test_commas_that_may_separate_thousands(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("x;y\n1;1,000\n2;2,000\n3;3,000\n")
+    with pytest.raises(
+        ff.FileError, match="commas as in '1,000' may separate thousands or decimals"
+    ):
+        ff.scan(path)
+    assert ff.fit_line(ff.scan(path, decimal_comma=True)).slope == pytest.approx(1.0)

@@ -297,3 +297,98 @@ def test_pictures_have_an_axis_of_time(n: int) -> None:
     ax = ff.fit_line(lasts, y, datetime_unit="m", backend="numpy").plot()
     assert ax.get_xlabel() == "x (m)"
     assert ax.get_xlim()[1] >= (n - 1) / 60
+
+
+@pytest.mark.parametrize("units", [("us", "ns"), ("ns", "us"), ("s", "ms")])
+@pytest.mark.parametrize("loss", ["squared_error", "huber", "tukey"])
+@pytest.mark.parametrize("kept", [0, 1 << 26])
+def test_files_whose_times_have_different_units(
+    units: tuple[str, str], loss: Any, kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As pandas 2 and 3 write them: passes after the first mixed up the units, and gave slopes of 1e70."""
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr("fastfit.points.files.streams.KEPT", kept)
+    rng = np.random.default_rng(0)
+    t = np.datetime64("2020-01-01") + np.arange(400).astype("m8[s]")
+    y = np.arange(400.0) + rng.standard_t(3, size=400)
+    for k, unit in enumerate(units):
+        place = slice(200 * k, 200 * k + 200)
+        table = pa.table({"x": t[place].astype(f"M8[{unit}]"), "y": y[place]})
+        parquet.write_table(table, tmp_path / f"{k}.parquet", version="2.6")
+    fit = ff.fit_line(ff.scan(tmp_path, "x", "y"), loss=loss)
+    expected = ff.fit_line(t, y, loss=loss)
+    assert fit.slope == pytest.approx(expected.slope, rel=1e-7)
+    assert fit.converged
+
+
+def test_finer_times_in_a_later_file_are_an_error_that_helps(tmp_path: Path) -> None:
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    for k, unit in enumerate(["us", "ns"]):
+        start = np.datetime64("2020-01-01").astype(f"M8[{unit}]")
+        t = start + np.arange(4 * k, 4 * k + 4)
+        table = pa.table({"x": t, "y": np.arange(4.0)})
+        parquet.write_table(table, tmp_path / f"{k}.parquet", version="2.6")
+    points = ff.scan(tmp_path, "x", "y")
+    with pytest.raises(ff.FileError, match="1.parquet: column 'x' .* pass datetime_unit='ns'"):
+        ff.fit_line(points)
+    assert ff.fit_line(points, datetime_unit="ns").n_points == 8
+
+
+def test_parts_of_dask_with_different_units() -> None:
+    da = pytest.importorskip("dask.array")
+    t = np.datetime64("2020-01-01") + np.arange(200).astype("m8[s]")
+    y = np.arange(200.0) + np.random.default_rng(0).standard_t(3, size=200)
+    x = da.concatenate(
+        [da.from_array(t[:100].astype("M8[us]")), da.from_array(t[100:].astype("M8[ns]"))]
+    )
+    fit = ff.fit_line(x, da.from_array(y, chunks=100), loss="huber")
+    assert fit.slope == pytest.approx(ff.fit_line(t, y, loss="huber").slope, rel=1e-6)
+
+
+def test_missing_times_beside_dask_are_missing() -> None:
+    pa, da = pytest.importorskip("pyarrow"), pytest.importorskip("dask.array")
+    x = pa.array([datetime.datetime(2020, 1, day) if day != 2 else None for day in (1, 2, 3, 4)])
+    y = da.from_array(np.array([1.0, 9.0, 3.0, 5.0]), chunks=2)
+    with pytest.raises(ValueError, match="x must be finite"):
+        ff.fit_line(x, y, datetime_unit="D")
+    fit = ff.fit_line(x, y, datetime_unit="D", nan_policy="omit")
+    assert fit.slope == pytest.approx(9.0 / 7.0, rel=1e-14)
+
+
+def test_times_that_64_bits_do_not_hold_are_refused(tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    nanoseconds = np.datetime64("2020-01-01", "ns") + np.arange(5) * np.timedelta64(1, "D")
+    fit = ff.fit_line(nanoseconds, np.arange(5.0), datetime_unit="D")
+    assert fit.predict(np.datetime64("2020-01-06")) == pytest.approx(5.0)
+    with pytest.raises(
+        ValueError, match="x must hold times that 64 bits hold in ns; got 2300-01-01"
+    ):
+        fit.predict(np.datetime64("2300-01-01"))
+    mixed = [datetime.datetime(9999, 12, 31), pd.Timestamp("2020-01-02").as_unit("ns")]
+    with pytest.raises(
+        ValueError, match="x must hold times within 64 bits of datetime64.ns.; got 9999"
+    ):
+        ff.fit_line(mixed, [1.0, 2.0])
+    durations = [pd.Timedelta(1500 * k, "ns") for k in range(5)]
+    assert ff.fit_line(durations, np.arange(5.0), datetime_unit="ns").slope == pytest.approx(
+        1 / 1500
+    )
+    path = tmp_path / "t.csv"
+    path.write_text(
+        "x,y\n2300-01-01T00:00:00.0000001,3\n2020-01-01T00:00:00,1\n2020-01-02T00:00:00,2\n"
+    )
+    with pytest.raises(ff.FileError, match="must lie in the years 1678 to 2261; got 2020 to 2300"):
+        ff.fit_line(ff.scan(path))
+
+
+def test_times_of_96_bits_beyond_2262(tmp_path: Path) -> None:
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    days = [
+        datetime.datetime(2020, 1, 1),
+        datetime.datetime(2020, 1, 2),
+        datetime.datetime(9999, 12, 31),
+    ]
+    table = pa.table({"x": pa.array(days, pa.timestamp("us")), "y": [1.0, 2.0, 3.0]})
+    parquet.write_table(table, tmp_path / "t.parquet", use_deprecated_int96_timestamps=True)
+    fit = ff.fit_line(ff.scan(tmp_path / "t.parquet"), datetime_unit="D")
+    assert fit.slope == pytest.approx(ff.fit_line(days, [1.0, 2.0, 3.0], datetime_unit="D").slope)

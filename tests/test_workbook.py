@@ -78,3 +78,9 @@ def test_times_and_an_empty_sheet(tmp_path: Path) -> None:
     assert fit.slope == pytest.approx(7.0, rel=1e-14)
     with pytest.raises(ff.FileError, match="does not have just two columns"):
         ff.scan(tmp_path / "t.xlsx", sheet_name="empty")
+
+
+def test_numbers_that_stand_for_missing_values(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.xlsx", one=[("t", "v"), (1, 2), (2, -999), (3, 6), (-999, 7)])
+    fit = ff.fit_line(ff.scan(path, null_values=["-999"]), nan_policy="omit")
+    assert (fit.slope, fit.n_points, fit.n_omitted) == (2.0, 2, 2)

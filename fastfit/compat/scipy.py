@@ -97,7 +97,7 @@ def linregress(
 ) -> LinregressResult:
     """Fit a line by least squares, as ``scipy.stats.linregress`` of the installed SciPy does.
 
-    Where versions of SciPy differ (1.14 or later), it behaves like the installed one. From 1.18 on, two points have
+    It follows SciPy 1.17, or 1.18 where that is installed. From 1.18 on, two points have
     errors of NaN, constant x has a line of NaN, and float32 has results of float32; before, errors are 0, constant x is
     an error, and results are float64.
 
@@ -106,7 +106,7 @@ def linregress(
     x, y : array_like, of shapes that can be broadcast to one another
         Real numbers. Points masked in x or in y are left out.
     alternative : {"two-sided", "less", "greater"}
-        What the p-value tests a slope of 0 against: another slope, a negative one, or a positive one.
+        Alternative hypothesis: the slope is not 0, below 0, or above 0.
     axis : int, tuple of int, or None
         Axes along which the points of a line lie; None for all of them, without broadcasting.
     nan_policy : {"propagate", "omit", "raise"}

@@ -1,4 +1,4 @@
-"""Fields per row of a text file: one read of its bytes finds the first row with another number of them."""
+"""Fields per row of a text file: one read of its bytes finds the first row with another number of fields."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from fastfit.kernels import compiled, flags
 _ONE, _SEVEN, _TOP = np.uint64(1), np.uint64(7), np.uint64(56)
 # A byte in each of the eight of a word.
 _EACH, _LOW = np.uint64(0x0101010101010101), np.uint64(0x7F7F7F7F7F7F7F7F)
-_NEWLINE, _RETURN, _QUOTE = 10, 13, 34
-# Bytes that are read with care before the fast way is tried again.
+_NEWLINE, _RETURN, _QUOTE, _BLANK = 10, 13, 34, 32
+# Bytes for the careful loop before the fast one is tried again.
 _CARE = 8192
 
 
@@ -42,11 +42,13 @@ def _plain(words: Any, separator: Any, wanted: Any, count: Any) -> Any:
 def _careful(data: Any, state: Any, separator: Any, comment: Any, wanted: Any) -> Any:
     """Return the place after the first row of other fields, 0 for none; ``state`` is kept from call to call.
 
-    It holds the separators of the row so far, whether this is inside quotes, whether the row is a comment, and whether
-    anything is in it. Rows without anything, and comments, count as none.
+    It holds the separators of the row so far, whether this is inside quotes, whether the row is a comment, whether
+    anything is in it, the byte before, and whether a quote inside a field was found, which counts as irregular: what
+    follows it up to the next quote would be one field. Rows without anything, and comments, count as none.
     """
     for i in range(data.size):
-        c = data[i]
+        c, before = data[i], state[4]
+        state[4] = c
         if state[1]:
             state[1] = 0 if c == _QUOTE else 1
         elif c == _NEWLINE:
@@ -59,6 +61,9 @@ def _careful(data: Any, state: Any, separator: Any, comment: Any, wanted: Any) -
         elif c == comment and not state[3]:
             state[2] = state[3] = 1
         elif c == _QUOTE:
+            if state[3] and before not in (separator, _QUOTE, _BLANK):
+                state[5] = 1
+                return i + 1
             state[1] = state[3] = 1
         elif c == separator:
             state[0] += 1
@@ -88,10 +93,13 @@ class FieldCounter:
     def __init__(self, separator: str, n_fields: int, comment: str | None) -> None:
         self._separator, self._wanted = ord(separator), n_fields - 1
         self._comment = -1 if comment is None else ord(comment[0])
-        self._state = np.zeros(4, dtype=np.int64)
+        self._state = np.zeros(6, dtype=np.int64)
 
     def first_irregular(self, data: bytes) -> tuple[int, int] | None:
-        """Return the place after the first irregular row of the next bytes, and its number of fields; None for none."""
+        """Return the place after the first irregular row of the next bytes, and its number of fields; None for none.
+
+        The number is 0 for a quotation mark inside a field.
+        """
         array, start, state = np.frombuffer(data, np.uint8), 0, self._state
         has_quotes = b'"' in data
         while start < array.size:
@@ -101,7 +109,7 @@ class FieldCounter:
             args = state, self._separator, self._comment, self._wanted
             found = int(_CAREFUL(array[start:end], *args))
             if found:
-                return start + found, int(state[0]) + 1
+                return start + found, 0 if state[5] else int(state[0]) + 1
             start = end
         return None
 
@@ -113,4 +121,5 @@ class FieldCounter:
         if newline < 0:
             return start
         self._state[:] = 0
+        self._state[4] = _NEWLINE
         return newline + 1

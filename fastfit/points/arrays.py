@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fastfit.columns import Column, Columns, columns
 from fastfit.exact.coordinates import Evaluation, Frame
-from fastfit.exact.double_double import DoubleDouble, add, subtract, two_sum
+from fastfit.exact.double_double import DoubleDouble, add, multiply, subtract, two_sum
 from fastfit.exact.moment_sums import MomentSums
 from fastfit.kernels.block import BLOCK
 from fastfit.kernels.gradient import LossGradient, LossGradientCurvature
@@ -261,16 +261,24 @@ class ArrayPoints:
     def in_frame(self, frame: Frame) -> ArrayPoints:
         """Return these points in a frame chosen for all parts together."""
         part = copy.copy(self)
+        offsets = [DoubleDouble(offset) for offset in self._offset]
+        if self.times is not None and frame.times not in (None, self.times):
+            ratio = frame.times.counts / self.times.counts  # this part counts time in another unit
+            part._x = _read_only(part._x.astype(np.float64) * ratio)
+            offsets[0] = multiply(offsets[0], DoubleDouble(ratio))
         exponents = frame.x_exponent - self._exponent[0], frame.y_exponent - self._exponent[1]
         for name, exponent in zip(("_x", "_y"), exponents, strict=True):
             if exponent:
                 values = np.ldexp(getattr(part, name).astype(np.float64), exponent)
                 setattr(part, name, _read_only(values))
         part._exponent, part.times = (frame.x_exponent, frame.y_exponent), frame.times
-        offset = [math.ldexp(o, e) for o, e in zip(self._offset, part._exponent, strict=True)]
+        x_offset, y_offset = (
+            DoubleDouble(math.ldexp(o.high, e), math.ldexp(o.low, e))
+            for o, e in zip(offsets, part._exponent, strict=True)
+        )
         part._center = (
-            subtract(frame.x_center, DoubleDouble(offset[0])).high,
-            subtract(frame.y_center, DoubleDouble(offset[1])).high,
+            subtract(frame.x_center, x_offset).high,
+            subtract(frame.y_center, y_offset).high,
         )
         part._moments, part._mean_weight = None, None
         return part

@@ -232,11 +232,11 @@ def _array(name: str, column: Any) -> Any:
             )
         column = column.to_dask_array()
     elif not hasattr(column, "dask"):
-        array = values_of(column, name).array
-        if not (
-            is_masked(column) or is_time(array)
-        ):  # a mask goes along, and times are converted in their parts
+        array, missing, _ = values_of(column, name)
+        if not is_time(array):  # which are converted in their parts
             array = real_array(column, name)
+        elif missing is not None:
+            array = np.where(missing, np.array("NaT", dtype=array.dtype), array)
         column = column if is_masked(column) else array
     if column.ndim == 2 and column.shape[1] == 1:
         column = column[:, 0]

@@ -33,7 +33,7 @@ class Faults(NamedTuple):
     first: int | None
 
     def count_not_finite(self, name: str, values: Column | None) -> int:
-        """Return how many values of a column are NaN or infinite, or raise if the policy does not allow them."""
+        """Return the number of NaN and infinite values (not NaN under "omit"); raise if the policy forbids them."""
         if values is None:
             return 0
         found = (

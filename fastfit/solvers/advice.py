@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 from fastfit.exact.coordinates import Axes
 from fastfit.losses import RobustLoss
 from fastfit.outcome import Status
-from fastfit.solvers.descent import Descent, steepest
+from fastfit.solvers.descent import Descent, squared_curvature, steepest
 from fastfit.solvers.forecast import steps_left
 from fastfit.solvers.iterate import State
 from fastfit.solvers.newton import Newton
@@ -71,12 +72,13 @@ def _more(descent: Descent, status: Status, most: float) -> str:
 def _minimum(descent: Descent, here: State) -> State | None:
     """Return the line of least loss, with its curvature; None if finding it would take many passes over files."""
     points, loss, convergence = descent.points, descent.loss, descent.convergence
-    line = here.line
-    if isinstance(loss, RobustLoss):
-        if points.max_passes < math.inf:
-            return None
-        found = Newton().solve(points, loss, fit_intercept=convergence.fit_intercept)
-        line = found.slope.high, points.frame.offset(found.slope, found.intercept).high
+    if not isinstance(loss, RobustLoss):
+        return State(here.line, here.evaluation._replace(curvature=squared_curvature(convergence)))
+    if points.max_passes < math.inf:
+        return None
+    points = copy.copy(points)  # whose passes do not count: the fit has ended
+    found = Newton().solve(points, loss, fit_intercept=convergence.fit_intercept)
+    line = found.slope.high, points.frame.offset(found.slope, found.intercept).high
     evaluation = points.evaluate(loss, *line, curvature=True)
     curvature = evaluation.curvature
     if curvature is None or not curvature.determinant > 0.0:

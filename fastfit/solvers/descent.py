@@ -93,9 +93,7 @@ def steepest(axes: Axes, convergence: Convergence) -> float:
 
     No loss has a larger curvature than the squared error, which has 2; near the best line most losses come close.
     """
-    spread = convergence.spread
-    uu = spread.uu + spread.u_mean * spread.u_mean
-    curvature = axes.curvature_from_frame(Symmetric(2.0 * uu, 2.0 * spread.u_mean, 2.0))
+    curvature = axes.curvature_from_frame(squared_curvature(convergence))
     largest = curvature.largest_eigenvalue if convergence.fit_intercept else curvature.slope_slope
     if not 0.0 < largest < math.inf:
         raise ValueError(
@@ -103,3 +101,10 @@ def steepest(axes: Axes, convergence: Convergence) -> float:
             "rescale x, or descend with standardize=True"
         )
     return largest
+
+
+def squared_curvature(convergence: Convergence) -> Symmetric:
+    """Return the second derivatives of the mean squared error, in the frame."""
+    spread = convergence.spread
+    uu = spread.uu + spread.u_mean * spread.u_mean
+    return Symmetric(2.0 * uu, 2.0 * spread.u_mean, 2.0)

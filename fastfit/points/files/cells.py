@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -61,6 +62,9 @@ def parsed(
     import polars as pl
 
     if cells.dtype != pl.String:
+        if words and cells.dtype.is_numeric():
+            sought = list(map(float, filter(_is_float, words)))
+            cells = cells.set(cells.cast(pl.Float64).is_in(sought), None)
         return column(path, cells.name, cells)
     text = cells.str.strip_chars()
     plain = text
@@ -68,11 +72,11 @@ def parsed(
         has_point = text.str.contains(".", literal=True) & ~text.str.contains(_TIME)
         plain = text.str.replace(",", ".", literal=True).set(has_point, "a point")
     numbers = _as_numbers(plain)
-    if numbers.null_count() > cells.null_count():
+    if words or numbers.null_count() > cells.null_count():
         plain = plain.set(text.is_in(["", *MISSING, *words]), None)
         numbers = _as_numbers(plain)
     if numbers.null_count() > plain.null_count():
-        times = _as_times(plain)
+        times = _as_times(path, plain)
         if times is not None:
             return column(path, cells.name, times)
         wrong = (numbers.is_null() & plain.is_not_null()).arg_max()
@@ -83,6 +87,13 @@ def parsed(
     return column(path, cells.name, numbers)
 
 
+def _is_float(word: str) -> bool:
+    try:
+        return math.isfinite(float(word))
+    except ValueError:
+        return False
+
+
 def _as_numbers(text: Any) -> Any:
     """Return numbers, whole ones as integers, which keep their digits; what is no number is null."""
     import polars as pl
@@ -91,13 +102,21 @@ def _as_numbers(text: Any) -> Any:
     return whole if whole.null_count() == text.null_count() else text.cast(pl.Float64, strict=False)
 
 
-def _as_times(text: Any) -> Any:
+def _as_times(path: str, text: Any) -> Any:
     """Return times to the nanosecond if they need it, in UTC if they have a zone; None if some text is no time."""
     import polars as pl
 
     if not text.drop_nulls().str.contains(_TIME).all():
         return None
     unit = "ns" if text.str.contains(r"\.\d{7}").any() else "us"
+    years = text.str.slice(0, 4).cast(pl.Int32, strict=False)
+    if unit == "ns" and years.len() > years.null_count():
+        first, last = years.min(), years.max()
+        if first < 1678 or last > 2261:  # 64 bits of nanoseconds
+            raise FileError(
+                f"{path}: column {text.name!r} holds times to the nanosecond, which must lie in the years 1678 to "
+                f"2261; got {first} to {last}: leave out the seventh and later decimals of seconds"
+            )
     with contextlib.suppress(pl.exceptions.PolarsError):  # no format of times fits
         times = text.str.to_datetime(time_unit=unit, strict=False)
         if times.null_count() == text.null_count():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -13,9 +14,10 @@ from fastfit.points.files.options import FileOptions
 from fastfit.points.files.table import FileError
 
 _log = logging.getLogger("fastfit")
-# Lines that show the layout, and candidates for what separates fields, the rarest in other roles first.
+# Lines that show the layout, and candidate separators: of equally good ones, the first wins.
 _LINES = 200
 _SEPARATORS = (";", "\t", "|", ",", " ")
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 _ERRORS = tuple(word for word in MISSING if word.startswith("#"))
 
 
@@ -57,6 +59,13 @@ def layout_of(path: str, lines: Sequence[str], options: FileOptions) -> Layout:
     separators = _SEPARATORS if options.separator is None else (options.separator,)
     found = [_as_separated(rows, separator, options) for separator in separators]
     best = max(found, key=lambda each: each.score)
+    commas = [f.strip() for _, row in best.rows for f in row if "," in f]
+    is_guessed = best.decimal_comma and options.decimal_comma is None
+    if is_guessed and commas and all(map(_THOUSANDS.fullmatch, commas)):
+        raise FileError(
+            f"{path}: commas as in {commas[0]!r} may separate thousands or decimals; "
+            "pass decimal_comma=True if they are decimal commas, and remove them otherwise"
+        )
     names, n_skipped = best.header(path, exact=options.skip_rows is not None)
     layout = Layout(tuple(names), best.separator, best.decimal_comma, comment, n_skipped)
     if (layout.separator, layout.decimal_comma, comment) != (",", False, None):
@@ -68,7 +77,7 @@ def layout_of(path: str, lines: Sequence[str], options: FileOptions) -> Layout:
 
 
 class _Separated(NamedTuple):
-    """Lines separated in one way."""
+    """Lines split by one separator."""
 
     separator: str
     decimal_comma: bool

@@ -1,4 +1,4 @@
-"""Queries of Polars in batches, and workbooks, which Polars reads whole."""
+"""Queries of Polars, read in batches."""
 
 from __future__ import annotations
 

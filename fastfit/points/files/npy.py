@@ -41,7 +41,7 @@ def npy(path: str, _: FileOptions) -> Table:
     names = list(dtype.names or map(str, range(shape[1])))
     # A table in Fortran's order holds one column after the other, any other one row after the other.
     in_columns = dtype.names is None and not mapped.flags.c_contiguous
-    del mapped  # which nothing was read from
+    del mapped  # only its header was used
     row = dtype if dtype.names or in_columns else np.dtype((dtype, shape[1:]))
 
     def read(columns: list[str], _: bool) -> Iterator[Batch]:
@@ -73,5 +73,5 @@ def _items(file: Any, dtype: Any, offset: int, first: int, count: int) -> NDArra
     file.seek(offset + first * dtype.itemsize)
     items = np.fromfile(file, dtype, count)
     if len(items) < count:
-        raise OSError("it ends before its header says")
+        raise OSError("it is shorter than its header says")
     return items

@@ -1,4 +1,4 @@
-"""What a caller says of files, where their names and contents do not say it."""
+"""Options for reading files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True)
 class FileOptions:
-    """What a caller says of files; None is found from them.
+    """Options for reading files; None means the default, or what the file shows.
 
     Attributes
     ----------
@@ -16,17 +16,17 @@ class FileOptions:
     decimal_comma : bool or None
         Whether numbers of text have a comma for a decimal point.
     comment : str or None
-        What lines of text start with that are no rows.
+        Prefix of comment lines in text.
     skip_rows : int or None
         Number of lines or rows before the header.
     null_values : tuple of str
         Words for a missing value, besides those that are known.
     encoding : str or None
-        Name of the encoding of text, such as "latin-1"; UTF-8, or what the byte order mark says.
+        Name of the encoding of text, such as "latin-1"; None for UTF-8, or UTF-16 with a mark.
     sheet_name : str or None
-        Sheet of a workbook; the first one.
+        Sheet of a workbook; None for the first.
     format : str or None
-        Format of the files, such as "csv"; what their names end in.
+        Format of the files, such as "csv"; None for the ending of their names.
     """
 
     separator: str | None = None

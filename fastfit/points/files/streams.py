@@ -18,11 +18,11 @@ from fastfit.points.base import Points, Reading
 from fastfit.points.files.checkpoint import Checkpoint
 from fastfit.points.files.table import FileError, NotAsTyped, Table, resolve_columns
 from fastfit.points.parts import MomentPass, Part, PartedPoints, Pass
-from fastfit.times import is_time
+from fastfit.times import is_time, unit_for
 
 # Points that take at most this many bytes are kept in memory, and read from there.
 KEPT = 64 << 20
-# Of more files than these, rows are not counted before they are read.
+# With more files than this, rows are not counted beforehand.
 _MOST_COUNTED = 100
 
 T = TypeVar("T")
@@ -74,7 +74,7 @@ class StreamedPoints(PartedPoints):
     reading : Reading
         How they are read.
     checkpoint : Checkpoint or None
-        Keeps what passes have found, at the end of every file.
+        Keeps what passes have found.
     watch : callable or None
         Called after every batch with how far reading has come.
     """
@@ -88,12 +88,14 @@ class StreamedPoints(PartedPoints):
     ) -> None:
         self._given_threads = reading.n_threads
         if reading.n_threads is None:
-            # Polars uses the other processors to decode; more threads here would only compete.
+            # The decoder uses the other processors; more threads here would only compete.
             reading = replace(reading, n_threads=max(1, available_cpus() // 4))
         super().__init__(reading)
         self._source, self._checkpoint, self._watch = source, checkpoint, watch
         # CSV files that are read as text, since their first rows did not show the types of all.
         self._as_text: set[int] = set()
+        # Type of the first times of x; with a unit of slopes that is finer, they are converted to that.
+        self._time_dtype: np.dtype[Any] | None = None
         # Files that were read in part, by ``in_memory``, and whose parts serve the first pass.
         self._begun: dict[int, Iterator[Part]] = {}
         # Rows of the files that were read to their ends; estimates; and the rows of this pass before the current file.
@@ -154,6 +156,7 @@ class StreamedPoints(PartedPoints):
         try:
             for arrays in table.batches(columns, as_text=number in self._as_text):
                 named = dict(zip(self._source.columns, arrays, strict=True))
+                named["x"] = self._in_one_unit(table.path, columns[0], named["x"])
                 yield Part(**named, name=table.path, first=row)
                 row += arrays[0].array.size
         except FileError:
@@ -161,6 +164,31 @@ class StreamedPoints(PartedPoints):
             raise
         self._source.require_unchanged(number)
         self._rows[number] = row
+
+    def _in_one_unit(self, path: str, column: str, x: Values) -> Values:
+        """Return x with times in the unit of the first batch: files, and batches of text, may differ.
+
+        Raises
+        ------
+        FileError
+            If times are not whole numbers of that unit.
+        """
+        if not is_time(x.array):
+            return x
+        own = x.array.dtype
+        if self._time_dtype is None:
+            base = unit_for(x.array, self.reading.datetime_unit, "x").base
+            self._time_dtype = np.dtype(f"{own.kind}8[{base}]")
+        wanted = self._time_dtype
+        if own.kind != wanted.kind or own == wanted:
+            return x
+        found = x.array.astype(wanted)
+        if ((found.astype(own) != x.array) & ~np.isnat(x.array)).any():
+            raise FileError(
+                f"{path}: column {column!r} holds times ({own}) that are not whole numbers of the unit of earlier ones "
+                f"({wanted}), or out of its range; pass datetime_unit={np.datetime_data(own)[0]!r} if they are finer"
+            )
+        return x._replace(array=found)
 
     def _typed(self, number: int, use: Callable[[Iterator[Part]], T]) -> T:
         """Return the result of ``use`` for the parts of a file; again as text, if types were guessed wrong."""

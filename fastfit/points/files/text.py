@@ -48,6 +48,7 @@ def text(path: str, options: FileOptions) -> Table:
         "truncate_ragged_lines": True,  # rows are checked here
         "raise_if_empty": False,
         "glob": False,
+        "null_values": list(options.null_values) or None,
     }
     seen = dict(pl.scan_csv(source(), **scan_options).collect_schema())
     if not is_url(path):
@@ -154,6 +155,10 @@ def _require_regular_rows(path: str, source: Callable[[], Any], layout: Layout) 
             with _opened(source) as again:
                 rows = again.read(n_read + found[0])
             line = rows.count(b"\n") + (not rows.endswith(b"\n"))
+            if not found[1]:
+                raise FileError(
+                    f"{path}: line {line:,} has a quotation mark inside a field; remove it, or double it inside quotes"
+                )
             raise FileError(
                 f"{path}: line {line:,} has {found[1]:,} fields, and the header {len(layout.names):,}: "
                 "correct it, or pass comment or skip_rows if it is no row"
@@ -168,13 +173,15 @@ def _check_of_rows(path: str, source: Callable[[], Any], layout: Layout) -> Futu
         if source() is not path:
             return pool.submit(_require_regular_rows, path, source, layout)
         now = os.stat(path)
-        return pool.submit(_require_regular_file, path, now.st_size, now.st_mtime_ns, layout)
+        return pool.submit(
+            _require_regular_file, os.path.abspath(path), path, now.st_size, now.st_mtime_ns, layout
+        )
     finally:
         pool.shutdown(wait=False)
 
 
 @functools.lru_cache(maxsize=4096)
-def _require_regular_file(path: str, size: int, changed: int, layout: Layout) -> bool:
+def _require_regular_file(where: str, path: str, size: int, changed: int, layout: Layout) -> bool:
     """Cache that check for an unchanged file on disk."""
     return _require_regular_rows(path, lambda: path, layout)
 
