@@ -107,21 +107,13 @@ def counts_like(array: NDArray[Any], times: TimeUnit, name: str) -> NDArray[np.i
     kind, what = ("m", "durations") if times.is_duration else ("M", "points in time")
     if array.dtype.kind != kind:
         raise TypeError(f"{name} must hold {what}, as when the line was fitted; got {array.dtype}")
-    counts = array.astype(f"{kind}8[{times.base}]")
-    # What is finer than the base is rounded down; what is coarser may be out of range.
-    back = counts.astype(array.dtype).astype(counts.dtype)
-    wrong = (back != counts) | (np.sign(counts.view(np.int64)) * np.sign(array.view(np.int64)) < 0)
     own = np.datetime_data(array.dtype)[0]
     is_finer = (
-        _NANOSECONDS.get(own, math.inf if own in ("M", "Y") else 0) < _NANOSECONDS[times.base]
+        own in ("ps", "fs", "as") or _NANOSECONDS.get(own, math.inf) < _NANOSECONDS[times.base]
     )
-    is_coarser = (counts.astype(array.dtype) != array) & (not is_finer)
-    wrong = (wrong | is_coarser) & ~np.isnat(array)
-    if np.any(wrong):
-        raise ValueError(
-            f"{name} must hold times that 64 bits hold in {times.base}; got {array[wrong].reshape(-1)[0]!s}"
-        )
-    return counts.view(np.int64)
+    if is_finer:
+        return array.astype(f"{kind}8[{times.base}]").view(np.int64)
+    return counts_of(array, times, name)
 
 
 def counts_of(array: NDArray[Any], times: TimeUnit, name: str) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ pl = pytest.importorskip("polars")
 
 @needs_compiler
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="limits of processes are those of Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the resource limits of Linux")
 @pytest.mark.parametrize("ending", [".parquet", ".arrow", ".csv", ".csv.gz", ".npy"])
 def test_damaged_files_never_end_the_process(
     ending: str, capsys: pytest.CaptureFixture[str]

@@ -460,3 +460,10 @@ def test_commas_that_may_separate_thousands(tmp_path: Path) -> None:
     ):
         ff.scan(path)
     assert ff.fit_line(ff.scan(path, decimal_comma=True)).slope == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("end", ["# end", '# it"s', "#"])
+def test_a_last_line_that_is_no_row_needs_no_line_end(end: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("# made by hand\n" + PLAIN + end)
+    assert ff.fit_line(ff.scan(path), nan_policy="omit").slope == pytest.approx(2.0, rel=1e-14)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
 from fastfit.containers import Values
-from fastfit.points.files.table import FileError, column
+from fastfit.points.files.table import FileError, column, is_float
 
 # Words for a missing value, besides an empty field.
 MISSING = (
@@ -63,7 +62,7 @@ def parsed(
 
     if cells.dtype != pl.String:
         if words and cells.dtype.is_numeric():
-            sought = list(map(float, filter(_is_float, words)))
+            sought = list(map(float, filter(is_float, words)))
             cells = cells.set(cells.cast(pl.Float64).is_in(sought), None)
         return column(path, cells.name, cells)
     text = cells.str.strip_chars()
@@ -85,13 +84,6 @@ def parsed(
             + _advice(text[wrong], decimal_comma, helpful)
         )
     return column(path, cells.name, numbers)
-
-
-def _is_float(word: str) -> bool:
-    try:
-        return math.isfinite(float(word))
-    except ValueError:
-        return False
 
 
 def _as_numbers(text: Any) -> Any:

@@ -42,7 +42,7 @@ class Table:
     rows : callable
         Returns about how many rows there are, 0 if that cannot be told without reading them.
     folder_names : tuple of str
-        Those of the columns that folders stand for.
+        Names of the columns whose values come from folder names.
     may_lack_header : bool
         Whether names are the first row as it is, even if it holds numbers.
     """
@@ -145,7 +145,7 @@ def resolve_columns(
         raise FileError(
             f"{table.path} does not have just {count}, so x and y must be named{there}{hint}"
         )
-    if missing == 2 and table.may_lack_header and all(map(_is_number, names)):
+    if missing == 2 and table.may_lack_header and all(map(is_float, names)):
         raise FileError(
             f"{table.path} has no header: its first line holds the numbers {', '.join(names)}; "
             "add a line of names, or give x and y if those are names"
@@ -153,7 +153,8 @@ def resolve_columns(
     return tuple(left.pop(0) if name is None else name for name in found)
 
 
-def _is_number(text: str) -> bool:
+def is_float(text: str) -> bool:
+    """Return whether Python reads a text as a number."""
     try:
         float(text)
     except ValueError:

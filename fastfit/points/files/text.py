@@ -194,7 +194,8 @@ def _require_whole_last_line(path: str, source: Callable[[], Any], layout: Layou
         file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
         tail = file.read()
     last = tail[tail.rfind(b"\n") + 1 :].decode(errors="replace")
-    if not last or b"\n" not in tail:
+    is_comment = layout.comment is not None and last.startswith(layout.comment)
+    if not last.strip() or is_comment or b"\n" not in tail:
         return
     if last.count('"') % 2:  # which makes Polars panic
         raise FileError(f"{path} is cut off: its last line ends within quotes")
