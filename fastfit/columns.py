@@ -93,7 +93,7 @@ def columns(
         if datetime_unit is not None:
             _refuse_unit(x)
         return Columns(_read_only_view(x), _read_only_view(y))  # fast path for the usual case
-    _require_same_labels({"x": x, "y": y, "sample_weight": sample_weight, "sigma": sigma})
+    require_same_labels(x, y, sample_weight, sigma)
     masks: list[Any] = []
     (x, x_offset, times), (y, y_offset, _) = (
         _column(x, "x", masks, datetime_unit),
@@ -130,22 +130,34 @@ def _refuse_unit(x: NDArray[Any]) -> None:
     )
 
 
-def _require_same_labels(given: dict[str, Any]) -> None:
-    """Raise ValueError about columns of pandas whose labels differ: by place, they would be other points."""
-    labelled = {
-        name: values.index
-        for name, values in given.items()
-        if type(values).__name__ == "Series" and type(values).__module__.startswith("pandas")
-    }
-    if len(labelled) < 2:
-        return
-    (first, labels), *others = labelled.items()
-    for name, other in others:
-        if other is not labels and len(other) == len(labels) and not other.equals(labels):
-            raise ValueError(
-                f"{first} and {name} must have the same labels, as both are pandas Series; pair them by place with "
-                ".to_numpy(), or by label with a join (pandas.concat([...], axis=1, join='inner'))"
+def require_same_labels(x: Any, y: Any, sample_weight: Any = None, sigma: Any = None) -> None:
+    """Raise ValueError about columns of pandas or xarray whose labels differ: by place, they would be other points."""
+    given = {"x": x, "y": y, "sample_weight": sample_weight, "sigma": sigma}
+    found = {name: _labels(values) for name, values in given.items() if hasattr(values, "shape")}
+    labelled = [(name, *labels) for name, labels in found.items() if labels is not None]
+    for name, kind, labels in labelled[1:]:
+        first, first_kind, others = labelled[0]
+        is_other = labels is not others and len(labels) == len(others)
+        if kind == first_kind and is_other and not labels.equals(others):
+            is_pandas = kind == "pandas Series"
+            join = (
+                "pandas.concat([...], axis=1, join='inner')" if is_pandas else "xarray.align(...)"
             )
+            raise ValueError(
+                f"{first} and {name} must have the same labels, as both are {kind}; pair them by place with "
+                f".to_numpy(), or by label with a join ({join})"
+            )
+
+
+def _labels(values: Any) -> tuple[str, Any] | None:
+    """Return what a column with labels is, and its labels; None for other columns."""
+    library, kind = type(values).__module__.partition(".")[0], type(values).__name__
+    if library == "pandas" and kind == "Series":
+        return "pandas Series", values.index
+    if library == "xarray" and kind == "DataArray" and values.ndim == 1:
+        labels = values.indexes.get(values.dims[0])
+        return None if labels is None else (f"DataArrays along {values.dims[0]!r}", labels)
+    return None
 
 
 def _column_of(values: Any, name: str, masks: list[Any], size: int) -> Column:
@@ -194,7 +206,7 @@ def _column(
     """Return a column, its offset, and how it counts time; a mask is appended to ``masks``."""
     if _is_column(values):
         return _read_only_view(values), 0.0, None
-    array, missing, masked = values_of(values, name)
+    array, missing, masked, _ = values_of(values, name)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
@@ -304,7 +316,7 @@ def shifted(values: Any, name: str, times: TimeUnit | None = None) -> Shifted:
     TypeError
         If values do not hold numbers, or times if these are expected.
     """
-    array, missing, _ = values_of(values, name)
+    array, missing, *_ = values_of(values, name)
     if times is None:
         _refuse_times(array, name)
     else:
@@ -317,6 +329,6 @@ def shifted(values: Any, name: str, times: TimeUnit | None = None) -> Shifted:
 
 def real_array(values: Any, name: str) -> NDArray[Any]:
     """Return an array of real numbers with its own type and shape, missing ones as NaN, or raise TypeError."""
-    array, missing, _ = values_of(values, name)
+    array, missing, *_ = values_of(values, name)
     _refuse_times(array, name)
     return array if missing is None else np.where(missing, np.nan, array)

@@ -36,11 +36,14 @@ class Values(NamedTuple):
         Which values are missing; these hold any number. NaN and NaT in ``array`` are missing besides.
     masked : ndarray of bool or None
         Which values are masked: such points are left out, whatever the policy about missing values.
+    has_zone : bool
+        Whether they are times of a time zone, converted to UTC.
     """
 
     array: NDArray[Any]
     missing: NDArray[np.bool_] | None = None
     masked: NDArray[np.bool_] | None = None
+    has_zone: bool = False
 
 
 def values_of(values: Any, name: str) -> Values:
@@ -108,7 +111,8 @@ def _of_pandas(values: Any, name: str) -> Values:
     if kind == "ArrowDtype":
         return _of_pyarrow(getattr(values, "array", values).__arrow_array__(), name)
     if kind == "DatetimeTZDtype":
-        return Values(np.asarray((values.dt if hasattr(values, "dt") else values).tz_convert(None)))
+        utc = (values.dt if hasattr(values, "dt") else values).tz_convert(None)
+        return Values(np.asarray(utc), has_zone=True)
     if kind == "PeriodDtype":
         raise Refusal(f"{name} must hold numbers or times; got {dtype}: use .to_timestamp()")
     plain = getattr(dtype, "numpy_dtype", None)  # of nullable integers, floats and booleans
@@ -146,7 +150,8 @@ def _of_polars(values: Any, name: str) -> Values:
     if dtype.is_decimal() or dtype in (pl.Int128, pl.Null):
         values, dtype = values.cast(pl.Float64), pl.Float64()
     if not values.null_count() or dtype.is_float() or dtype.is_temporal():
-        return Values(values.to_numpy())  # nulls as NaN or NaT
+        has_zone = getattr(dtype, "time_zone", None) is not None
+        return Values(values.to_numpy(), has_zone=has_zone)  # nulls as NaN or NaT
     missing = values.is_null().to_numpy()
     if dtype.is_integer() or dtype == pl.Boolean:
         values = values.cast(pl.UInt8 if dtype == pl.Boolean else dtype).fill_null(0)
@@ -162,7 +167,9 @@ def _of_pyarrow(values: Any, name: str) -> Values:
     if types.is_dictionary(values.type):
         values = compute.cast(values, values.type.value_type)
     kind, unit = values.type, ""
-    if types.is_decimal(kind) or types.is_null(kind):
+    if types.is_decimal(kind):
+        values = values.cast(pa.string()).cast(pa.float64())  # its own cast is not the nearest
+    elif types.is_null(kind):
         values = values.cast(pa.float64())
     elif types.is_boolean(kind):
         values = values.cast(pa.uint8())
@@ -178,7 +185,8 @@ def _of_pyarrow(values: Any, name: str) -> Values:
         missing = compute.is_null(values).to_numpy()
         values = compute.fill_null(values, pa.scalar(0, values.type))
     array = np.asarray(values.to_numpy())
-    return Values(array.view(unit) if unit else array, missing)
+    has_zone = types.is_timestamp(kind) and kind.tz is not None
+    return Values(array.view(unit) if unit else array, missing, has_zone=has_zone)
 
 
 def _of_xarray(values: Any, name: str) -> Values:
@@ -276,6 +284,7 @@ def _of_objects(array: NDArray[Any], name: str) -> tuple[NDArray[Any], NDArray[n
     convert: Any = None
     if present == {"time"}:
         fill, convert = np.datetime64("NaT"), _as_utc
+        _require_zones(items, name)
     elif present == {"duration"}:
         fill, convert = np.timedelta64("NaT"), _as_duration
     elif present != {"whole"}:
@@ -317,6 +326,18 @@ def _kind_of(kind: type) -> str:
     if issubclass(kind, (numbers.Real, decimal.Decimal, np.bool_)):
         return "number"
     return "time" if issubclass(kind, (datetime.date, np.datetime64)) else "other"
+
+
+def _require_zones(items: list[Any], name: str) -> None:
+    """Raise TypeError about the first time without a zone if others have one: it may be any time."""
+    zones = [getattr(item, "tzinfo", None) is not None for item in items]
+    if not any(zones):
+        return
+    for place, (item, has_zone) in enumerate(zip(items, zones, strict=True)):
+        if not has_zone and _kind_of(type(item)) == "time":
+            raise TypeError(
+                f"{name} must hold times that all have a time zone, or none; got {item!s} without at index {place:,}"
+            )
 
 
 def _as_utc(item: Any) -> Any:

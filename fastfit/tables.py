@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 
 def named_columns(
@@ -20,20 +22,23 @@ def named_columns(
         If a column is not there, or its name is not unique; the message lists the names there are.
     """
     given = {"x": x, "y": y, "sample_weight": sample_weight, "sigma": sigma}
-    asked = {name: value for name, value in given.items() if isinstance(value, str)}
+    asked = {
+        name: value
+        for name, value in given.items()
+        if isinstance(value, str) or (name in "xy" and isinstance(value, (int, np.integer)))
+    }
     if not asked:
         raise TypeError("x and y must be names of columns where data is given; got none")
     names = _names_of(data)
-    for name, column in asked.items():
-        _require_column(name, column, names)
+    own = {name: _own_name(name, str(column), names) for name, column in asked.items()}
     if hasattr(data, "collect_schema") and hasattr(data, "collect"):  # a query of Polars
         if any(value is not None for name, value in given.items() if name not in asked):
             raise TypeError("all columns must be names where data is a LazyFrame")
         from fastfit.points.files.scan import scan
 
-        return scan(data, x, y, sample_weight, sigma=sigma), None, None, None
+        return scan(data, **own), None, None, None
     x, y, sample_weight, sigma = (
-        data[value] if name in asked else value for name, value in given.items()
+        data[own[name]] if name in own else value for name, value in given.items()
     )
     return x, y, sample_weight, sigma
 
@@ -54,10 +59,11 @@ def _names_of(data: Any) -> list[Any]:
     raise TypeError(f"data must be a table with named columns, or a mapping; got {kind}")
 
 
-def _require_column(name: str, column: str, names: Iterable[Any]) -> None:
+def _own_name(name: str, column: str, names: Sequence[Any]) -> Any:
+    """Return the name of a column as the table has it, such as a number."""
     texts = list(map(str, names))
     if texts.count(column) == 1:
-        return
+        return names[texts.index(column)]
     there = f"it has {', '.join(map(repr, texts[:20]))}" + (", ..." if len(texts) > 20 else "")
     if column in texts:
         raise ValueError(f"{name} must name one column of data; it has several named {column!r}")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import fastfit as ff
+from fastfit import containers
 
 pd, pl, pa = (pytest.importorskip(name) for name in ("pandas", "polars", "pyarrow"))
 
@@ -185,6 +186,34 @@ def test_columns_of_pandas_with_other_labels_are_refused() -> None:
         ff.fit_line(x.to_numpy(), y, sample_weight=x)
     # Arrays go by place.
     assert ff.fit_line(x, y.to_numpy()).slope == pytest.approx(1.25)
+
+
+def test_columns_of_xarray_with_other_labels_are_refused() -> None:
+    xr = pytest.importorskip("xarray")
+    x = xr.DataArray([1.0, 2.0, 3.0], dims="t", coords={"t": [2, 1, 0]})
+    y = xr.DataArray([1.0, 2.0, 3.5], dims="t", coords={"t": [0, 1, 2]})
+    wrong = r"x and y must have the same labels, as both are DataArrays along 't'.*xarray.align"
+    with pytest.raises(ValueError, match=wrong):
+        ff.fit_line(x, y)
+    with pytest.raises(ValueError, match=wrong):
+        ff.fit_line(x.chunk(2), y.chunk(2))
+    assert ff.fit_line(x.drop_vars("t"), y).slope == pytest.approx(1.25)
+    assert ff.fit_line(y["t"], y).slope == pytest.approx(1.25)
+
+
+@pytest.mark.parametrize("kind", [pa.array, pl.Series, list], ids=["pyarrow", "polars", "list"])
+def test_decimals_are_the_nearest_numbers(kind: Any) -> None:
+    found = [Decimal(k).scaleb(-4) for k in range(123_456_700, 123_459_700)]
+    expected = [float(each) for each in found]
+    assert containers.values_of(kind(found), "x").array.tolist() == expected
+
+
+def test_times_with_and_without_zones_do_not_mix() -> None:
+    naive, zoned = datetime.datetime(2020, 1, 1), datetime.datetime(2020, 1, 2, tzinfo=datetime.UTC)
+    with pytest.raises(
+        TypeError, match="x must hold times that all have a time zone, or none; .* at index 2"
+    ):
+        ff.fit_line([zoned, None, naive], [1.0, 2.0, 3.0], nan_policy="omit")
 
 
 def test_whole_numbers_beyond_64_bits() -> None:

@@ -56,6 +56,16 @@ def test_columns_are_found_by_name(kind: str) -> None:
     assert fit.stderr == pytest.approx(expected.stderr, rel=1e-13)
 
 
+def test_columns_may_be_numbered() -> None:
+    table = pd.DataFrame(np.column_stack([COLUMNS["distance"], COLUMNS["air_time"]]))
+    expected = ff.fit_line(COLUMNS["distance"], COLUMNS["air_time"]).slope
+    assert (
+        ff.fit_line(0, 1, data=table).slope == ff.fit_line("0", "1", data=table).slope == expected
+    )
+    with pytest.raises(ValueError, match="y must name a column of data; got '2': it has '0', '1'"):
+        ff.fit_line(0, 2, data=table)
+
+
 def test_arrays_may_stand_beside_names() -> None:
     fit = ff.fit_line(COLUMNS["distance"], "air_time", data=FRAME, sigma=0.5)
     expected = ff.fit_line(COLUMNS["distance"], COLUMNS["air_time"], sigma=0.5)

@@ -7,7 +7,9 @@ import logging
 import os
 import subprocess
 import sys
+import textwrap
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import pytest
 
 import fastfit as ff
 from fastfit.kernels.fields import FieldCounter
+from tests.conftest import Script
 
 pl = pytest.importorskip("polars")
 
@@ -57,9 +60,133 @@ TEXTS: dict[str, str] = {
 def test_layouts_are_found(kind: str, ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"t{ending}"
     path.write_text(TEXTS[kind])
-    fit = ff.fit_line(ff.scan(path, x="t", y="v"), nan_policy="omit")
+    fit = ff.fit_line(ff.scan(path, x="t", y="v"))
     assert (fit.slope, fit.intercept) == pytest.approx((2.0, 0.5), rel=1e-14)
-    assert fit.n_points == 4
+    assert (fit.n_points, fit.n_omitted) == (4, 0)
+
+
+def test_a_blank_line_is_no_row_and_a_missing_row_is(tmp_path: Path) -> None:
+    """Also where the first blank line is far down, words for missing values are given, and columns are numbers."""
+    path = tmp_path / "t.csv"
+    path.write_text("t,v,w\n" + "1,2,0\n3,4,0\n" * 50_000 + "\n9,nix,0\nnix,nix,nix\n\n5,6,0\n\n\n")
+    points = ff.scan(path, x="t", y="v", null_values=["nix"])
+    fit = ff.fit_line(points, nan_policy="omit")
+    assert (fit.slope, fit.n_points, fit.n_omitted) == pytest.approx((1.0, 100_001, 2), rel=1e-14)
+    with pytest.raises(ff.FileError, match=r"x must be finite; got NaN at index 100,001"):
+        ff.fit_line(points)
+
+
+HEADERS_IN_COMMENTS = {
+    "numpy.savetxt": "# t v\n" + PLAIN.partition("\n")[2].replace(",", " "),
+    "commas": "# made by hand, on Monday\n#t,v\n" + PLAIN.partition("\n")[2],
+}
+
+
+@pytest.mark.parametrize("kind", HEADERS_IN_COMMENTS)
+def test_names_may_stand_in_the_comment_above_the_rows(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.txt"
+    path.write_text(HEADERS_IN_COMMENTS[kind])
+    points = ff.scan(path)
+    assert points.names == ("t", "v")
+    fit = ff.fit_line(points)
+    assert (fit.slope, fit.intercept, fit.n_points) == pytest.approx((2.0, 0.5, 4), rel=1e-14)
+
+
+@pytest.mark.parametrize("row", ["#ff0000,7.25,15", "#N/A,7.25,15", "#c,7.25,15"])
+@pytest.mark.parametrize("n_before", [1, 50_000])
+def test_a_comment_that_may_be_a_row_is_an_error(row: str, n_before: int, tmp_path: Path) -> None:
+    """All rows but the last lie on y = 2 x + 0.5; with it, they still do, and there is one more."""
+    path = tmp_path / "t.csv"
+    rows = [f"c,{t},{v}" for t, v in ROWS] * n_before
+    path.write_text("\n".join(["# colours, of a lamp", "c,t,v", *rows, row, ""]))
+    wrong = (
+        rf"t.csv: line {len(rows) + 3:,} starts with '#', but has fields as a row: pass comment=''"
+    )
+    with pytest.raises(ff.FileError, match=wrong):
+        ff.fit_line(ff.scan(path, x="t", y="v"))
+    fit = ff.fit_line(ff.scan(path, x="t", y="v", comment="#"))
+    assert (fit.slope, fit.n_points) == pytest.approx((2.0, len(rows)), rel=1e-14)
+    path.write_text("\n".join(["c,t,v", "#0000ff,1,2.5", *rows, row, ""]))
+    fit = ff.fit_line(ff.scan(path, x="t", y="v", comment=""))
+    assert (fit.slope, fit.n_points) == pytest.approx((2.0, len(rows) + 2), rel=1e-14)
+
+
+@pytest.mark.parametrize("n_before", [0, 50_000])
+def test_a_prefix_of_comments_counts_whole(n_before: int, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("c,t,v\n" + "a,1,2\na,2,4\n" * n_before + "a,3,6\n/b,4\n//b,4\n//\na,5,10\n")
+    line = 2 * n_before + 3
+    with pytest.raises(ff.FileError, match=f"line {line:,} has 2 fields, and the header 3"):
+        ff.fit_line(ff.scan(path, x="t", y="v", comment="//"))
+
+
+def test_integers_of_64_bits_keep_their_digits(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("t,v\n" + "".join(f"{2**64 - k},{k * k}\n" for k in (1, 2, 3)))
+    assert ff.fit_line(ff.scan(path)).slope == pytest.approx(-4.0, rel=1e-14)  # of k^2 at 1, 2, 3
+
+
+def test_times_with_and_without_zones_do_not_mix(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.csv", tmp_path / "b.csv", tmp_path / "c.csv"]
+    paths[0].write_text("t,v\n2020-01-01T00:00:00,1\n2020-01-02T00:00:00,2\n")
+    paths[1].write_text("t,v\n2020-01-03T02:00:00+02:00,3\n2020-01-03T23:00:00-01:00,4\n")
+    paths[2].write_text("t,v\n2020-01-03T02:00:00+02:00,3\n2020-01-03T23:00:00,4\n")
+    fit = ff.fit_line(
+        ff.scan(
+            paths[1],
+        ),
+        datetime_unit="D",
+    )
+    assert fit.slope == pytest.approx(1.0, rel=1e-14)
+    with pytest.raises(
+        ff.FileError, match=r"b.csv: column 't' holds times with a time zone, and earlier"
+    ):
+        ff.fit_line(ff.scan(paths[:2]))
+    with pytest.raises(
+        ff.FileError, match=r"c.csv: .* '2020-01-03T23:00:00' in data row 2; times must be"
+    ):
+        ff.fit_line(ff.scan(paths[2]))
+
+
+def test_the_check_of_rows_ends_with_the_fit(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv.gz"
+    path.write_bytes(gzip.compress(("t,v\nno,1\n" + "1,2\n3,4\n" * 5_000_000).encode(), 1))
+    with pytest.raises(ff.FileError, match="column 't' holds text: 'no' in data row 1"):
+        ff.fit_line(ff.scan(path))
+    deadline = time.monotonic() + 20
+    while any("ThreadPool" in each.name for each in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_child_that_was_forked_after_text_was_read_gets_an_error(
+    run_script: Script, tmp_path: Path
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(PLAIN)
+    code = f"""
+        import multiprocessing
+        import fastfit as ff
+
+        def child(answers):
+            try:
+                answers.put(str(ff.fit_line(ff.scan({str(path)!r}))))
+            except ff.FileError as error:
+                answers.put(str(error))
+
+        context = multiprocessing.get_context("fork")
+        answers = context.Queue()
+        for is_parent_first in (False, True):
+            if is_parent_first:
+                ff.fit_line(ff.scan({str(path)!r}))
+            process = context.Process(target=child, args=(answers,))
+            process.start()
+            print(answers.get(timeout=60))
+            process.join()
+    """
+    first, second = run_script(textwrap.dedent(code)).splitlines()
+    assert first.startswith("LineFit: y = 2 x + 0.5")
+    assert "was forked after Polars had been used" in second
 
 
 @pytest.mark.parametrize("line_end", ["\r\n", "\r"])
@@ -212,7 +339,7 @@ def test_two_columns_of_one_name_are_an_error(tmp_path: Path) -> None:
     [
         ({"separator": ";;"}, ValueError, "separator must be one character, .*; got ';;'"),
         ({"separator": 5}, ValueError, "separator must be one character"),
-        ({"comment": ""}, ValueError, "comment must be a text, .*; got ''"),
+        ({"comment": 5}, ValueError, "comment must be a text, .*; got 5"),
         ({"null_values": "x"}, TypeError, "null_values must be a list of words; got 'x'"),
         ({"skip_rows": -1}, ValueError, "skip_rows must be an integer of at least 0; got -1"),
     ],

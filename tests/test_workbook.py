@@ -37,6 +37,12 @@ def test_the_first_sheet_or_a_named_one(tmp_path: Path) -> None:
         ff.fit_line(ff.scan(path, x="t", y="note"))
 
 
+def test_two_columns_of_one_name_are_an_error(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.xlsx", one=[("t", "v", "t"), (1, 3.5, 5), (2, 5.5, 6)])
+    with pytest.raises(ff.FileError, match="t.xlsx has several columns 't'; give them other names"):
+        ff.scan(path, x="t", y="v")
+
+
 def test_rows_above_the_header_and_words_for_missing_values(tmp_path: Path) -> None:
     rows = [("Station 7",), ("t", "v"), (1, 2), (2, 4), ("none today", 5), (4, "n/a"), (5, 10)]
     path = write(tmp_path / "t.xlsx", one=rows)

@@ -42,34 +42,34 @@ def _plain(words: Any, separator: Any, wanted: Any, count: Any) -> Any:
 def _careful(data: Any, state: Any, separator: Any, comment: Any, wanted: Any) -> Any:
     """Return the place after the first row of other fields, 0 for none; ``state`` is kept from call to call.
 
-    It holds the separators of the row so far, whether this is inside quotes, whether the row is a comment, whether
-    anything is in it, the byte before, and whether a quote inside a field was found, which counts as irregular: what
-    follows it up to the next quote would be one field. Rows without anything, and comments, count as none.
+    It holds the separators of the row so far, whether this is inside quotes, how much of the prefix of comments the row
+    begins with, the number of bytes in it, the byte before, whether a quote inside a field was found, which counts as
+    irregular (what follows it up to the next quote would be one field), and the number of rows without anything. Those
+    and comments may have any number of fields.
     """
     for i in range(data.size):
         c, before = data[i], state[4]
         state[4] = c
+        is_comment = 0 < comment.size == state[2]
         if state[1]:
             state[1] = 0 if c == _QUOTE else 1
         elif c == _NEWLINE:
-            wrong = state[3] and not state[2] and state[0] != wanted
-            if wrong:
+            if state[3] and not is_comment and state[0] != wanted:
                 return i + 1
+            if not state[3]:
+                state[6] += 1
             state[0] = state[2] = state[3] = 0
-        elif state[2]:
-            pass
-        elif c == comment and not state[3]:
-            state[2] = state[3] = 1
-        elif c == _QUOTE:
-            if state[3] and before not in (separator, _QUOTE, _BLANK):
-                state[5] = 1
-                return i + 1
-            state[1] = state[3] = 1
-        elif c == separator:
-            state[0] += 1
-            state[3] = 1
-        elif c != _RETURN:
-            state[3] = 1
+        elif c != _RETURN and not is_comment:
+            if state[2] == state[3] < comment.size and c == comment[state[2]]:
+                state[2] += 1
+            if c == _QUOTE:
+                if state[3] and before not in (separator, _QUOTE, _BLANK):
+                    state[5] = 1
+                    return i + 1
+                state[1] = 1
+            elif c == separator:
+                state[0] += 1
+            state[3] += 1
     return 0
 
 
@@ -87,13 +87,18 @@ class FieldCounter:
     n_fields : int
         The number of fields of each row.
     comment : str or None
-        What lines start with that are no rows; its first character counts.
+        What lines start with that are no rows.
     """
 
     def __init__(self, separator: str, n_fields: int, comment: str | None) -> None:
         self._separator, self._wanted = ord(separator), n_fields - 1
-        self._comment = -1 if comment is None else ord(comment[0])
-        self._state = np.zeros(6, dtype=np.int64)
+        self._comment = np.frombuffer((comment or "").encode(), np.uint8)
+        self._state = np.zeros(7, dtype=np.int64)
+
+    @property
+    def n_blank(self) -> int:
+        """Number of lines so far without anything."""
+        return int(self._state[6])
 
     def first_irregular(self, data: bytes) -> tuple[int, int] | None:
         """Return the place after the first irregular row of the next bytes, and its number of fields; None for none.
@@ -120,6 +125,6 @@ class FieldCounter:
         newline = data.rfind(b"\n", start, stop)
         if newline < 0:
             return start
-        self._state[:] = 0
+        self._state[:4] = 0
         self._state[4] = _NEWLINE
         return newline + 1

@@ -232,7 +232,7 @@ def _array(name: str, column: Any) -> Any:
             )
         column = column.to_dask_array()
     elif not hasattr(column, "dask"):
-        array, missing, _ = values_of(column, name)
+        array, missing, *_ = values_of(column, name)
         if not is_time(array):  # which are converted in their parts
             array = real_array(column, name)
         elif missing is not None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastfit import validation
+from fastfit.columns import require_same_labels
 from fastfit.losses import Loss, SquaredError
 from fastfit.points.arrays import ArrayPoints, Arrays
 from fastfit.points.base import Plan, Points, Reading, Source
@@ -31,6 +32,7 @@ def source_of(x: Any, y: Any, sample_weight: Any, sigma: Any) -> Source:
         return x
     given = tuple(map(_chunked, (x, y, sample_weight, sigma)))
     if any(_library(each) in _DASK for each in given):
+        require_same_labels(x, y, sample_weight, sigma)
         from fastfit.points.dask import DaskPoints
 
         return DaskPoints(*given)

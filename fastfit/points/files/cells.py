@@ -19,6 +19,7 @@ _POINT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _COMMA = re.compile(r"[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?")
 # What a time of ISO 8601 begins with; other orders of day and month are ambiguous.
 _TIME = r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?$"
+_TIMES = "times must be written as in 2020-01-31T12:00:00, all with a time zone or none"
 
 
 def is_number(field: str, decimal_comma: bool) -> bool:
@@ -76,12 +77,13 @@ def parsed(
         numbers = _as_numbers(plain)
     if numbers.null_count() > plain.null_count():
         times = _as_times(path, plain)
-        if times is not None:
-            return column(path, cells.name, times)
-        wrong = (numbers.is_null() & plain.is_not_null()).arg_max()
+        found = numbers if times is None else times
+        if found.null_count() == plain.null_count():
+            return column(path, cells.name, found)
+        wrong = (found.is_null() & plain.is_not_null()).arg_max()
         raise FileError(
             f"{path}: column {cells.name!r} holds text: {cells[wrong]!r} in data row {first + wrong + 1:,}; "
-            + _advice(text[wrong], decimal_comma, helpful)
+            + (_TIMES if times is not None else _advice(text[wrong], decimal_comma, helpful))
         )
     return column(path, cells.name, numbers)
 
@@ -90,15 +92,21 @@ def _as_numbers(text: Any) -> Any:
     """Return numbers, whole ones as integers, which keep their digits; what is no number is null."""
     import polars as pl
 
-    whole = text.cast(pl.Int64, strict=False)
-    return whole if whole.null_count() == text.null_count() else text.cast(pl.Float64, strict=False)
+    for kind in (pl.Int64, pl.UInt64):
+        whole = text.cast(kind, strict=False)
+        if whole.null_count() == text.null_count():
+            return whole
+    return text.cast(pl.Float64, strict=False)
 
 
 def _as_times(path: str, text: Any) -> Any:
-    """Return times to the nanosecond if they need it, in UTC if they have a zone; None if some text is no time."""
+    """Return times to the nanosecond if they need it, in UTC if they have a zone; what is no time is null.
+
+    None stands for text without any time.
+    """
     import polars as pl
 
-    if not text.drop_nulls().str.contains(_TIME).all():
+    if not text.str.contains(_TIME).any():
         return None
     unit = "ns" if text.str.contains(r"\.\d{7}").any() else "us"
     years = text.str.slice(0, 4).cast(pl.Int32, strict=False)
@@ -109,10 +117,8 @@ def _as_times(path: str, text: Any) -> Any:
                 f"{path}: column {text.name!r} holds times to the nanosecond, which must lie in the years 1678 to "
                 f"2261; got {first} to {last}: leave out the seventh and later decimals of seconds"
             )
-    with contextlib.suppress(pl.exceptions.PolarsError):  # no format of times fits
-        times = text.str.to_datetime(time_unit=unit, strict=False)
-        if times.null_count() == text.null_count():
-            return times
+    with contextlib.suppress(pl.exceptions.PolarsError):  # no format of times fits the first text
+        return text.str.to_datetime(time_unit=unit, strict=False)
     return None
 
 
@@ -122,10 +128,11 @@ def _advice(cell: str, decimal_comma: bool, helpful: Collection[str]) -> str:
         is_either = "decimal_comma" in helpful and is_number(cell, not decimal_comma)
         either = f", or pass decimal_comma={not decimal_comma}" if is_either else ""
         return f"numbers must have no separators of thousands{either}"
-    if "decimal_comma" in helpful and is_number(cell, not decimal_comma):
+    other = _POINT if decimal_comma else _COMMA
+    if "decimal_comma" in helpful and other.fullmatch(cell):
         return f"pass decimal_comma={not decimal_comma}"
     if re.fullmatch(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*", cell):
-        return "times must be written as in 2020-01-31T12:00:00"
+        return _TIMES
     if any(sign.isdigit() for sign in cell):
         return "numbers must have no units, currency or separators of thousands"
     if "null_values" in helpful:

@@ -28,8 +28,12 @@ class Layout(NamedTuple):
     ----------
     names : tuple of str
         Names of the fields of a row; "" for fields that the header does not name.
-    separator, decimal_comma, comment
+    separator, decimal_comma
         As in ``FileOptions``.
+    comment : str or None
+        Prefix of comments, None for no comments.
+    may_hide_rows : bool
+        Whether that is a guess, so that a row may start with it.
     n_skipped : int
         Number of lines before the first row: what stands above the header, the header, and a row of units.
     """
@@ -38,13 +42,15 @@ class Layout(NamedTuple):
     separator: str
     decimal_comma: bool
     comment: str | None
+    may_hide_rows: bool
     n_skipped: int
 
 
 def layout_of(path: str, lines: Sequence[str], options: FileOptions) -> Layout:
     """Return the layout of a file from its first lines."""
-    comment = options.comment
-    if comment is None and any(line[:1] == "#" and not line.startswith(_ERRORS) for line in lines):
+    comment = options.comment or None
+    is_guess = options.comment is None
+    if is_guess and any(line[:1] == "#" and not line.startswith(_ERRORS) for line in lines):
         comment = "#"
     start = options.skip_rows or 0
     rows = [
@@ -66,8 +72,15 @@ def layout_of(path: str, lines: Sequence[str], options: FileOptions) -> Layout:
             f"{path}: commas as in {commas[0]!r} may separate thousands or decimals; "
             "pass decimal_comma=True if they are decimal commas, and remove them otherwise"
         )
-    names, n_skipped = best.header(path, exact=options.skip_rows is not None)
-    layout = Layout(tuple(names), best.separator, best.decimal_comma, comment, n_skipped)
+    above = [line[1:] for line in lines[: best.rows[0][0]] if line[:1] == "#" == comment]
+    names = best.named_by(above[-1]) if above and options.skip_rows is None else None
+    n_skipped = best.rows[0][0]
+    if names is None:
+        names, n_skipped = best.header(path, exact=options.skip_rows is not None)
+    may_hide_rows = is_guess and comment is not None
+    layout = Layout(
+        tuple(names), best.separator, best.decimal_comma, comment, may_hide_rows, n_skipped
+    )
     if (layout.separator, layout.decimal_comma, comment) != (",", False, None):
         _log.info(
             "%s is read with separator=%r, decimal_comma=%r, comment=%r",
@@ -95,6 +108,15 @@ class _Separated(NamedTuple):
             return False
         columns = zip(known, zip(*others, strict=False), strict=False)
         return any(not k and any(map(self._is_number, column)) for k, column in columns)
+
+    def named_by(self, comment: str) -> list[str] | None:
+        """Return the names that a comment above the rows gives, as NumPy writes them, if all rows hold numbers."""
+        names = [name.strip() for name in fields_of([comment.strip()], self.separator)[0]]
+        first = self.rows[0][1]
+        has_header = not all(map(self._is_number, first))
+        if has_header or not 1 < len(names) == len(first) or any(map(self._is_number, names)):
+            return None
+        return names
 
     def header(self, path: str, *, exact: bool) -> tuple[list[str], int]:
         """Return the names of all fields, and the number of lines before the first row."""
@@ -132,11 +154,7 @@ def _as_separated(
 ) -> _Separated:
     """Return lines split by a separator, and how much they then look like a table of numbers."""
     texts = [line for _, line in rows]
-    split = (
-        [t.split() for t in texts]
-        if separator == " "
-        else list(csv.reader([t.replace("\r", " ") for t in texts], delimiter=separator))
-    )
+    split = fields_of(texts, separator)
     parts = [(number, row) for (number, _), row in zip(rows, split, strict=False)]
     counts = Counter(len(row) for _, row in parts[len(parts) // 3 :])
     n_fields, most = counts.most_common(1)[0] if counts else (1, 0)
@@ -150,6 +168,13 @@ def _as_separated(
         comma = separator != "," and shares[True] > shares[False]
     share = shares[comma] + most / max(sum(counts.values()), 1)
     return _Separated(separator, comma, parts, n_fields, (share if n_fields > 1 else 0.0, n_fields))
+
+
+def fields_of(lines: Sequence[str], separator: str) -> list[list[str]]:
+    """Return the fields of lines; a separator of one blank stands for any number of them."""
+    if separator == " ":
+        return [line.split() for line in lines]
+    return list(csv.reader([line.replace("\r", " ") for line in lines], delimiter=separator))
 
 
 def lines_of(source: Any) -> list[str]:

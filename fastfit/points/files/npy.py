@@ -33,6 +33,8 @@ def npy(path: str, _: FileOptions) -> Table:
     if not isinstance(mapped, np.memmap):
         raise FileError(f"{path} is no .npy file but an archive of several (.npz)")
     dtype, shape, offset = mapped.dtype, mapped.shape, mapped.offset
+    if dtype.kind == "c":
+        raise FileError(f"{path} must hold real numbers; got {dtype}: save its real part")
     if dtype.names is None and (len(shape) != 2 or dtype.kind not in "biuf"):
         raise FileError(
             f"{path} must hold a table of numbers with rows and columns; got shape {shape} of {dtype}. "

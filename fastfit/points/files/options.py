@@ -16,7 +16,7 @@ class FileOptions:
     decimal_comma : bool or None
         Whether numbers of text have a comma for a decimal point.
     comment : str or None
-        Prefix of comment lines in text.
+        Prefix of comment lines in text, "" for none; None to find it.
     skip_rows : int or None
         Number of lines or rows before the header.
     null_values : tuple of str
@@ -47,7 +47,10 @@ class FileOptions:
             ("format", "the name of a format, such as 'csv'"),
         ):
             value = getattr(self, name)
-            wrong = value is not None and (not isinstance(value, str) or not value)
+            may_be_empty = name == "comment"
+            wrong = value is not None and (
+                not isinstance(value, str) or not (value or may_be_empty)
+            )
             if wrong or (name == "separator" and value is not None and len(value) != 1):
                 raise ValueError(f"{name} must be {must_be}, or None to find it; got {value!r}")
         rows = self.skip_rows

@@ -10,10 +10,12 @@ import stat
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import unquote
 
 from fastfit.points.files.formats import ending_of
+from fastfit.points.files.packed import GZIP, ZSTD
 from fastfit.points.files.table import FileError, is_url
 
 # First bytes of formats.
@@ -21,8 +23,8 @@ _STARTS = {
     b"PAR1": ".parquet",
     b"ARROW1": ".arrow",
     b"\x93NUMPY": ".npy",
-    b"\x1f\x8b": ".csv.gz",
-    b"\x28\xb5\x2f\xfd": ".csv.zst",
+    GZIP: ".csv.gz",
+    ZSTD: ".csv.zst",
     b"PK\x03\x04": ".xlsx",
 }
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -115,13 +117,12 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
 
 def _copied(path: str, kind: str | None) -> str:
     """Return a copy of standard input ("-") or a pipe; its first bytes say of which format, if it is not given."""
-    stream = sys.stdin.buffer if path == "-" else open(path, "rb")  # noqa: SIM115
-    with stream:
+    with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as stream:
         head = stream.read(8)
         found = next((end for start, end in _STARTS.items() if head.startswith(start)), ".csv")
         ending = f".{kind}" if kind else found
         name = "stdin" if path == "-" else f"pipe-{os.path.basename(path)}"
-        copy = os.path.join(_folder().name, name + ending)
+        copy = os.path.join(tempfile.mkdtemp(dir=_folder().name), name + ending)
         with open(copy, "wb") as file:
             file.write(head)
             shutil.copyfileobj(stream, file)

@@ -64,7 +64,8 @@ def scan(
     decimal_comma : bool, optional
         Whether numbers of a text file have a comma for a decimal point; by default, as its first lines show.
     comment : str, optional
-        Prefix of comment lines; by default "#", if one of the first 200 lines starts with it.
+        Prefix of comment lines, "" for none; by default "#", if one of the first 200 lines starts with it, and an error
+        names a line that could be either.
     skip_rows : int, optional
         Number of lines above the header; by default, those that have other numbers of fields (none in a workbook).
     null_values : sequence of str

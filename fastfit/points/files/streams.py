@@ -96,6 +96,7 @@ class StreamedPoints(PartedPoints):
         self._as_text: set[int] = set()
         # Type of the first times of x; with a unit of slopes that is finer, they are converted to that.
         self._time_dtype: np.dtype[Any] | None = None
+        self._has_zone = False
         # Files that were read in part, by ``in_memory``, and whose parts serve the first pass.
         self._begun: dict[int, Iterator[Part]] = {}
         # Rows of the files that were read to their ends; estimates; and the rows of this pass before the current file.
@@ -178,7 +179,13 @@ class StreamedPoints(PartedPoints):
         own = x.array.dtype
         if self._time_dtype is None:
             base = unit_for(x.array, self.reading.datetime_unit, "x").base
-            self._time_dtype = np.dtype(f"{own.kind}8[{base}]")
+            self._time_dtype, self._has_zone = np.dtype(f"{own.kind}8[{base}]"), x.has_zone
+        if x.has_zone != self._has_zone:
+            now, before = ("with", "without") if x.has_zone else ("without", "with")
+            raise FileError(
+                f"{path}: column {column!r} holds times {now} a time zone, and earlier ones are {before}: "
+                "write all of them in one way"
+            )
         wanted = self._time_dtype
         if own.kind != wanted.kind or own == wanted:
             return x

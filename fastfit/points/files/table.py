@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,9 @@ from fastfit.containers import Values, values_of
 
 # Rows per batch: 8 MB of x and y, which are decoded, added up and forgotten while they are in cache.
 BATCH = 1 << 19
+
+# The process that uses Polars; more are children that were forked afterwards.
+_polars_used_by: set[int] = set()
 
 # Columns of one batch.
 Batch = tuple[Values, ...]
@@ -171,9 +175,17 @@ def is_url(path: str) -> bool:
 def library(name: str, what: str, extra: str = "files") -> Any:
     """Return an optional library; raise ImportError that says how to install it."""
     try:
-        return __import__(name)
+        found = __import__(name)
     except ImportError as error:
         raise ImportError(f"reading {what} needs {name}: pip install 'fastfit[{extra}]'") from error
+    if name == "polars":
+        _polars_used_by.add(os.getpid())
+        if len(_polars_used_by) > 1:  # its threads did not survive the fork: it would wait for ever
+            raise RuntimeError(
+                f"reading {what} needs a process of its own: this one was forked after Polars had been used; "
+                "start processes by multiprocessing.get_context('spawn')"
+            )
+    return found
 
 
 def column(path: str, name: str, values: Any) -> Values:

@@ -23,13 +23,27 @@ def workbook(path: str, options: FileOptions) -> Table:
     if options.sheet_name not in (None, *sheets):
         there = ", ".join(map(repr, sheets))
         raise FileError(f"{path} has no sheet {options.sheet_name!r}; it has {there}")
-    frame: Any = pl.read_excel(
-        data,
-        sheet_name=options.sheet_name or sheets[0],
-        read_options={"header_row": options.skip_rows} if options.skip_rows else None,
-        infer_schema_length=None,
-        raise_if_empty=False,
-    )
+    sheet = options.sheet_name or sheets[0]
+    skipped = options.skip_rows or 0
+
+    def rows(has_header: bool, **more: Any) -> Any:
+        return pl.read_excel(
+            data,
+            sheet_name=sheet,
+            has_header=has_header,
+            read_options={"header_row" if has_header else "skip_rows": skipped, **more},
+            infer_schema_length=None,
+            raise_if_empty=False,
+        )
+
+    frame = rows(True)
+    header = rows(False, n_rows=1, dtypes="string")
+    # Polars renames columns of one name.
+    own = [str(cell) for cell in header.row(0)] if header.height else []
+    names = [
+        name if own.count(name) > 1 else unique
+        for name, unique in zip(own, frame.columns, strict=False)
+    ]
 
     def read(columns: list[str], _: bool) -> Iterator[Batch]:
         return batches_of(
@@ -40,4 +54,4 @@ def workbook(path: str, options: FileOptions) -> Table:
             ),
         )
 
-    return Table(path, list(frame.columns), read, lambda: int(frame.height))
+    return Table(path, names, read, lambda: int(frame.height))
