@@ -7,15 +7,14 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fastfit.points.files.cells import MISSING, is_number
 from fastfit.points.files.options import FileOptions
 from fastfit.points.files.table import FileError
 
 _log = logging.getLogger("fastfit")
-# Lines that show the layout, and candidate separators: of equally good ones, the first wins.
-_LINES = 200
+# Candidate separators: of equally good ones, the first wins.
 _SEPARATORS = (";", "\t", "|", ",", " ")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 _ERRORS = tuple(word for word in MISSING if word.startswith("#"))
@@ -175,22 +174,3 @@ def fields_of(lines: Sequence[str], separator: str) -> list[list[str]]:
     if separator == " ":
         return [line.split() for line in lines]
     return list(csv.reader([line.replace("\r", " ") for line in lines], delimiter=separator))
-
-
-def lines_of(source: Any) -> list[str]:
-    """Return the first lines of a text file, which may be packed."""
-    import polars as pl
-
-    found = pl.scan_csv(
-        source,
-        has_header=False,
-        separator="\x1f",
-        quote_char=None,
-        infer_schema=False,
-        n_rows=_LINES,
-        encoding="utf8-lossy",
-        empty_string_is_null=False,
-        truncate_ragged_lines=True,
-        glob=False,
-    )
-    return [line.rstrip("\r") for line in found.collect().to_series().to_list()]

@@ -150,6 +150,7 @@ class FilePoints(Source):
         options: FileOptions,
     ) -> None:
         self._files, self._lazy, self._options = files, lazy, options
+        self._last: tuple[int, Table] | None = None
         asked = {name: column for name, column in columns.items() if name in "xy" or column}
         others = [column for name, column in asked.items() if name not in "xy" and column]
         found = resolve_columns(self.table(0), asked["x"], asked["y"], others)
@@ -192,7 +193,11 @@ class FilePoints(Source):
             return query(self._lazy)
         file = self._files[number]
         file.require_unchanged()
-        return open_table(file.path, keys=file.keys, options=self._options)
+        last = self._last
+        if last is None or last[0] != number:
+            opened = open_table(file.path, keys=file.keys, options=self._options)
+            self._last = last = number, opened
+        return last[1]
 
     def require_unchanged(self, number: int) -> None:
         """Raise FileError if one of the files has changed."""

@@ -10,20 +10,21 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any
 
-import numpy as np
-
 from fastfit.containers import Values
 from fastfit.points.files.cells import parsed
-from fastfit.points.files.layout import layout_of, lines_of
+from fastfit.points.files.layout import layout_of
 from fastfit.points.files.lazy import batches_of
 from fastfit.points.files.options import FileOptions
 from fastfit.points.files.packed import opened, unpacked
 from fastfit.points.files.rows import Found, checked, require_whole_last_line
 from fastfit.points.files.table import Batch, FileError, NotAsTyped, Table, is_url, library
-from fastfit.times import is_time
 
 # Rows from which the types of columns are inferred.
 _TYPED_BY = 1000
+# Lines that show the layout.
+_LINES = 200
+# Bytes in which they are looked for.
+_SHOWN = 1 << 20
 # Bytes that show the encoding, and from which rows are counted.
 _HEAD = 1 << 16
 
@@ -32,7 +33,7 @@ def text(path: str, options: FileOptions) -> Table:
     """Open a text file; its first lines supply the options of its layout that are left out."""
     pl = library("polars", "text")
     source = _utf8(path, options)
-    layout = layout_of(path, lines_of(source()), options)
+    layout = layout_of(path, _first_lines(path, source), options)
     if layout.separator == " ":
         source = _single_blanks(source)
     scan_options: dict[str, Any] = {
@@ -52,10 +53,6 @@ def text(path: str, options: FileOptions) -> Table:
     if not is_url(path):
         require_whole_last_line(path, source, layout)
 
-    def converted(cells: Any, row: int) -> Values:
-        helpful = ("decimal_comma", "null_values")
-        return parsed(path, cells, row, options.null_values, layout.decimal_comma, helpful)
-
     def read(columns: list[str], as_text: bool) -> Iterator[Batch]:
         if not seen:
             return
@@ -64,6 +61,13 @@ def text(path: str, options: FileOptions) -> Table:
         types = {fields[name]: seen[fields[name]] for name in columns}
         guess = {pl.Null: pl.Float64, pl.Int128: pl.String}  # text keeps the digits of integers
         types = {field: guess.get(kind, kind) for field, kind in types.items()}
+        n_gaps: list[int] = []  # of the columns of a batch
+
+        def converted(cells: Any, row: int) -> Values:
+            n_gaps.append(cells.null_count())
+            helpful = ("decimal_comma", "null_values")
+            return parsed(path, cells, row, options.null_values, layout.decimal_comma, helpful)
+
         is_checked = len(layout.names) > 1 and not is_url(path)
         with checked(path, source, layout) if is_checked else nullcontext(_unchecked) as check:
             if as_text:  # a word for a missing value is found here, as only a blank line is no row
@@ -77,8 +81,9 @@ def text(path: str, options: FileOptions) -> Table:
             lazy = lazy.select(pl.col(fields[name]).alias(name) for name in columns)
             try:
                 for batch in batches_of(lazy, columns, converted):
-                    if not as_text and _has_gap_in_all(batch) and check().has_blanks:
-                        raise NotAsTyped
+                    if all(n_gaps) and not as_text and check().has_blanks:
+                        raise NotAsTyped  # a blank line has no value in any column
+                    n_gaps.clear()
                     yield batch
             except (FileError, pl.exceptions.ComputeError) as error:
                 check()  # a row of another length explains any other error
@@ -99,13 +104,6 @@ def _unchecked() -> Found:
     return Found(has_points=True, has_blanks=False)
 
 
-def _has_gap_in_all(batch: Batch) -> bool:
-    """Whether some row of a batch has no value in any column."""
-    gaps = [np.isnat(v.array) if is_time(v.array) else np.isnan(v.array) for v in batch]
-    missing = [False if v.missing is None else v.missing for v in batch]
-    return bool(np.logical_and.reduce([g | m for g, m in zip(gaps, missing, strict=True)]).any())
-
-
 def _utf8(path: str, options: FileOptions) -> Callable[[], Any]:
     """Return a function that returns a text file as Polars reads it: its path, or its bytes in UTF-8."""
     if is_url(path):
@@ -124,6 +122,32 @@ def _utf8(path: str, options: FileOptions) -> Callable[[], Any]:
         raise FileError(f"{path} is not text in the encoding {encoding!r}; pass another") from error
     data = decoded.replace("\r\n", "\n").replace("\r", "\n").encode()
     return lambda: io.BytesIO(data)
+
+
+def _first_lines(path: str, source: Callable[[], Any]) -> list[str]:
+    if is_url(path):
+        found = library("polars", "text").scan_csv(
+            path,
+            has_header=False,
+            separator="\x1f",
+            quote_char=None,
+            infer_schema=False,
+            n_rows=_LINES,
+            encoding="utf8-lossy",
+            empty_string_is_null=False,
+            truncate_ragged_lines=True,
+            glob=False,
+        )
+        return [line.rstrip("\r") for line in found.collect().to_series().to_list()]
+    with opened(source) as file:
+        lines = file.read(_SHOWN).split(b"\n")
+        rest = file.readline()
+    if rest and len(lines) > 1:
+        lines.pop()  # which is cut
+    elif rest:
+        lines[0] += rest
+    lines = lines[:_LINES] if lines[-1] else lines[:-1][:_LINES]
+    return [line.decode("utf-8-sig", errors="replace").rstrip("\r\n") for line in lines]
 
 
 def _single_blanks(source: Callable[[], Any]) -> Callable[[], Any]:
