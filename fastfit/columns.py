@@ -221,14 +221,14 @@ def _column(
         if name != "x":
             _refuse_times(array, name)
         times = unit_for(array, datetime_unit, name)
-        array, missing = _without_nat(counts_of(array, times, name), missing)
+        array = counts_of(array, times, name)
     offset = 0.0
     if not _is_ready(array):
         exact_in_float32 = array.dtype.itemsize <= 2 or array.dtype.char == "f"
         if shifted:
-            array, offset = _shifted(array, _either(missing, masked), name)
+            array, offset, missing = _shifted(array, missing, masked, name, times)
         with np.errstate(over="ignore"):  # beyond float64 is infinity, which is looked for
-            array = array.astype(np.float32 if exact_in_float32 else np.float64)
+            array = array.astype(np.float32 if exact_in_float32 else np.float64, copy=False)
     if missing is not None and missing.any():
         array = np.where(missing, array.dtype.type(np.nan), array)
     return _read_only_view(array), offset, times
@@ -242,16 +242,6 @@ def _refuse_times(array: NDArray[Any], name: str) -> None:
         raise TypeError(
             f"{name} must hold real numbers; got times ({array.dtype}): convert them, as with {numbers}"
         )
-
-
-def _without_nat(
-    counts: NDArray[np.int64], missing: NDArray[np.bool_] | None
-) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
-    """Return counts and which are missing, NaT among them."""
-    if counts.size and counts.min() == NAT:
-        nat = counts == NAT
-        missing = nat if missing is None else nat | missing
-    return counts, missing
 
 
 def _is_column(values: Any) -> bool:
@@ -274,16 +264,26 @@ def _either(a: NDArray[np.bool_] | None, b: NDArray[np.bool_] | None) -> NDArray
 
 
 def _shifted(
-    array: NDArray[Any], ignored: NDArray[np.bool_] | None, name: str
-) -> tuple[NDArray[Any], float]:
-    """Split values that float64 cannot hold into ``(values - offset, offset)``, for all but those to be ignored."""
+    array: NDArray[Any],
+    missing: NDArray[np.bool_] | None,
+    masked: NDArray[np.bool_] | None,
+    name: str,
+    times: TimeUnit | None,
+) -> tuple[NDArray[Any], float, NDArray[np.bool_] | None]:
+    """Return ``values - offset`` and the offset where float64 cannot hold the values, and which are missing.
+
+    What is missing or masked does not count; of times, NaT is missing, too.
+    """
+    ignored = _either(missing, masked)
     present = array if ignored is None else array[~ignored]
     if present.size and array.dtype.char in "gG":
         finite = present[np.isfinite(present)]
         first = float(finite[0]) if finite.size else 0.0
-        return (array - first, first) if math.isfinite(first) else (array, 0.0)
+        return (array - first, first, missing) if math.isfinite(first) else (array, 0.0, missing)
     if present.size and array.dtype.kind in "iu" and array.dtype.itemsize == 8:
         low, high = int(present.min()), int(present.max())
+        if low == NAT and times is not None:
+            return _shifted(array, _either(array == NAT, missing), masked, name, times)
         if low == NAT:
             where = int(np.flatnonzero((array == NAT) & (True if ignored is None else ~ignored))[0])
             raise ValueError(
@@ -295,8 +295,11 @@ def _shifted(
             offset = float(low)
             if int(offset) > low:
                 offset = math.nextafter(offset, -math.inf)
-            return array - array.dtype.type(int(offset)), offset
-    return array, 0.0
+            shift = array.dtype.newbyteorder("=").type(int(offset))
+            found = np.empty(array.shape)
+            np.subtract(array, shift, out=found, dtype=shift.dtype, casting="unsafe")
+            return found, offset, missing
+    return array, 0.0, missing
 
 
 class Shifted(NamedTuple):
@@ -321,8 +324,7 @@ def shifted(values: Any, name: str, times: TimeUnit | None = None) -> Shifted:
         _refuse_times(array, name)
     else:
         array = counts_like(array, times, name)
-        array, missing = _without_nat(array, missing)
-    array, offset = _shifted(array, missing, name)
+    array, offset, missing = _shifted(array, missing, None, name, times)
     array = array.astype(np.float64, copy=False)
     return Shifted(array if missing is None else np.where(missing, np.nan, array), offset)
 
