@@ -154,7 +154,7 @@ def test_the_check_of_rows_ends_with_the_fit(tmp_path: Path) -> None:
     with pytest.raises(ff.FileError, match="column 't' holds text: 'no' in data row 1"):
         ff.fit_line(ff.scan(path))
     deadline = time.monotonic() + 20
-    while any("ThreadPool" in each.name for each in threading.enumerate()):
+    while any("fastfit-rows" in each.name for each in threading.enumerate()):
         assert time.monotonic() < deadline
         time.sleep(0.01)
 

@@ -49,7 +49,7 @@ def checked(
             yield lambda: _known[key]
             return
     stopped: list[bool] = []
-    pool = ThreadPoolExecutor(1)
+    pool = ThreadPoolExecutor(1, "fastfit-rows")
     future: Future[Found] = pool.submit(_look, path, source, layout, stopped)
     try:
         yield future.result
