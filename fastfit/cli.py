@@ -116,6 +116,7 @@ _IN_ADVICE: tuple[tuple[str, Any], ...] = (
     ),
     (r"Pass learning_rate='auto'", "Leave out --learning-rate"),
     (r"or use Newton", "or leave out --solver"),
+    (r"pass loss='tukey'", "use --loss tukey"),
     (r"\b(max_iter|learning_rate|f_scale|tol)\b", _as_option),
 )
 
@@ -223,7 +224,8 @@ _SHEET_NAME = "Sheet of a workbook; the first one by default."
 _FORMAT = "Format of the files, such as csv or parquet; by default, what their names end in."
 _DATETIME_UNIT = "Unit of x in the slope, where x holds times; seconds by default."
 _CHECKPOINT = "Keep in this file what was read, so that the same command goes on from there."
-_BANDS = "Draw 95 % confidence and prediction bands; of a robust line, the former."
+_BANDS = "Draw the bands of the line and of new points; of a robust line, the former."
+_LEVEL = "Probability of intervals and bands, between 0 and 1."
 
 
 @app.command()
@@ -280,6 +282,7 @@ def fit(
     as_json: JsonOption = False,
     plot: PlotOption = None,
     bands: Annotated[bool, _option(_BANDS, "--bands")] = False,
+    level: Annotated[float, _option(_LEVEL)] = 0.95,
 ) -> None:
     """Fit a line to two columns of files, by least squares or by a robust loss.
 
@@ -293,6 +296,8 @@ def fit(
         _check_plot(plot)
         if bands and plot is None:
             raise ValueError("--bands must be left out without --plot")
+        if not 0.0 < level < 1.0:  # before a long fit
+            raise ValueError(f"--level must be a probability between 0 and 1; got {level}")
         options = {
             "init": _pair(init),
             "rng": seed,
@@ -341,14 +346,15 @@ def fit(
                 progress=progress,
             )
             if plot is not None:
-                _draw(result, points, plot, bands=bands)
-    if result.converged:
-        _print(result, as_json=as_json)
-        return
+                robust = isinstance(chosen_loss, RobustLoss)
+                asked = {"confidence_band": bands, "prediction_band": bands and not robust}
+                _draw(result, points, plot, level=level, **asked)
     message = _in_shell(result.message, _IN_ADVICE)
-    _print(replace(result, message=message if as_json else ""), as_json=as_json)
-    typer.echo(f"fastfit: warning: {message}", err=True)
-    raise typer.Exit(3)
+    shown_once = "" if not (as_json or result.converged) else message
+    _print(replace(result, message=shown_once), as_json=as_json, level=level)
+    if not result.converged:
+        typer.echo(f"fastfit: warning: {message}", err=True)
+        raise typer.Exit(3)
 
 
 def _check_plot(plot: Path | None) -> None:
@@ -359,10 +365,10 @@ def _check_plot(plot: Path | None) -> None:
         check_path(plot)
 
 
-def _draw(result: LineFit, points: FilePoints, plot: Path, *, bands: bool) -> None:
+def _draw(result: LineFit, points: FilePoints, plot: Path, **options: Any) -> None:
     from fastfit.plotting import axes_to_save, save
 
-    axes = result.plot(axes_to_save(), confidence_band=bands, prediction_band=bands)
+    axes = result.plot(axes_to_save(), **options)
     more = f" and {len(points.paths) - 1:,} more" if len(points.paths) > 1 else ""
     axes.set_title(f"{Path(points.paths[0]).name}{more}: {axes.get_title()}")
     save(axes, plot)
@@ -419,13 +425,13 @@ def bench(
         _write(str(report))
 
 
-def _print(result: LineFit, *, as_json: bool) -> None:
+def _print(result: LineFit, *, as_json: bool, level: float = 0.95) -> None:
     if as_json:
-        _write(json.dumps(result.to_dict(), allow_nan=False))
+        _write(json.dumps(result.to_dict(level), allow_nan=False))
         return
     if result.history is not None:
         _write(f"{result.history}\n")
-    _write(result.summary())
+    _write(result.summary(level))
 
 
 def _write(text: str) -> None:

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from numpy.typing import ArrayLike
 
-from fastfit import validation
+from fastfit import outliers, validation
 from fastfit._version import __version__
+from fastfit.columns import Shifted
 from fastfit.exact.coordinates import times_power_of_two
 from fastfit.exact.double_double import DoubleDouble, multiply
 from fastfit.exact.moment_sums import MomentSums
@@ -244,6 +245,11 @@ def fit_points(
                 converged=converged,
                 known=known,
             )
+    kept = None if from_moments else KeptPoints(points, source, reading)
+    f_scale = _f_scale_in_callers_units(loss, solution, moments)
+    message = solution.message
+    if isinstance(loss, RobustLoss) and kept is not None and f_scale and inference is not None:
+        message += _about_sides(loss, kept, inference, f_scale, (slope, intercept))
     return LineFit(
         slope=slope,
         intercept=intercept,
@@ -253,13 +259,30 @@ def fit_points(
         n_iter=solution.n_iter,
         n_passes=points.n_passes,
         status=solution.status,
-        message=solution.message,
+        message=message,
         history=solution.history,
-        f_scale=_f_scale_in_callers_units(loss, solution, moments),
+        f_scale=f_scale,
         _times=moments.times,
-        _points=None if from_moments else KeptPoints(points, source, reading),
+        _loss=loss,
+        _points=kept,
         _inference=inference,
     )
+
+
+def _about_sides(
+    loss: RobustLoss,
+    kept: KeptPoints,
+    inference: Inference,
+    f_scale: float,
+    line: tuple[float, float],
+) -> str:
+    """Return what to do about outliers to one side, judged by some points in memory; "" if there are none."""
+    sample = kept.sample() if loss.is_convex else None
+    if sample is None:
+        return ""
+    x, y, w = sample
+    residual = y - inference.predict(Shifted(x, 0.0), *line)
+    return outliers.advice(loss, outliers.sides(residual, w, f_scale / loss.tuning))
 
 
 def warn_unless_converged(fit: LineFit) -> None:

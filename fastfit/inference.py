@@ -163,7 +163,7 @@ class Inference:
         self._residual_square = residual_square
         self._fit_intercept = fit_intercept
         self._n_effective, self._unit_sigma = n_effective, unit_sigma
-        self._has_sigma, self._known_sigma = has_sigma, known_sigma
+        self.has_sigma, self._known_sigma = has_sigma, known_sigma
         self._converged, self._known = converged, known
         self.n_dof = n_effective - (2.0 if fit_intercept else 1.0)
 
@@ -192,13 +192,54 @@ class Inference:
         return None if self._known_sigma else self.n_dof
 
     @property
-    def _deviation(self) -> float:
-        """Standard deviation of a point of weight 1, on the scale of the moments; NaN if it is not determined."""
+    def line(self) -> tuple[DoubleDouble, DoubleDouble]:
+        """Slope and intercept, on the scale of the moments."""
+        return self._slope, self._intercept
+
+    @property
+    def weight_sum(self) -> float:
+        """Sum of the sample weights: the number of points, one of weight 2 counted twice."""
+        return self._n_effective
+
+    @property
+    def _is_best(self) -> bool:
+        """Whether the line is that of least squares, up to rounding and the tolerance of a solver."""
         best = self._best
         slack = 1e-6 * best.residual_square + 2.0**-90 * best.moments.yy.high
+        return self._converged or self._residual_square <= best.residual_square + slack
+
+    def rounding(self, slope: float) -> tuple[float, float]:
+        """Return what rounding of the points alone makes of a slope and an intercept of zero."""
+        w, x_mean, y_mean, xx, _, yy = (number.high for number in self._sums)
+        x_exponent, y_exponent = self._exponents
+        deviation, spread = math.sqrt(max(yy, 0.0) / w), math.sqrt(xx / w)
+        of_y = 2.0**-50 * times_power_of_two(abs(y_mean) + deviation, -y_exponent)
+        of_slope = self._counts * times_power_of_two(of_y / spread, x_exponent)
+        mean = times_power_of_two(x_mean, -x_exponent) / self._counts
+        return of_slope, of_y + (of_slope + 2.0**-50 * abs(slope)) * abs(mean)
+
+    def why_no_errors(self) -> str:
+        """Return why there are no standard errors; "" if there are."""
+        if not math.isnan(self.stderr):
+            return ""
         if not self._known:
-            return math.nan
-        if not self._converged and self._residual_square > best.residual_square + slack:
+            return "moments cannot resolve residuals this small"
+        if not self._converged:
+            return "the line did not converge"
+        least = self._n_effective - self.n_dof
+        if self.n_dof <= 0.0:
+            return f"the total weight is {self._n_effective:.4g}, and must be above {least:g}"
+        return "too few points count to leave any residuals"
+
+    @property
+    def rsquared(self) -> float:
+        """Square of ``rvalue``, the share of the variance of y that the line explains; NaN for another line."""
+        return self.rvalue**2 if self._is_best else math.nan
+
+    @property
+    def _deviation(self) -> float:
+        """Standard deviation of a point of weight 1, on the scale of the moments; NaN if it is not determined."""
+        if not (self._known and self._is_best):
             return math.nan
         if self._known_sigma:
             return times_power_of_two(self._unit_sigma, self._exponents[1])
@@ -286,7 +327,7 @@ class Inference:
         if sigma is None:
             # Harmonic mean of the variances of the fitted points.
             inverse_weight = self._n_effective / self._sums.w.high
-        elif self._has_sigma:
+        elif self.has_sigma:
             inverse_weight = np.square(sigma / self._unit_sigma)
         else:
             raise ValueError("sigma must be None unless the line was fitted with sigma")
@@ -388,6 +429,11 @@ class RobustInference(Inference):
             lever = variance.slope_offset / root - root * (self._sums.x_mean.high / self._x_unit)
             across = stderr * times_power_of_two(lever, -y_exponent)
         return np.array([[stderr * stderr, across], [across, intercept * intercept]])
+
+    @property
+    def rsquared(self) -> float:
+        """Square of ``rvalue``, the share of the variance of y that the line of least squares explains."""
+        return self.rvalue**2
 
     def prediction(self, x: Shifted, level: float, sigma: Any) -> Any:
         """Return NaN: robust losses assume no noise distribution, so there is no prediction band."""

@@ -7,10 +7,15 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fastfit.plotting import draw_loss
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class ConvergenceWarning(UserWarning):
@@ -74,8 +79,11 @@ class Iterate(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class History:
-    """The recorded states of a descent: equal-length arrays, in the caller's coordinates.
+class History(dict[str, NDArray[Any]]):
+    """The recorded states of a descent: names and equal-length arrays, in the caller's coordinates.
+
+    ``pandas.DataFrame(history)`` is a table with a row for each state. The arrays are attributes, too. ``len(history)``
+    is the number of states, as of such a table.
 
     Attributes
     ----------
@@ -97,6 +105,10 @@ class History:
     grad_intercept: NDArray[np.float64]
     loss: NDArray[np.float64]
 
+    def __post_init__(self) -> None:
+        """Fill the dictionary."""
+        self.update((name, getattr(self, name)) for name in Iterate._fields)
+
     @classmethod
     def of(cls, iterates: Iterable[Iterate]) -> History:
         """Return the history of the given states."""
@@ -108,6 +120,18 @@ class History:
 
     def __len__(self) -> int:
         return self.iteration.size
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the mean loss over the number of steps, on axes of matplotlib or on a new figure.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing: ``pip install 'fastfit[plot]'``.
+        TypeError
+            If ax is no axes of matplotlib.
+        """
+        return draw_loss(self, ax)
 
     def __str__(self) -> str:
         """Return a table; each column shows three digits of its largest entry, the loss six, and two decimals."""

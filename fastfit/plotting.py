@@ -12,22 +12,49 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastfit.times import TimeUnit
+from fastfit.validation import what_came
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from fastfit.outcome import History
-
 # Largest number of points drawn as dots; more would overlap, and their density is drawn.
 _MOST_DOTS = 3000
 _SIZE = (7.0, 4.6)
 _MISSING = "drawing needs matplotlib: pip install 'fastfit[plot]'"
-_LINE = "#d1495b"
+# Colours of the lines on one axes, in turn, and what marks them as lines of fits.
+_LINES = ("#d1495b", "#30638e", "#edae49", "#6a4c93", "#3c8d5a", "#8c5e3c")
+_MARK = "fastfit line"
 _SHADES = {"prediction": 0.12, "confidence": 0.3}
+# Interquartile ranges beyond the quartiles of y from which on points are left out of a picture.
+_FAR = 5.0
 # Number of positions at which a band, a hyperbola, is computed.
 _BAND_POINTS = 200
 _DOTS = "#00798c"
+# Largest number of recorded states that are marked one by one.
+_MOST_MARKED = 60
+
+
+class Steps(Protocol):
+    """The recorded states of a descent, as far as pictures need them."""
+
+    @property
+    def iteration(self) -> NDArray[Any]:
+        """Number of steps before each state."""
+
+    @property
+    def slope(self) -> NDArray[Any]:
+        """Slopes of the lines."""
+
+    @property
+    def intercept(self) -> NDArray[Any]:
+        """Intercepts of the lines."""
+
+    @property
+    def loss(self) -> NDArray[Any]:
+        """Mean losses."""
+
+    def __len__(self) -> int: ...
 
 
 class Line(Protocol):
@@ -42,18 +69,11 @@ class Line(Protocol):
         """Number of points fitted."""
 
     @property
-    def converged(self) -> bool:
-        """Whether the fit converged."""
-
-    @property
-    def history(self) -> History | None:
+    def history(self) -> Steps | None:
         """The recorded states, if any."""
 
     def predict(self, x: Any) -> Any:
         """Return the line at x."""
-
-    def equation(self, digits: int = 6) -> str:
-        """Return the line as text."""
 
 
 def draw_fit(
@@ -62,6 +82,9 @@ def draw_fit(
     y: NDArray[Any],
     ax: Axes | None = None,
     *,
+    label: str,
+    points: bool = True,
+    color: str | None = None,
     bands: Mapping[str, Callable[..., tuple[Any, Any]]] = MappingProxyType({}),
     level: float = 0.95,
     times: TimeUnit | None = None,
@@ -78,24 +101,29 @@ def draw_fit(
     if ax is None:
         ax = _new_axes()
     drawn = _drawn_by(times)
-    _draw_points(ax, x, y, drawn)
+    n_before = sum(each.get_gid() == _MARK for each in ax.lines)
+    color = color or _LINES[n_before % len(_LINES)]
     span = np.array([x.min(), x.max()], dtype=np.float64)
+    ends = np.asarray(fit.predict(span if times is None else times.times(span)))
+    low, high = _bulk(y, ends)
+    inside = (y >= low) & (y <= high)
+    title = _count(x.size, fit.n_points)
+    if not inside.all():
+        title += f", {np.count_nonzero(~inside):,} outside the picture"
+    if points:
+        _draw_points(ax, x[inside], y[inside], drawn)
     if fit.history is not None:
-        _draw_path(ax, fit.history, drawn(span), span / (times.counts if times else 1.0))
+        _draw_path(ax, fit.history, drawn(span), span / (times.counts if times else 1.0), color)
     across = np.linspace(span[0], span[1], _BAND_POINTS)
     for name, band in bands.items():
-        low, high = band(across if times is None else times.times(across), level)
-        if np.isnan(low).all():  # no errors, as with two points
+        bounds = band(across if times is None else times.times(across), level)
+        if np.isnan(bounds[0]).all():  # no errors, as with two points
             continue
-        shade = _SHADES[name]
-        label = f"{100 * level:.4g} % {name} band"
-        place = drawn(across)
-        ax.fill_between(place, low, high, color=_LINE, alpha=shade, linewidth=0, label=label)
-        # Over a density of points, only the edges of a band are visible.
-        ax.plot(place, np.column_stack([low, high]), color=_LINE, linewidth=0.8, alpha=0.6)
-    label = fit.equation(digits=4) + ("" if fit.converged else " (not converged)")
-    ends = fit.predict(span if times is None else times.times(span))
-    ax.plot(drawn(span), ends, color=_LINE, linewidth=2.0, label=label)
+        _draw_band(ax, drawn(across), bounds, color, f"{100 * level:.4g} % {name} band", name)
+    ax.plot(drawn(span), ends, color=color, linewidth=2.0, label=label, gid=_MARK, zorder=4)
+    if n_before == 0 and not inside.all():
+        margin = 0.04 * (high - low)
+        ax.set_ylim(low - margin, high + margin)
     if times and not times.is_duration:
         from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
@@ -104,8 +132,23 @@ def draw_fit(
         formatter = ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
         ax.xaxis.set_major_formatter(formatter)
     unit = f" ({times.unit})" if times and times.is_duration else ""
-    ax.set(xlabel=names[0] + unit, ylabel=names[1], title=_count(x.size, fit.n_points))
+    ax.set(xlabel=names[0] + unit, ylabel=names[1], title=title)
     ax.legend(loc="upper right" if fit.slope < 0 else "upper left")
+    return ax
+
+
+def draw_loss(history: Steps, ax: Axes | None = None) -> Axes:
+    """Draw the mean loss over the number of steps, as :meth:`History.plot` says."""
+    if ax is None:
+        ax = _new_axes()
+    elif not hasattr(ax, "get_xaxis_transform"):
+        raise TypeError(f"ax must be axes of matplotlib; got {what_came(ax)}")
+    style = "o-" if len(history) <= _MOST_MARKED else "-"
+    ax.plot(history.iteration, history.loss, style, color=_LINES[0], markersize=4)
+    if (history.loss > 0.0).all():
+        ax.set_yscale("log")
+    ax.set(xlabel="iteration", ylabel="mean loss", title="the loss")
+    ax.grid(alpha=0.3)
     return ax
 
 
@@ -121,12 +164,9 @@ def draw_descent(fit: Line, x: NDArray[Any], y: NDArray[Any]) -> Figure:
         raise ValueError("fit must have a history to draw; fit with record_every")
     drawn = figure(10.0, 4.2)
     left, right = drawn.subplots(1, 2)
-    draw_fit(fit, x, y, left)
+    draw_fit(fit, x, y, left, label="the last line")
     left.set_title("the line, from first to last")
-    history = fit.history
-    right.semilogy(history.iteration, history.loss, "o-", color=_LINE, markersize=4)
-    right.set(xlabel="iteration", ylabel="mean loss", title="the loss")
-    right.grid(alpha=0.3)
+    draw_loss(fit.history, right)
     return drawn
 
 
@@ -210,14 +250,47 @@ def _count(shown: int, n_points: int) -> str:
     return f"{n_points:,} points" if shown == n_points else f"{shown:,} of {n_points:,} points"
 
 
-def _draw_path(ax: Axes, history: History, place: NDArray[Any], span: NDArray[np.float64]) -> None:
+def _bulk(y: NDArray[Any], ends: NDArray[Any]) -> tuple[float, float]:
+    """Return the range of y that a picture shows: of all points but those far above or below the others."""
+    low, high = float(np.min(y)), float(np.max(y))
+    first, third = np.percentile(y, [25, 75])
+    reach = _FAR * (third - first)
+    if reach > 0.0 and (low < first - reach or high > third + reach):
+        near = y[(y >= first - reach) & (y <= third + reach)]
+        low, high = min(near.min(), ends.min()), max(near.max(), ends.max())
+    return float(low), float(high)
+
+
+def _draw_band(
+    ax: Axes,
+    place: NDArray[Any],
+    bounds: tuple[NDArray[Any], NDArray[Any]],
+    color: str,
+    label: str,
+    name: str,
+) -> None:
+    """Draw a band: shaded, and with edges on white, which are visible over a density of points."""
+    from matplotlib.patheffects import withStroke
+
+    ax.fill_between(
+        place, *bounds, color=color, alpha=_SHADES[name], linewidth=0, label=label, zorder=2.5
+    )
+    style = "-" if name == "confidence" else "--"
+    white = [withStroke(linewidth=2.6, foreground="white")]
+    edges = np.column_stack(bounds)
+    ax.plot(place, edges, style, color=color, linewidth=1.1, path_effects=white, zorder=3)
+
+
+def _draw_path(
+    ax: Axes, history: Steps, place: NDArray[Any], span: NDArray[np.float64], color: str
+) -> None:
     """Draw at most forty of the recorded lines, from pale (first) to strong (last); ``place`` is where x is drawn."""
     chosen = np.unique(np.linspace(0, len(history) - 1, 40).round().astype(int))
     for order, row in enumerate(chosen):
         ax.plot(
             place,
             history.slope[row] * span + history.intercept[row],
-            color=_LINE,
+            color=color,
             linewidth=1.0,
             alpha=0.2 + 0.6 * order / len(chosen),
         )

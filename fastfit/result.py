@@ -5,23 +5,30 @@ from __future__ import annotations
 import contextlib
 import html
 import math
+import os
 import textwrap
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastfit import outliers
 from fastfit.columns import Shifted, real_array, shifted
+from fastfit.exact.coordinates import times_power_of_two
 from fastfit.inference import Inference
+from fastfit.losses import Loss, RobustLoss, SquaredError
 from fastfit.outcome import History, Iterate, Status
 from fastfit.plotting import draw_fit
 from fastfit.points.kept import KeptPoints
 from fastfit.times import TimeLike, TimeUnit
-from fastfit.validation import finite_number, finite_or_none, true_or_false
+from fastfit.validation import finite_number, finite_or_none, true_or_false, what_came
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+_SQUARED_ERROR = SquaredError()
 
 
 def _probability(level: Any) -> float:
@@ -81,9 +88,14 @@ class LineFit:
     f_scale : float or None
         Residual at which a robust loss departs from the square, in units of y: as given, or as found for ``"mad"``,
         which is 0 if more than half of the points lie on the line. None for squared error.
+    median_abs_residual : float
+        Median of the absolute residuals, in units of y, by which lines of different losses compare. It is computed when
+        it is first asked for, from the points.
     rvalue, rsquared : float
         Pearson's correlation coefficient of x and y, and its square, the share of the variance of y that the
-        least-squares line explains; without intercept, their counterparts about zero. NaN for a constant y.
+        least-squares line explains; without intercept, their counterparts about zero. NaN for a constant y. For a
+        robust line they are still those of least squares; for a line of least squares that did not converge,
+        ``rsquared`` is NaN.
     stderr, intercept_stderr : float
         Standard errors of slope and intercept; of a robust line by the sandwich formula, which assumes neither normal
         residuals nor a constant spread. They are NaN for two points, for weights that sum to 2 or less, and for a line
@@ -92,7 +104,8 @@ class LineFit:
         Covariance matrix of slope and intercept, in this order.
     residual_std : float
         Standard deviation of the residuals, in units of y; of residuals over sigma, if that was given. It includes
-        outliers, for robust lines too; ``f_scale`` does not depend on them.
+        outliers, for robust lines too: those that are as good as ever then have a larger one than least squares.
+        ``f_scale`` and ``median_abs_residual`` hardly depend on outliers.
     pvalue : float
         Two-sided p-value of the hypothesis that the slope is 0, from the t-distribution (with ``absolute_sigma`` from
         the normal distribution). Needs SciPy.
@@ -110,6 +123,7 @@ class LineFit:
     history: History | None = None
     f_scale: float | None = None
     _times: TimeUnit | None = None
+    _loss: Loss = _SQUARED_ERROR
     _points: KeptPoints | None = field(default=None)
     _inference: Inference | None = field(default=None)
 
@@ -121,7 +135,7 @@ class LineFit:
     @property
     def rsquared(self) -> float:
         """Share of the variance of y that the least-squares line explains; without intercept, about zero."""
-        return self.rvalue**2
+        return self._inference.rsquared if self._inference else math.nan
 
     @property
     def stderr(self) -> float:
@@ -143,6 +157,29 @@ class LineFit:
         """Standard deviation of the residuals, with n - 2 degrees of freedom (n - 1 without intercept)."""
         return self._inference.residual_std if self._inference else math.nan
 
+    @cached_property
+    def median_abs_residual(self) -> float:
+        """Median of the absolute residuals, in units of y, a point of weight 2 counted twice.
+
+        Raises
+        ------
+        ValueError
+            If the points are gone: arrays that are no longer in memory, moments, a copy or an unpickled fit.
+        """
+        if self._inference is None:
+            return math.nan
+        points = None if self._points is None else self._points.points()
+        if points is None:
+            raise ValueError(
+                "median_abs_residual needs the points, which are gone; keep the arrays that were fitted, or compute "
+                "numpy.median(abs(y - fit.predict(x)))"
+            )
+        slope, intercept = self._inference.line
+        median = points.median_absolute_residual(
+            slope.high, points.frame.offset(slope, intercept).high
+        )
+        return times_power_of_two(median, -points.frame.y_exponent)
+
     @property
     def pvalue(self) -> float:
         """Two-sided p-value of the hypothesis that the slope is 0; needs SciPy."""
@@ -160,9 +197,17 @@ class LineFit:
 
     def equation(self, digits: int = 6) -> str:
         """Return the line as text, such as ``y = 2 x + 1`` or ``y = 2 per D x + 1``, to ``digits`` digits."""
-        sign = "-" if self.intercept < 0 else "+"
+        slope, intercept = self._without_rounding()
+        sign = "-" if intercept < 0 else "+"
         unit = "" if self._times is None else f" per {self._times.unit}"
-        return f"y = {self.slope:.{digits}g}{unit} x {sign} {abs(self.intercept):.{digits}g}"
+        return f"y = {slope:.{digits}g}{unit} x {sign} {abs(intercept):.{digits}g}"
+
+    def _without_rounding(self) -> tuple[float, float]:
+        """Return slope and intercept, 0 for what rounding of the points alone may make of 0."""
+        least = (0.0, 0.0) if self._inference is None else self._inference.rounding(self.slope)
+        around = zip((self.slope, self.intercept), least, strict=True)
+        slope, intercept = (0.0 if abs(value) <= floor else value for value, floor in around)
+        return slope, intercept
 
     def __repr__(self) -> str:
         steps = "1 iteration" if self.n_iter == 1 else f"{self.n_iter:,} iterations"
@@ -264,12 +309,80 @@ class LineFit:
         line = self._line_at(values)
         return line - half, line + half
 
-    def summary(self) -> str:
+    def weights(self, x: ArrayLike | TimeLike, y: ArrayLike) -> Any:
+        """Return the weight that points at x and y have in the loss of this line, from 0 to 1.
+
+        It is 1 for squared error. A robust loss gives 1 to points on the line and less to those far from it; Tukey's
+        gives 0 beyond ``f_scale``.
+
+        Parameters
+        ----------
+        x, y : array_like
+            Points, of shapes that fit together; those of the fit or others.
+
+        Returns
+        -------
+        float or ndarray
+            NaN where x or y is NaN.
+        """
+        residual, rounding = self._residual(x, y)
+        found = outliers.weights(self._loss, self.f_scale, residual, rounding)
+        found = np.where(np.isnan(residual), math.nan, found)
+        return float(found) if np.ndim(found) == 0 else found
+
+    def is_outlier(self, x: ArrayLike | TimeLike, y: ArrayLike) -> Any:
+        """Return whether points at x and y lie more than three standard deviations from this line.
+
+        The standard deviation of a robust line is that of its scale, ``f_scale`` over the tuning constant of the loss,
+        on which outliers have hardly any influence; that of least squares is ``residual_std``, which outliers raise.
+
+        Parameters
+        ----------
+        x, y : array_like
+            Points, of shapes that fit together; those of the fit or others.
+
+        Returns
+        -------
+        bool or ndarray of bool
+            False where x or y is NaN.
+
+        Raises
+        ------
+        ValueError
+            If the line was fitted with sigma: compare ``(y - fit.predict(x)) / sigma`` with 3 then.
+        """
+        if self._inference is not None and self._inference.has_sigma:
+            raise ValueError(
+                "is_outlier has no sigma of these points; compare abs(y - fit.predict(x)) / sigma with 3"
+            )
+        residual, rounding = self._residual(x, y)
+        spread = self.residual_std
+        if isinstance(self._loss, RobustLoss) and self.f_scale is not None:
+            spread = self.f_scale / self._loss.tuning
+        found = abs(residual) > np.maximum(outliers.FAR * spread, rounding)
+        return bool(found) if np.ndim(found) == 0 else found
+
+    def _residual(self, x: Any, y: Any) -> tuple[NDArray[np.float64], Any]:
+        """Return the residuals of points, and what rounding may make of 0."""
+        line, values = np.asarray(self.predict(x)), np.asarray(real_array(y, "y"), dtype=np.float64)
+        try:
+            return values - line, 2.0**-50 * (abs(values) + abs(line))
+        except ValueError as error:
+            raise ValueError(
+                f"x and y must have shapes that fit together; got {line.shape} and {values.shape}"
+            ) from error
+
+    def summary(self, level: float = 0.95) -> str:
         """Return a table of the results, 80 columns wide; with confidence intervals and p-value if SciPy is installed.
 
         Slope and intercept are rounded to two digits of their standard errors.
+
+        Parameters
+        ----------
+        level : float
+            Probability that an interval covers the true value, between 0 and 1.
         """
-        rows = self._rows()
+        rows = self._rows(_probability(level))
         width = max(len(name) for name, _ in rows)
         lines = [f"{name:<{width}}  {value}" for name, value in rows]
         return "\n".join([*lines, *textwrap.wrap(self.message, 80)])
@@ -279,21 +392,21 @@ class LineFit:
         rows = "".join(
             f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
             f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
-            for name, value in self._rows()
+            for name, value in self._rows(0.95)
         )
         return f"<table><caption>LineFit</caption>{rows}</table><p>{html.escape(self.message)}</p>"
 
-    def _rows(self) -> list[tuple[str, str]]:
+    def _rows(self, level: float) -> list[tuple[str, str]]:
         """Return names and values of the summary."""
         rows = [("line", self.equation())]
         errors = {"slope": self.stderr, "intercept": self.intercept_stderr}
         intervals: Any = [None, None]
         pvalue = math.nan
         with contextlib.suppress(ImportError):
-            intervals, pvalue = self.conf_int().tolist(), self.pvalue
-        for (name, error), interval in zip(errors.items(), intervals, strict=True):
+            intervals, pvalue = self.conf_int(level).tolist(), self.pvalue
+        values = self._without_rounding()
+        for (name, error), value, interval in zip(errors.items(), values, intervals, strict=True):
             unit = f" per {self.datetime_unit}" if name == "slope" and self.datetime_unit else ""
-            value = getattr(self, name)
             is_fitted = self._inference is not None and not self._inference.is_fixed(name)
             if math.isnan(error) or not is_fitted:
                 rows.append((name, f"{value:.12g}{unit}"))
@@ -301,16 +414,16 @@ class LineFit:
             rows.append((name, f"{_rounded(value, error)} +- {_short(error)}{unit}"))
             if interval is not None:
                 low, high = (_rounded(end, error) for end in interval)
-                rows.append(("  95 % interval", f"{low} to {high}"))
+                rows.append((f"  {100 * level:.4g} % interval", f"{low} to {high}"))
             if name == "slope" and not math.isnan(pvalue):
                 rows.append(("  p-value (slope = 0)", f"{pvalue:.3g}"))
-        about = (
-            ""
-            if self._inference is None or not self._inference.is_fixed("intercept")
-            else " (uncentered)"
-        )
+        inference = self._inference
+        if inference is not None and inference.why_no_errors():
+            rows.append(("standard errors", f"none: {inference.why_no_errors()}"))
+        about = " (uncentered)" if inference is not None and inference.is_fixed("intercept") else ""
         of_line = "" if self.f_scale is None else " of least squares"
-        rows.append((f"R squared{about}{of_line}", f"{self.rsquared:.6g}"))
+        if self.converged or not math.isnan(self.rsquared):  # not that of another line
+            rows.append((f"R squared{about}{of_line}", f"{self.rsquared:.6g}"))
         rows += [("residual std", f"{self.residual_std:.6g}"), ("mean loss", f"{self.loss:.6g}")]
         if self.f_scale is not None:
             rows.append(("f_scale", f"{self.f_scale:.6g}"))
@@ -319,17 +432,28 @@ class LineFit:
         rows += [(name, f"{count:,}") for name, count in counts.items()]
         return [*rows, ("status", self.status.name)]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, level: float = 0.95) -> dict[str, Any]:
         """Return all results as plain numbers, strings and lists, ready for JSON.
 
-        The history is a dictionary of columns, as ``pandas.DataFrame`` takes it. NaN and infinity, which JSON cannot
-        hold, are None.
+        Besides the attributes, but for ``median_abs_residual``, it has ``conf_int`` with its ``level``, and
+        ``weight_sum``, the sum of the sample weights. The history is a dictionary of columns. NaN and infinity, which
+        JSON cannot hold, are None, and so are the p-value and intervals without SciPy.
+
+        Parameters
+        ----------
+        level : float
+            Probability that an interval covers the true value, between 0 and 1.
         """
+        level = _probability(level)
+        intervals, pvalue = [[None, None], [None, None]], None
+        with contextlib.suppress(ImportError):
+            pvalue = finite_or_none(self.pvalue)
+            intervals = [list(map(finite_or_none, row)) for row in self.conf_int(level).tolist()]
         history = self.history and {
             name: [finite_or_none(value) for value in getattr(self.history, name).tolist()]
             for name in Iterate._fields
         }
-        own = {name: value for name, value in vars(self).items() if name[0] != "_"}
+        own = {each.name: getattr(self, each.name) for each in fields(self) if each.name[0] != "_"}
         for name in ("rvalue", "rsquared", "stderr", "intercept_stderr", "residual_std"):
             own[name] = getattr(self, name)
         own = {name: finite_or_none(value) for name, value in own.items()}
@@ -337,6 +461,10 @@ class LineFit:
         return {
             **own,
             "covariance": covariance,
+            "pvalue": pvalue,
+            "conf_int": intervals,
+            "level": level,
+            "weight_sum": None if self._inference is None else self._inference.weight_sum,
             "status": self.status.name,
             "converged": self.converged,
             "datetime_unit": self.datetime_unit,
@@ -347,6 +475,9 @@ class LineFit:
         self,
         ax: Axes | None = None,
         *,
+        points: bool = True,
+        label: str | None = None,
+        color: str | None = None,
         confidence_band: bool = False,
         prediction_band: bool = False,
         level: float = 0.95,
@@ -355,43 +486,78 @@ class LineFit:
 
         More than 3,000 points are drawn as a density. All points are drawn while the arrays that were passed to the fit
         (float64 or float32, without NaN) are alive, and for files, which are read again. Otherwise a sample is drawn,
-        and the title says so. Axes are named as the columns of pandas, Polars, xarray or files are.
+        and the title says so. Points far above or below all others are left out of the picture, and counted in the
+        title. Axes are named as the columns of pandas, Polars, xarray or files are.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes, optional
-            Axes to draw on; a new figure by default.
+            Axes to draw on; a new figure by default. Lines on the same axes have different colours.
+        points : bool
+            Whether to draw the points; False for further lines through the same points.
+        label : str, optional
+            What the legend calls the line; by default its equation, and its loss if that is robust.
+        color : str, optional
+            Colour of the line and its bands, as matplotlib has them.
         confidence_band, prediction_band : bool
-            Whether to draw the band of the true line, and the band of new points. Robust lines have no prediction band.
+            Whether to draw the band of the true line, and the band of new points.
         level : float
             Probability of the bands, between 0 and 1.
 
         Returns
         -------
         matplotlib.axes.Axes
+            To write the picture to a file, ``fit.plot().figure.savefig("fit.png")``.
 
         Raises
         ------
         ImportError
             If matplotlib is missing: ``pip install 'fastfit[plot]'``; or SciPy, which bands need:
             ``pip install 'fastfit[stats]'``.
+        TypeError
+            If an argument is not what it must be, such as a path in the place of axes.
         ValueError
-            If the fit has no points: it is a fit of moments, a copy, or was unpickled.
+            If the fit has no points: it is a fit of moments, a copy, or was unpickled. If a prediction band is asked
+            for, which a robust line does not have.
         """
+        true_or_false(points, "points")
+        true_or_false(confidence_band, "confidence_band")
+        true_or_false(prediction_band, "prediction_band")
+        for name, text in {"label": label, "color": color}.items():
+            if not (text is None or isinstance(text, str)):
+                raise TypeError(f"{name} must be a string or None; got {what_came(text)}")
+        level = _probability(level)
+        if ax is not None and not hasattr(ax, "get_xaxis_transform"):
+            hint = ""
+            if isinstance(ax, (str, os.PathLike)):
+                hint = f"; to write a file, fit.plot().figure.savefig({os.fspath(ax)!r})"
+            raise TypeError(f"ax must be axes of matplotlib; got {what_came(ax)}{hint}")
+        robust = isinstance(self._loss, RobustLoss)
+        if prediction_band and robust:
+            raise ValueError(
+                "prediction_band must be False for a robust line: its loss assumes no distribution of new points"
+            )
         if self._points is None:
             raise ValueError(
                 "this fit has no points to draw: moments have none, and a pickle or copy does not keep them"
             )
-        asked = {
-            "prediction": self.prediction_band if prediction_band else None,
-            "confidence": self.confidence_band if confidence_band else None,
-        }
-        true_or_false(confidence_band, "confidence_band")
-        true_or_false(prediction_band, "prediction_band")
-        if ax is not None and not hasattr(ax, "get_xaxis_transform"):
-            raise TypeError(f"ax must be axes of matplotlib; got {type(ax).__name__}")
-        level = _probability(level)
-        bands = {name: band for name, band in asked.items() if band is not None}
-        x, y = self._points.columns()
-        names = self._points.names
-        return draw_fit(self, x, y, ax, bands=bands, level=level, times=self._times, names=names)
+        bands: dict[str, Any] = {}
+        if prediction_band:
+            bands["prediction"] = self.prediction_band
+        if confidence_band:
+            bands["confidence"] = self.confidence_band
+        if label is None:
+            label = self.equation(digits=4) + (f", {type(self._loss).__name__}" if robust else "")
+            label += "" if self.converged else " (not converged)"
+        return draw_fit(
+            self,
+            *self._points.columns(),
+            ax,
+            points=points,
+            label=label,
+            color=color,
+            bands=bands,
+            level=level,
+            times=self._times,
+            names=self._points.names,
+        )

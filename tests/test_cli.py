@@ -321,3 +321,24 @@ def test_an_interrupt_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch)
         ended = call("fit", str(folder), *more)
         assert ended.exit_code == 130
         assert ended.stderr == f"fastfit: interrupted{after}\n"
+
+
+def test_levels_on_the_command_line(csv: str) -> None:
+    assert "  99 % interval" in call("fit", csv, "--level", "0.99").stdout
+    found = fitted(csv, "--level 0.99")
+    wide, narrow = (np.diff(fitted(csv, f"--level {p}")["conf_int"][0])[0] for p in (0.99, 0.5))
+    assert found["level"] == 0.99
+    assert wide > 2 * narrow
+    result = call("fit", csv, "--level", "95")
+    assert result.exit_code == 2
+    assert result.stderr.endswith("--level must be a probability between 0 and 1; got 95.0\n")
+
+
+def test_outliers_to_one_side_are_told_in_a_shells_words(tmp_path: Path) -> None:
+    x = np.linspace(0, 1, 500)
+    y = 2 * x + np.sin(1e4 * x)
+    y[::10] += 20.0
+    np.save(tmp_path / "t.npy", np.column_stack([x, y]))
+    result = call("fit", str(tmp_path / "t.npy"), "--loss", "huber")
+    assert result.exit_code == 0
+    assert "use --loss tukey, which" in " ".join(result.stdout.split())

@@ -24,7 +24,7 @@ OPTIONAL = {
     "pyarrow": {"containers", "points"},
     "pandas": {"points"},
     "dask": {"points"},
-    "matplotlib": {"plotting", "speed", "result"},
+    "matplotlib": {"plotting", "speed", "result", "outcome"},
     "scipy": {"inference", "compat"},
     "sklearn": {"estimator"},
     "typer": {"cli", "__main__"},

@@ -248,3 +248,64 @@ def test_axes_are_named_as_the_columns_are(library: str, tmp_path: Path) -> None
     axes = ff.fit_line(*given).plot()
     expected = ("x", "y") if library == "numpy" else ("height", "weight")
     assert (axes.get_xlabel(), axes.get_ylabel()) == expected
+
+
+def test_lines_on_the_same_axes_have_colours_and_names_of_their_own() -> None:
+    ax = ff.fit_line(X, Y).plot()
+    for loss in ("huber", "tukey"):
+        ff.fit_line(X, Y, loss=loss).plot(ax, points=False)
+    ff.fit_line(X, Y, fit_intercept=False).plot(ax, points=False, label="origin", color="black")
+    dots, *lines = ax.get_lines()
+    assert np.size(dots.get_xdata()) == X.size
+    assert len({line.get_color() for line in lines}) == 4
+    assert lines[-1].get_color() == "black"
+    names = [str(line.get_label()) for line in lines]
+    assert [name.rpartition(", ")[2] for name in names[1:]] == ["Huber", "Tukey", "origin"]
+
+
+@pytest.mark.parametrize("n", [50, 5000])
+def test_far_points_are_left_out_of_the_picture_and_counted(n: int) -> None:
+    x = np.linspace(0, 4, n)
+    y = 2 * x + np.sin(9 * x)
+    y[[3, 7]] = 1e6, -1e5
+    ax = ff.fit_line(x, y, loss="tukey").plot()
+    assert ax.get_title() == f"{n:,} points, 2 outside the picture"
+    low, high = ax.get_ylim()
+    assert -3 < low < y[np.abs(y) < 100].min()
+    assert y[np.abs(y) < 100].max() < high < 11
+    # What is not far out is shown, also where more than half of the points are equal.
+    assert "outside" not in ff.fit_line(x, np.where(x > 3.9, 9.0, 0.0)).plot().get_title()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        (
+            {"ax": "fit.png"},
+            TypeError,
+            r"ax must be axes .*fit.plot\(\).figure.savefig\('fit.png'\)",
+        ),
+        ({"ax": Path("a/b.png")}, TypeError, r"savefig\('a/b.png'\)"),
+        ({"ax": 5}, TypeError, "ax must be axes of matplotlib; got int 5"),
+        ({"prediction_band": True}, ValueError, "prediction_band must be False for a robust line"),
+        ({"points": 1}, TypeError, "points must be True or False; got 1"),
+        ({"label": 5}, TypeError, "label must be a string or None; got int 5"),
+        ({"color": 5}, TypeError, "color must be a string or None; got int 5"),
+    ],
+)
+def test_wrong_options_of_a_picture(options: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        ff.fit_line(X, Y, loss="huber").plot(**options)
+
+
+def test_the_loss_over_the_steps() -> None:
+    history = ff.fit_line(X, Y, solver=ff.GradientDescent(record_every=1)).history
+    assert history is not None
+    ax = history.plot()
+    (line,) = ax.get_lines()
+    np.testing.assert_array_equal(line.get_xdata(), history.iteration)
+    np.testing.assert_array_equal(line.get_ydata(), history.loss)
+    assert ax.get_yscale() == "log"
+    assert history.plot(ax) is ax
+    with pytest.raises(TypeError, match="ax must be axes of matplotlib; got str 'a.png'"):
+        history.plot("a.png")  # type: ignore[arg-type]

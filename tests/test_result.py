@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pickle
 import re
 import textwrap
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import fastfit as ff
+from tests.conftest import Script
 
 X = np.array([1.0, 2.0, 3.0, 4.0])
 Y = np.array([2.0, 1.0, 4.0, 3.0])
@@ -161,3 +163,107 @@ def test_history_prints_three_digits_of_its_largest_entries() -> None:
     assert table.splitlines()[2].split() == ["1", "inf", "nan", "0.00", "0.00", "inf"]
     assert table.splitlines()[1].split()[2] == "1.00e+12"
     assert len({len(line) for line in table.splitlines()}) == 1
+
+
+def test_the_history_is_a_dictionary_and_a_table() -> None:
+    states = history(slope=[1.0, 2.0, 3.0], loss=[3.0, 2.0, 1.0])
+    assert list(states) == list(states.keys()) == list(ff.Iterate._fields)
+    assert states["slope"] is states.slope
+    again = pickle.loads(pickle.dumps(states))
+    assert type(again) is ff.History
+    for library in ("pandas", "polars"):
+        table = pytest.importorskip(library).DataFrame(again)
+        assert table.shape == (3, 6)
+        assert table["loss"].to_list() == [3.0, 2.0, 1.0]
+
+
+def test_levels_of_intervals(fit: ff.LineFit) -> None:
+    # t of 2 degrees of freedom at 0.995 is 9.925: 0.6 +- 9.925 sqrt(0.32).
+    assert re.search(r"99 % interval +-5\.01 to 6\.21", fit.summary(level=0.99))
+    found = fit.to_dict(level=0.99)
+    half = 9.924843 * np.sqrt(0.32)
+    assert found["conf_int"][0] == pytest.approx([0.6 - half, 0.6 + half], rel=1e-6)
+    assert found["level"] == 0.99
+    # t = 0.6 / sqrt(0.32), and with 2 degrees of freedom p = 1 - t / sqrt(t^2 + 2), which is 0.4.
+    assert found["pvalue"] == pytest.approx(0.4, rel=1e-12)
+    for bad in (0.0, 1.0, 95):
+        for call in (fit.summary, fit.to_dict):
+            with pytest.raises(ValueError, match="level must be a probability between 0 and 1"):
+                call(level=bad)
+
+
+@pytest.mark.parametrize(
+    ("options", "weight_sum"),
+    [
+        ({}, 4.0),
+        ({"sample_weight": [1, 2, 3, 0.5]}, 6.5),
+        ({"sigma": [0.1, 0.2, 0.3, 0.1]}, 4.0),
+        ({"sigma": 0.5, "sample_weight": [1, 2, 3, 0.5]}, 6.5),
+    ],
+)
+def test_the_sum_of_the_weights(options: dict[str, Any], weight_sum: float) -> None:
+    assert ff.fit_line(X, Y, **options).to_dict()["weight_sum"] == weight_sum
+
+
+def test_without_scipy_there_are_no_intervals(run_script: Script) -> None:
+    out = run_script(
+        "import sys; sys.modules['scipy'] = None\n"
+        "import fastfit as ff\n"
+        "found = ff.fit_line([1, 2, 3], [1, 2, 4], backend='numpy').to_dict()\n"
+        "print(found['pvalue'], found['conf_int'], found['stderr'] > 0)"
+    )
+    assert out == "None [[None, None], [None, None]] True\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (([0.0, 1.0], [1.0, 3.0]), "the total weight is 2, and must be above 2"),
+        ((X, Y, {"sample_weight": 0.25}), "the total weight is 1, and must be above 2"),
+        (
+            ([1.0], [2.0], {"fit_intercept": False}),
+            "the total weight is 1, and must be above 1",
+        ),
+        (
+            (X, Y, {"solver": ff.GradientDescent(learning_rate=9.0)}),
+            "the line did not converge",
+        ),
+        (
+            # Two points on a line, and one that does not count.
+            ([0.0, 1.0, 3.0], [0.0, 1.0, 90.0], {"loss": ff.Tukey(3.0)}),
+            "too few points count to leave any residuals",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::fastfit.ConvergenceWarning")
+def test_a_summary_says_why_there_are_no_errors(given: Any, why: str) -> None:
+    x, y, options = (*given, {})[:3]
+    fit = ff.fit_line(x, y, **options)
+    assert np.isnan(fit.stderr)
+    assert f"none: {why}" in fit.summary()
+    assert max(map(len, fit.summary().splitlines())) <= 80
+
+
+@pytest.mark.filterwarnings("ignore::fastfit.ConvergenceWarning")
+def test_a_line_that_did_not_converge_has_no_share_of_the_variance() -> None:
+    diverged = ff.fit_line(X, Y, solver=ff.GradientDescent(learning_rate=9.0))
+    assert np.isnan(diverged.rsquared)
+    assert "R squared" not in diverged.summary()
+    assert diverged.rvalue == pytest.approx(0.6)  # of x and y, whatever the line
+    # This one stops early at the line of least squares.
+    stopped = ff.fit_line(X, Y, solver=ff.GradientDescent(init=(0.6, 1.0), tol=0, max_iter=1))
+    assert not stopped.converged
+    assert stopped.rsquared == pytest.approx(0.36)
+
+
+def test_what_rounding_makes_of_zero_is_printed_as_zero() -> None:
+    x = np.array([0.1, 0.2, 0.3, 0.7, 1.1])
+    for scale in (1.0, 1e-200, 1e150):
+        fit = ff.fit_line(x, 3 * scale * x)
+        assert fit.intercept != 0.0
+        assert fit.equation(3) == f"y = {3 * scale:.3g} x + 0"
+    assert ff.fit_line(x + 1e6, 0.1 * x + 1e5).equation(6) == "y = 0.1 x + 0"
+    # What is small, but not by rounding, is printed.
+    assert ff.fit_line(x, 3 * x - 1e-13).equation(3) == "y = 3 x - 1e-13"
+    flat = ff.fit_line(x, [0.1, 0.3, 0.1, 0.3, 0.2], solver=ff.GradientDescent(max_iter=1, tol=0.5))
+    assert "-0 " not in flat.equation()

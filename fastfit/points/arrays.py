@@ -177,19 +177,23 @@ class ArrayPoints:
         self._leave_out()
         return _as_passed(self._y, self._exponent[1], self._offset[1])
 
-    def thinned(self, n_runs: int, length: int) -> tuple[Column, Column]:
-        """Return copies of x and y, as the caller knows them: runs of neighbours, evenly spread, or all of few points.
+    def thinned(self, n_runs: int, length: int) -> tuple[Column, Column, Column | None]:
+        """Return copies of x and y, as the caller knows them, and weights: runs of neighbours, or all of few points.
 
         Neighbours share a cache line, and cost one wait for memory.
         """
         self._leave_out()
         step = self._x.size // n_runs
-        x, y = self._x, self._y
-        if step > length:
-            x, y = (v[: n_runs * step].reshape(n_runs, step)[:, :length] for v in (x, y))
+
+        def few(values: Column) -> Column:
+            if step > length:
+                values = values[: n_runs * step].reshape(n_runs, step)[:, :length]
+            return values.flatten()
+
         return (
-            _as_passed(x.flatten(), self._exponent[0], self._offset[0]),
-            _as_passed(y.flatten(), self._exponent[1], self._offset[1]),
+            _as_passed(few(self._x), self._exponent[0], self._offset[0]),
+            _as_passed(few(self._y), self._exponent[1], self._offset[1]),
+            None if self._w is None else few(self._w),
         )
 
     def evaluate(

@@ -1,12 +1,13 @@
-"""What a fit keeps of its points for a picture, without keeping the caller's arrays alive."""
+"""What a fit keeps of its points for later, without keeping the caller's arrays alive."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from fastfit.columns import Column
-from fastfit.points.arrays import ArrayPoints
+from fastfit.points.arrays import ArrayPoints, Arrays
 from fastfit.points.base import Points, Reading, Source
 from fastfit.points.opening import opened
 
@@ -17,7 +18,7 @@ _RUNS, _LENGTH = 251, 4
 
 
 class KeptPoints:
-    """Points of a fit, for its picture.
+    """Points of a fit, for its picture and for the median of its residuals.
 
     Of points in memory it keeps a sample of about a thousand. A picture shows all points while the caller's arrays are
     in memory and unchanged, or by reading the files again; otherwise it shows the sample. Points that are read at every
@@ -42,15 +43,30 @@ class KeptPoints:
             return
         self._n_points = points.n_points
         self._sample, self._moments = points.thinned(_RUNS, _LENGTH), points.moments()
-        if source is not None and self._sample[0].size < self._n_points:
-            self._again, self._reading = source.again(), reading or Reading()
+        self._reading = reading or Reading()
+        if source is not None:
+            self._again = source.again()
 
     def columns(self) -> tuple[Column, Column]:
         """Return x and y of all points, or of a sample of them."""
         if self._points is not None:
             return self._points.x, self._points.y
         all_points = self._read_again()
-        return self._sample if all_points is None else (all_points.x, all_points.y)
+        return self._sample[:2] if all_points is None else (all_points.x, all_points.y)
+
+    def sample(self) -> tuple[Column, Column, Column | None] | None:
+        """Return x, y and weights of some points, without a pass; None if there are none at hand."""
+        if self._points is None:
+            return self._sample
+        few = self._points.subsample(_RUNS * _LENGTH)
+        return None if few is None else few.thinned(_RUNS, _LENGTH)
+
+    def points(self) -> Points | None:
+        """Return all points; None if they are gone or have changed."""
+        found = self._points or self._read_again()
+        if found is None and self._sample[0].size == self._n_points:
+            found = Arrays(*self._sample).points(replace(self._reading, datetime_unit=None))
+        return found
 
     def _read_again(self) -> ArrayPoints | None:
         """Return all points, or None if they are gone or have changed."""
