@@ -35,7 +35,7 @@ def test_weights_of_points(name: str) -> None:
     y = 3 * x + 1 + np.repeat([0.25, -0.25], X.size)
     kind = {"squared_error": ff.SquaredError, "huber": ff.Huber, "soft_l1": ff.SoftL1}
     kind |= {"cauchy": ff.Cauchy, "tukey": ff.Tukey}
-    loss = kind[name]() if name == "squared_error" else kind[name](2.0)  # type: ignore[call-arg]
+    loss = kind[name]() if name == "squared_error" else kind[name](2.0)
     fit = ff.fit_line(x, y, loss=loss)
     at = np.array([0.0, 1.0, 2.0, 20.0])
     places = np.array([5.0, 6.0, 7.0, 8.0])
