@@ -134,11 +134,14 @@ def require_same_labels(x: Any, y: Any, sample_weight: Any = None, sigma: Any = 
     """Raise ValueError about columns of pandas or xarray whose labels differ: by place, they would be other points."""
     given = {"x": x, "y": y, "sample_weight": sample_weight, "sigma": sigma}
     found = {name: _labels(values) for name, values in given.items() if hasattr(values, "shape")}
-    labelled = [(name, *labels) for name, labels in found.items() if labels is not None]
-    for name, kind, labels in labelled[1:]:
-        first, first_kind, others = labelled[0]
+    firsts: dict[str, tuple[str, Any]] = {}
+    for name, labelled in found.items():
+        if labelled is None:
+            continue
+        kind, labels = labelled
+        first, others = firsts.setdefault(kind, (name, labels))
         is_other = labels is not others and len(labels) == len(others)
-        if kind == first_kind and is_other and not labels.equals(others):
+        if is_other and not labels.equals(others):
             is_pandas = kind == "pandas Series"
             join = (
                 "pandas.concat([...], axis=1, join='inner')" if is_pandas else "xarray.align(...)"
@@ -228,7 +231,8 @@ def _column(
         if shifted:
             array, offset, missing = _shifted(array, missing, masked, name, times)
         with np.errstate(over="ignore"):  # beyond float64 is infinity, which is looked for
-            array = array.astype(np.float32 if exact_in_float32 else np.float64, copy=False)
+            if not _is_ready(array):
+                array = array.astype(np.float32 if exact_in_float32 else np.float64)
     if missing is not None and missing.any():
         array = np.where(missing, array.dtype.type(np.nan), array)
     return _read_only_view(array), offset, times
@@ -283,7 +287,9 @@ def _shifted(
     if present.size and array.dtype.kind in "iu" and array.dtype.itemsize == 8:
         low, high = int(present.min()), int(present.max())
         if low == NAT and times is not None:
-            return _shifted(array, _either(array == NAT, missing), masked, name, times)
+            nat = array == NAT
+            missing = nat if missing is None else nat | missing.reshape(nat.shape)
+            return _shifted(array, missing, masked, name, times)
         if low == NAT:
             where = int(np.flatnonzero((array == NAT) & (True if ignored is None else ~ignored))[0])
             raise ValueError(

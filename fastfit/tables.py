@@ -25,7 +25,7 @@ def named_columns(
     asked = {
         name: value
         for name, value in given.items()
-        if isinstance(value, str) or (name in "xy" and isinstance(value, (int, np.integer)))
+        if isinstance(value, str) or (name in "xy" and _is_integer(value))
     }
     if not asked:
         raise TypeError("x and y must be names of columns where data is given; got none")
@@ -57,6 +57,10 @@ def _names_of(data: Any) -> list[Any]:
             return list(names() if callable(names) else names)
     kind = type(data).__name__
     raise TypeError(f"data must be a table with named columns, or a mapping; got {kind}")
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def _own_name(name: str, column: str, names: Sequence[Any]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -18,6 +19,7 @@ import pytest
 
 import fastfit as ff
 from fastfit.kernels.fields import FieldCounter
+from fastfit.points.files import rows
 from tests.conftest import Script
 
 pl = pytest.importorskip("polars")
@@ -68,12 +70,30 @@ def test_layouts_are_found(kind: str, ending: str, tmp_path: Path) -> None:
 def test_a_blank_line_is_no_row_and_a_missing_row_is(tmp_path: Path) -> None:
     """Also where the first blank line is far down, words for missing values are given, and columns are numbers."""
     path = tmp_path / "t.csv"
-    path.write_text("t,v,w\n" + "1,2,0\n3,4,0\n" * 50_000 + "\n9,nix,0\nnix,nix,nix\n\n5,6,0\n\n\n")
+    rows = "1,2,0\n3,4,0\n" * 50_000 + "\n9,nix,0\nnix,nix,nix\n\n,,\n  \n5,6,0\n\n\n"
+    path.write_text("t,v,w\n" + rows)
     points = ff.scan(path, x="t", y="v", null_values=["nix"])
     fit = ff.fit_line(points, nan_policy="omit")
-    assert (fit.slope, fit.n_points, fit.n_omitted) == pytest.approx((1.0, 100_001, 2), rel=1e-14)
+    assert (fit.slope, fit.n_points, fit.n_omitted) == pytest.approx((1.0, 100_001, 3), rel=1e-14)
     with pytest.raises(ValueError, match=r"t.csv: x must be finite; got NaN at index 100,001"):
         ff.fit_line(points)
+
+
+def test_blank_lines_change_nothing_else(tmp_path: Path) -> None:
+    """Numbers for missing values, truth values and rows of nothing but separators are read as without blank lines."""
+    path = tmp_path / "t.csv"
+    for end in ("", "\n", "\n \n\n"):
+        path.write_text("t,v\n1,2\n3,4\n4,-999.0\n,\n5,6.0\n" + end)
+        fit = ff.fit_line(ff.scan(path, null_values=["-999"]), nan_policy="omit")
+        assert (fit.slope, fit.n_points, fit.n_omitted) == pytest.approx((1.0, 3, 2))
+        with pytest.raises(ValueError, match="x must be finite; got NaN at index 3"):
+            ff.fit_line(ff.scan(path))
+        path.write_text("t,v\n1,true\n3,False\n2,TRUE\n" + end)
+        assert ff.fit_line(ff.scan(path)).slope == pytest.approx(-0.5)
+    # As text, since a cell far down is none of the numbers that the first rows promise.
+    path.write_text("t,v\n" + "1,2\n3,4\n" * 2000 + "4,-999.0\n5,NA\n2,3\n")
+    fit = ff.fit_line(ff.scan(path, null_values=["-999"]), nan_policy="omit")
+    assert (fit.slope, fit.n_points, fit.n_omitted) == pytest.approx((1.0, 4001, 2))
 
 
 HEADERS_IN_COMMENTS = {
@@ -86,10 +106,26 @@ HEADERS_IN_COMMENTS = {
 def test_names_may_stand_in_the_comment_above_the_rows(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "t.txt"
     path.write_text(HEADERS_IN_COMMENTS[kind])
-    points = ff.scan(path)
-    assert points.names == ("t", "v")
-    fit = ff.fit_line(points)
+    fit = ff.fit_line(ff.scan(path, x="t", y="v"))
     assert (fit.slope, fit.intercept, fit.n_points) == pytest.approx((2.0, 0.5, 4), rel=1e-14)
+    # If nobody asks for these names, a comment is a comment, also of as many words as there are columns.
+    with pytest.raises(ff.FileError, match="its first line holds the numbers 1.5, 3.5"):
+        ff.scan(path)
+
+
+def test_a_header_of_numbers_below_a_comment(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("# source, WHO\n2010,2011\n5,6\n7,9\n")
+    fit = ff.fit_line(ff.scan(path, x="2010", y="2011"))
+    assert (fit.slope, fit.n_points) == pytest.approx((1.5, 2))
+    with pytest.raises(ff.FileError, match="its first line holds the numbers 2010, 2011"):
+        ff.scan(path)
+
+
+def test_the_names_that_are_asked_for_show_the_header(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a\tt\tv\n1,5\t2,5\tx,y,z\n2,5\t4,5\tx,y,z\n3,5\t6,5\tx,y,z\n")
+    assert ff.fit_line(ff.scan(path, x="a", y="t")).slope == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize("row", ["#ff0000,7.25,15", "#N/A,7.25,15", "#c,7.25,15"])
@@ -159,26 +195,33 @@ def test_the_check_of_rows_ends_with_the_fit(tmp_path: Path) -> None:
         time.sleep(0.01)
 
 
-def test_a_child_that_was_forked_after_text_was_read_gets_an_error(
-    run_script: Script, tmp_path: Path
+@pytest.mark.parametrize("what", ["path", "scan", "query"])
+def test_a_child_that_was_forked_after_polars_was_used_gets_an_error(
+    what: str, run_script: Script, tmp_path: Path
 ) -> None:
     path = tmp_path / "t.csv"
     path.write_text(PLAIN)
+    opened = {"path": "None", "scan": "ff.scan(PATH)", "query": "ff.scan(pl.scan_csv(PATH))"}[what]
     code = f"""
         import multiprocessing
         import fastfit as ff
+        import polars as pl
+
+        PATH = {str(path)!r}
 
         def child(answers):
             try:
-                answers.put(str(ff.fit_line(ff.scan({str(path)!r}))))
+                answers.put(str(ff.fit_line(points or ff.scan(PATH))))
             except ff.FileError as error:
                 answers.put(str(error))
 
         context = multiprocessing.get_context("fork")
         answers = context.Queue()
+        points = None
         for is_parent_first in (False, True):
             if is_parent_first:
-                ff.fit_line(ff.scan({str(path)!r}))
+                points = {opened}
+                ff.fit_line(points or ff.scan(PATH))
             process = context.Process(target=child, args=(answers,))
             process.start()
             print(answers.get(timeout=60))
@@ -187,6 +230,24 @@ def test_a_child_that_was_forked_after_text_was_read_gets_an_error(
     first, second = run_script(textwrap.dedent(code)).splitlines()
     assert first.startswith("LineFit: y = 2 x + 0.5")
     assert "was forked after Polars had been used" in second
+
+
+def test_scanned_files_can_be_pickled(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(PLAIN)
+    points = pickle.loads(pickle.dumps(ff.scan(path)))
+    assert ff.fit_line(points).slope == pytest.approx(2.0, rel=1e-14)
+
+
+def test_what_other_threads_forget_of_a_file_is_found_again(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(PLAIN)
+    points = ff.scan(path)
+    for _ in range(2):  # the second time, the check is known
+        batches = points.table(0).batches(["t", "v"])
+        next(batches)
+        rows._known.clear()
+        assert list(batches) == []
 
 
 @pytest.mark.parametrize("line_end", ["\r\n", "\r"])

@@ -393,3 +393,11 @@ def test_times_of_96_bits_beyond_2262(tmp_path: Path) -> None:
     parquet.write_table(table, tmp_path / "t.parquet", use_deprecated_int96_timestamps=True)
     fit = ff.fit_line(ff.scan(tmp_path / "t.parquet"), datetime_unit="D")
     assert fit.slope == pytest.approx(ff.fit_line(days, [1.0, 2.0, 3.0], datetime_unit="D").slope)
+
+
+def test_predict_at_missing_times_of_any_shape() -> None:
+    days = np.array(["2020-01-01", "2020-01-02", "2020-01-03"], dtype="datetime64[D]")
+    fit = ff.fit_line(days, [1.0, 2.0, 3.0], datetime_unit="D")
+    at = np.array([[None, np.datetime64("NaT")], [np.datetime64("2020-01-04"), None]], dtype=object)
+    np.testing.assert_allclose(fit.predict(at), [[np.nan, np.nan], [4.0, np.nan]])
+    np.testing.assert_allclose(fit.predict(at[:, :1]), [[np.nan], [4.0]])

@@ -43,6 +43,13 @@ def test_two_columns_of_one_name_are_an_error(tmp_path: Path) -> None:
         ff.scan(path, x="t", y="v")
 
 
+def test_empty_rows_above_the_header(tmp_path: Path) -> None:
+    for n_empty in (1, 2, 7):
+        rows = [(None,)] * n_empty + [(None, *row) for row in ROWS[:3]]
+        path = write(tmp_path / f"{n_empty}.xlsx", one=rows)
+        assert ff.fit_line(ff.scan(path, x="t", y="v")).slope == pytest.approx(2.0)
+
+
 def test_rows_above_the_header_and_words_for_missing_values(tmp_path: Path) -> None:
     rows = [("Station 7",), ("t", "v"), (1, 2), (2, 4), ("none today", 5), (4, "n/a"), (5, 10)]
     path = write(tmp_path / "t.xlsx", one=rows)

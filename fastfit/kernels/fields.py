@@ -39,13 +39,14 @@ def _plain(words: Any, separator: Any, wanted: Any, count: Any) -> Any:
     return words.size
 
 
-def _careful(data: Any, state: Any, separator: Any, comment: Any, wanted: Any) -> Any:
+def _careful(data: Any, state: Any, blanks: Any, separator: Any, comment: Any, wanted: Any) -> Any:
     """Return the place after the first row of other fields, 0 for none; ``state`` is kept from call to call.
 
     It holds the separators of the row so far, whether this is inside quotes, how much of the prefix of comments the row
     begins with, the number of bytes in it, the byte before, whether a quote inside a field was found, which counts as
-    irregular (what follows it up to the next quote would be one field), and the number of rows without anything. Those
-    and comments may have any number of fields.
+    irregular (what follows it up to the next quote would be one field), the number of blank lines, whether anything is
+    in the row, and the number of rows, of blank lines too. Comments may have any number of fields. The places of
+    blank lines among the rows go to ``blanks``, as far as there is room.
     """
     for i in range(data.size):
         c, before = data[i], state[4]
@@ -54,11 +55,14 @@ def _careful(data: Any, state: Any, separator: Any, comment: Any, wanted: Any) -
         if state[1]:
             state[1] = 0 if c == _QUOTE else 1
         elif c == _NEWLINE:
-            if state[3] and not is_comment and state[0] != wanted:
+            is_blank = not (is_comment or state[0] or state[7])
+            if state[0] != wanted and not (is_comment or is_blank):
                 return i + 1
-            if not state[3]:
-                state[6] += 1
-            state[0] = state[2] = state[3] = 0
+            if is_blank and state[6] < blanks.size:
+                blanks[state[6]] = state[8]
+            state[6] += is_blank
+            state[8] += not is_comment
+            state[0] = state[2] = state[3] = state[7] = 0
         elif c != _RETURN and not is_comment:
             if state[2] == state[3] < comment.size and c == comment[state[2]]:
                 state[2] += 1
@@ -66,9 +70,11 @@ def _careful(data: Any, state: Any, separator: Any, comment: Any, wanted: Any) -
                 if state[3] and before not in (separator, _QUOTE, _BLANK):
                     state[5] = 1
                     return i + 1
-                state[1] = 1
+                state[1] = state[7] = 1
             elif c == separator:
                 state[0] += 1
+            elif c != _BLANK:
+                state[7] = 1
             state[3] += 1
     return 0
 
@@ -88,16 +94,23 @@ class FieldCounter:
         The number of fields of each row.
     comment : str or None
         What lines start with that are no rows.
+    n_blank : int or None
+        Number of blank lines whose places are to be found, if it is known: that takes longer.
     """
 
-    def __init__(self, separator: str, n_fields: int, comment: str | None) -> None:
+    def __init__(
+        self, separator: str, n_fields: int, comment: str | None, n_blank: int | None = None
+    ) -> None:
         self._separator, self._wanted = ord(separator), n_fields - 1
         self._comment = np.frombuffer((comment or "").encode(), np.uint8)
-        self._state = np.zeros(7, dtype=np.int64)
+        self._state = np.zeros(9, dtype=np.int64)
+        self._is_quick = n_blank is None
+        # Places of blank lines among the rows.
+        self.blanks = np.empty(n_blank or 0, dtype=np.int64)
 
     @property
     def n_blank(self) -> int:
-        """Number of lines so far without anything."""
+        """Number of blank lines so far."""
         return int(self._state[6])
 
     def first_irregular(self, data: bytes) -> tuple[int, int] | None:
@@ -106,12 +119,12 @@ class FieldCounter:
         The number is 0 for a quotation mark inside a field.
         """
         array, start, state = np.frombuffer(data, np.uint8), 0, self._state
-        has_quotes = b'"' in data
+        needs_care = not (self._is_quick and compiled.compiles()) or b'"' in data
         while start < array.size:
-            if not (has_quotes or start % 8 or state[1] or state[2]) and compiled.compiles():
+            if not (needs_care or start % 8 or state[1] or state[2]):
                 start = self._after_plain_rows(array, data, start)
             end = min(start - start % 8 + _CARE, array.size)
-            args = state, self._separator, self._comment, self._wanted
+            args = state, self.blanks, self._separator, self._comment, self._wanted
             found = int(_CAREFUL(array[start:end], *args))
             if found:
                 return start + found, 0 if state[5] else int(state[0]) + 1
@@ -125,6 +138,6 @@ class FieldCounter:
         newline = data.rfind(b"\n", start, stop)
         if newline < 0:
             return start
-        self._state[:4] = 0
+        self._state[:4] = self._state[7] = 0
         self._state[4] = _NEWLINE
         return newline + 1

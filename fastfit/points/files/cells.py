@@ -62,10 +62,7 @@ def parsed(
     import polars as pl
 
     if cells.dtype != pl.String:
-        if words and cells.dtype.is_numeric():
-            sought = list(map(float, filter(is_float, words)))
-            cells = cells.set(cells.cast(pl.Float64).is_in(sought), None)
-        return column(path, cells.name, cells)
+        return column(path, cells.name, _without_words(cells, words))
     text = cells.str.strip_chars()
     plain = text
     if decimal_comma:  # a point would be a separator of thousands
@@ -76,6 +73,9 @@ def parsed(
         plain = plain.set(text.is_in(["", *MISSING, *words]), None)
         numbers = _as_numbers(plain)
     if numbers.null_count() > plain.null_count():
+        lower = plain.str.to_lowercase()
+        if lower.drop_nulls().is_in(["true", "false"]).all():
+            return column(path, cells.name, lower == "true")
         times = _as_times(path, plain)
         found = numbers if times is None else times
         if found.null_count() == plain.null_count():
@@ -85,7 +85,17 @@ def parsed(
             f"{path}: column {cells.name!r} holds text: {cells[wrong]!r} in data row {first + wrong + 1:,}; "
             + (_TIMES if times is not None else _advice(text[wrong], decimal_comma, helpful))
         )
-    return column(path, cells.name, numbers)
+    return column(path, cells.name, _without_words(numbers, words))
+
+
+def _without_words(cells: Any, words: Sequence[str]) -> Any:
+    """Return values, those that a word for a missing value stands for as missing: -999.0 for "-999"."""
+    import polars as pl
+
+    if not (words and cells.dtype.is_numeric()):
+        return cells
+    sought = list(map(float, filter(is_float, words)))
+    return cells.set(cells.cast(pl.Float64).is_in(sought), None)
 
 
 def _as_numbers(text: Any) -> Any:

@@ -12,7 +12,7 @@ from fastfit.points.files.ahead import ahead
 from fastfit.points.files.cells import parsed
 from fastfit.points.files.lazy import table_of_query
 from fastfit.points.files.options import FileOptions
-from fastfit.points.files.table import Batch, FileError, Table, column, is_url, library
+from fastfit.points.files.table import Batch, FileError, Table, column, is_url, library, polars
 
 # Batches of Parquet that are decoded ahead.
 _AHEAD = 2
@@ -21,7 +21,7 @@ _AHEAD = 2
 def parquet(path: str, _: FileOptions) -> Table:
     """Open a Parquet file, or a URL by Polars."""
     if is_url(path):
-        pl = library("polars", "a URL")
+        pl = polars("a URL")
         return table_of_query(path, pl.scan_parquet(path, glob=False, hive_partitioning=False))
     library("pyarrow", "Parquet")
     from pyarrow import dataset, fs
@@ -51,7 +51,7 @@ def parquet(path: str, _: FileOptions) -> Table:
 def arrow(path: str, _: FileOptions) -> Table:
     """Open an Arrow or Feather file, or a URL by Polars."""
     if is_url(path):
-        return table_of_query(path, library("polars", "a URL").scan_ipc(path, glob=False))
+        return table_of_query(path, polars("a URL").scan_ipc(path, glob=False))
     pa = library("pyarrow", "Arrow and Feather")
     from pyarrow import ipc
 
@@ -117,7 +117,7 @@ def _converted(path: str, name: str, values: Any, row: int) -> Values:
         return column(path, name, values)
     if "dictionary" in str(values.type):
         values = values.cast(values.type.value_type)
-    return parsed(path, library("polars", "text").Series(name, values), row)
+    return parsed(path, polars("text").Series(name, values), row)
 
 
 def _of_even_size(batches: Iterator[Any], size: int) -> Generator[Any, None, None]:

@@ -59,11 +59,11 @@ def layout_of(path: str, lines: Sequence[str], options: FileOptions) -> Layout:
     ]
     if not rows:
         raise FileError(
-            f"{path} has no line of names: it holds nothing but comments or blank lines"
+            f"{path} has no line of names: its first {len(lines):,} lines are comments or blank"
         )
     separators = _SEPARATORS if options.separator is None else (options.separator,)
     found = [_as_separated(rows, separator, options) for separator in separators]
-    best = max(found, key=lambda each: each.score)
+    best = max(found, key=lambda each: (each.has_names(options.wanted), each.score))
     commas = [f.strip() for _, row in best.rows for f in row if "," in f]
     is_guessed = best.decimal_comma and options.decimal_comma is None
     if is_guessed and commas and all(map(_THOUSANDS.fullmatch, commas)):
@@ -71,9 +71,9 @@ def layout_of(path: str, lines: Sequence[str], options: FileOptions) -> Layout:
             f"{path}: commas as in {commas[0]!r} may separate thousands or decimals; "
             "pass decimal_comma=True if they are decimal commas, and remove them otherwise"
         )
-    above = [line[1:] for line in lines[: best.rows[0][0]] if line[:1] == "#" == comment]
-    names = best.named_by(above[-1]) if above and options.skip_rows is None else None
     n_skipped = best.rows[0][0]
+    above = [line for line in lines[:n_skipped] if comment and line.startswith(comment)]
+    names = best.named_by(above, comment or "", options.wanted)
     if names is None:
         names, n_skipped = best.header(path, exact=options.skip_rows is not None)
     may_hide_rows = is_guess and comment is not None
@@ -108,14 +108,24 @@ class _Separated(NamedTuple):
         columns = zip(known, zip(*others, strict=False), strict=False)
         return any(not k and any(map(self._is_number, column)) for k, column in columns)
 
-    def named_by(self, comment: str) -> list[str] | None:
-        """Return the names that a comment above the rows gives, as NumPy writes them, if all rows hold numbers."""
-        names = [name.strip() for name in fields_of([comment.strip()], self.separator)[0]]
-        first = self.rows[0][1]
-        has_header = not all(map(self._is_number, first))
-        if has_header or not 1 < len(names) == len(first) or any(map(self._is_number, names)):
+    def has_names(self, wanted: Sequence[str]) -> bool:
+        """Return whether some row has all of the names that are asked for."""
+        return bool(wanted) and any(
+            set(wanted) <= {*row, *map(str.strip, row)} for _, row in self.rows
+        )
+
+    def named_by(
+        self, comments: Sequence[str], prefix: str, wanted: Sequence[str]
+    ) -> list[str] | None:
+        """Return the names in a comment above the rows, as NumPy writes them, if only that has all that are wanted."""
+        if not wanted or self.has_names(wanted):
             return None
-        return names
+        for comment in reversed(comments):
+            text = comment.removeprefix(prefix).strip(f"{prefix} ")
+            names = [name.strip() for name in fields_of([text], self.separator)[0]]
+            if len(names) == len(self.rows[0][1]) and set(wanted) <= set(names):
+                return names
+        return None
 
     def header(self, path: str, *, exact: bool) -> tuple[list[str], int]:
         """Return the names of all fields, and the number of lines before the first row."""

@@ -10,7 +10,7 @@ from fastfit.containers import Values
 from fastfit.points.files import table
 from fastfit.points.files.ahead import ahead
 from fastfit.points.files.cells import parsed
-from fastfit.points.files.table import Batch, Table, readable
+from fastfit.points.files.table import Batch, Table, polars, readable
 
 
 def query(lazy: Any) -> Table:
@@ -22,7 +22,7 @@ def query(lazy: Any) -> Table:
 
 def table_of_query(path: str, lazy: Any) -> Table:
     """Return the table of a query; ``path`` is what errors call it."""
-    import polars as pl
+    pl = polars("a query")
 
     def count() -> int:
         return int(lazy.select(pl.len()).collect().item())
@@ -47,8 +47,7 @@ def batches_of(
     converted : callable
         Returns the values of a Series, whose first row in all of the query is its second argument.
     """
-    import polars as pl
-
+    pl = polars("a query")
     # By name, since a plain string may also be a pattern of names.
     wanted = lazy.select(pl.selectors.by_name(*columns))
     row = 0

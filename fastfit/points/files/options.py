@@ -27,6 +27,8 @@ class FileOptions:
         Sheet of a workbook; None for the first.
     format : str or None
         Format of the files, such as "csv"; None for the ending of their names.
+    wanted : tuple of str
+        Names of the columns that are asked for, by which the header of a text is known.
     """
 
     separator: str | None = None
@@ -37,6 +39,7 @@ class FileOptions:
     encoding: str | None = None
     sheet_name: str | None = None
     format: str | None = None
+    wanted: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, must_be in (
@@ -58,9 +61,9 @@ class FileOptions:
             raise ValueError(f"skip_rows must be an integer of at least 0; got {rows!r}")
 
     def given(self) -> set[str]:
-        """Return the names of the options that are given, but for the format."""
+        """Return the names of the options of a format that are given."""
         return {
             each.name
             for each in fields(self)
-            if each.name != "format" and getattr(self, each.name) != each.default
+            if each.name not in ("format", "wanted") and getattr(self, each.name) != each.default
         }

@@ -10,6 +10,9 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fastfit.points.files.cells import is_number
 from fastfit.points.files.layout import Layout, fields_of
 from fastfit.points.files.packed import opened
@@ -25,10 +28,10 @@ _known: dict[tuple[Any, ...], Found] = {}
 
 
 class Found(NamedTuple):
-    """What a text file holds: any point (as in 1.5), any blank line."""
+    """What a text file holds: any point (as in 1.5), and the places of blank lines among the rows."""
 
     has_points: bool
-    has_blanks: bool
+    blanks: NDArray[np.int64]
 
 
 @contextlib.contextmanager
@@ -44,9 +47,17 @@ def checked(
     key = None
     if source() is path:
         now = os.stat(path)
-        key = (os.path.abspath(path), now.st_size, now.st_mtime_ns, layout)
-        if key in _known:
-            yield lambda: _known[key]
+        key = (
+            os.path.abspath(path),
+            now.st_ino,
+            now.st_size,
+            now.st_mtime_ns,
+            now.st_ctime_ns,
+            layout,
+        )
+        known = _known.get(key)
+        if known is not None:
+            yield lambda: known
             return
     stopped: list[bool] = []
     pool = ThreadPoolExecutor(1, "fastfit-rows")
@@ -63,9 +74,23 @@ def checked(
 
 
 def _look(path: str, source: Callable[[], Any], layout: Layout, stopped: list[bool]) -> Found:
+    found = _counted(path, source, layout, stopped, None)
+    return (
+        _counted(path, source, layout, stopped, len(found.blanks)) if found.blanks.size else found
+    )
+
+
+def _counted(
+    path: str,
+    source: Callable[[], Any],
+    layout: Layout,
+    stopped: list[bool],
+    n_blank: int | None,
+) -> Found:
+    """Look through all rows; for the places of blank lines, whose number must be known, once more."""
     from fastfit.kernels.fields import FieldCounter
 
-    counter = FieldCounter(layout.separator, len(layout.names), layout.comment)
+    counter = FieldCounter(layout.separator, len(layout.names), layout.comment, n_blank)
     with opened(source) as file:
         n_read = sum(len(file.readline()) for _ in range(layout.n_skipped))
         has_points, last = False, b"\n"
@@ -78,7 +103,7 @@ def _look(path: str, source: Callable[[], Any], layout: Layout, stopped: list[bo
             n_read, last = n_read + len(data), data[-1:]
         if last != b"\n" and not stopped:
             _require_regular(path, source, layout, counter.first_irregular(b"\n"), n_read)
-    return Found(has_points, counter.n_blank > 0)
+    return Found(has_points, np.zeros(counter.n_blank, int) if n_blank is None else counter.blanks)
 
 
 def _require_regular(

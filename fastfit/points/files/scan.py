@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from fastfit.points.base import Plan, Points, Reading, Source
@@ -95,9 +96,10 @@ def scan(
     -----
     Missing values are NaN, which ``nan_policy`` deals with. In text files these are empty fields, words such as nan,
     NA, <NA>, null and None, a point or hyphen alone, and errors of spreadsheets such as #DIV/0!. Text files need a line
-    of names; a row of units below it is left out. If each row has one field more than the header, the first is
-    taken for the name of the row, as R and pandas do. A row of any other length is an error that names its line (but
-    for URLs). Columns of x may hold dates and times as ISO 8601 writes them, with or without a zone.
+    of names, which may be a comment if x and y are given. Blank lines and a row of units below the names are left out.
+    If each row has one field more than the header, the first is taken for the name of the row, as R and pandas do. A
+    row of any other length is an error that names its line (but for URLs). Columns of x may hold dates and times as ISO
+    8601 writes them, with or without a zone.
 
     Examples
     --------
@@ -149,13 +151,17 @@ class FilePoints(Source):
         columns: Mapping[str, str | None],
         options: FileOptions,
     ) -> None:
-        self._files, self._lazy, self._options = files, lazy, options
+        self._files, self._lazy = files, lazy
         self._last: tuple[int, Table] | None = None
         asked = {name: column for name, column in columns.items() if name in "xy" or column}
+        self._options = replace(options, wanted=tuple(filter(None, asked.values())))
         others = [column for name, column in asked.items() if name not in "xy" and column]
         found = resolve_columns(self.table(0), asked["x"], asked["y"], others)
         self.columns: dict[str, str] = dict(zip(asked, found, strict=True))
         self.names = self.columns["x"], self.columns["y"]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_last": None}
 
     def __repr__(self) -> str:
         columns = ", ".join(f"{name}={column!r}" for name, column in self.columns.items())
@@ -223,6 +229,7 @@ class FilePoints(Source):
                 raise FileError(f"{self._where()}: {error}") from error
             finally:
                 streamed.end_checkpoint()
+                self._last = None  # which may hold all of a text
 
     @contextmanager
     def _checkpoint(self, reading: Reading, plan: Plan) -> Iterator[Checkpoint | None]:

@@ -175,16 +175,20 @@ def is_url(path: str) -> bool:
 def library(name: str, what: str, extra: str = "files") -> Any:
     """Return an optional library; raise ImportError that says how to install it."""
     try:
-        found = __import__(name)
+        return __import__(name)
     except ImportError as error:
         raise ImportError(f"reading {what} needs {name}: pip install 'fastfit[{extra}]'") from error
-    if name == "polars":
-        _polars_used_by.add(os.getpid())
-        if len(_polars_used_by) > 1:  # its threads did not survive the fork: it would wait for ever
-            raise RuntimeError(
-                f"reading {what} needs a process of its own: this one was forked after Polars had been used; "
-                "start processes by multiprocessing.get_context('spawn')"
-            )
+
+
+def polars(what: str, extra: str = "files") -> Any:
+    """Return Polars, about to be used; raise FileError where its threads are gone, so that it would wait for ever."""
+    found = library("polars", what, extra)
+    _polars_used_by.add(os.getpid())
+    if len(_polars_used_by) > 1:
+        raise FileError(
+            f"reading {what} needs a process of its own: this one was forked after Polars had been used; start "
+            "processes by multiprocessing.get_context('spawn')"
+        )
     return found
 
 

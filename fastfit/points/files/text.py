@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fastfit.containers import Values
 from fastfit.points.files.cells import parsed
 from fastfit.points.files.layout import layout_of
@@ -17,7 +20,7 @@ from fastfit.points.files.lazy import batches_of
 from fastfit.points.files.options import FileOptions
 from fastfit.points.files.packed import opened, unpacked
 from fastfit.points.files.rows import Found, checked, require_whole_last_line
-from fastfit.points.files.table import Batch, FileError, NotAsTyped, Table, is_url, library
+from fastfit.points.files.table import Batch, FileError, NotAsTyped, Table, is_url, polars
 
 # Rows from which the types of columns are inferred.
 _TYPED_BY = 1000
@@ -31,7 +34,7 @@ _HEAD = 1 << 16
 
 def text(path: str, options: FileOptions) -> Table:
     """Open a text file; its first lines supply the options of its layout that are left out."""
-    pl = library("polars", "text")
+    pl = polars("text")
     source = _utf8(path, options)
     layout = layout_of(path, _first_lines(path, source), options)
     if layout.separator == " ":
@@ -68,23 +71,20 @@ def text(path: str, options: FileOptions) -> Table:
             helpful = ("decimal_comma", "null_values")
             return parsed(path, cells, row, options.null_values, layout.decimal_comma, helpful)
 
+        if as_text:
+            types = dict.fromkeys(types, pl.String)
+        lazy = pl.scan_csv(source(), schema_overrides=types, **scan_options).select(
+            pl.col(fields[name]).alias(name) for name in columns
+        )
         is_checked = len(layout.names) > 1 and not is_url(path)
         with checked(path, source, layout) if is_checked else nullcontext(_unchecked) as check:
-            if as_text:  # a word for a missing value is found here, as only a blank line is no row
-                rest = {**scan_options, "null_values": None}
-                texts = dict.fromkeys(seen, pl.String)
-                lazy = pl.scan_csv(source(), schema_overrides=texts, **rest)
-                if check().has_blanks:
-                    lazy = lazy.filter(~pl.all_horizontal(pl.all().is_null()))
-            else:
-                lazy = pl.scan_csv(source(), schema_overrides=types, **scan_options)
-            lazy = lazy.select(pl.col(fields[name]).alias(name) for name in columns)
+            row = 0
             try:
                 for batch in batches_of(lazy, columns, converted):
-                    if all(n_gaps) and not as_text and check().has_blanks:
-                        raise NotAsTyped  # a blank line has no value in any column
+                    # A blank line has no value in any column.
+                    yield _without(batch, check().blanks - row) if all(n_gaps) else batch
                     n_gaps.clear()
-                    yield batch
+                    row += batch[0].array.size
             except (FileError, pl.exceptions.ComputeError) as error:
                 check()  # a row of another length explains any other error
                 if as_text or isinstance(error, FileError):
@@ -101,7 +101,22 @@ def text(path: str, options: FileOptions) -> Table:
 
 def _unchecked() -> Found:
     """Return what may be in a text that is not checked."""
-    return Found(has_points=True, has_blanks=False)
+    return Found(has_points=True, blanks=np.empty(0, int))
+
+
+def _without(batch: Batch, rows: NDArray[np.int64]) -> Batch:
+    """Return a batch without those of some rows that are in it."""
+    kept = np.ones(batch[0].array.size, bool)
+    kept[rows[(rows >= 0) & (rows < kept.size)]] = False
+    if kept.all():
+        return batch
+    return tuple(
+        values._replace(
+            array=values.array[kept],
+            missing=None if values.missing is None else values.missing[kept],
+        )
+        for values in batch
+    )
 
 
 def _utf8(path: str, options: FileOptions) -> Callable[[], Any]:
@@ -126,7 +141,7 @@ def _utf8(path: str, options: FileOptions) -> Callable[[], Any]:
 
 def _first_lines(path: str, source: Callable[[], Any]) -> list[str]:
     if is_url(path):
-        found = library("polars", "text").scan_csv(
+        found = polars("text").scan_csv(
             path,
             has_header=False,
             separator="\x1f",

@@ -8,14 +8,17 @@ from typing import Any
 from fastfit.points.files.cells import parsed
 from fastfit.points.files.lazy import batches_of
 from fastfit.points.files.options import FileOptions
-from fastfit.points.files.table import Batch, FileError, Table, is_url, library
+from fastfit.points.files.table import Batch, FileError, Table, is_url, library, polars
+
+# Rows among which the header is looked for.
+_TOP = 100
 
 
 def workbook(path: str, options: FileOptions) -> Table:
     """Open a sheet of a workbook, the first one by default."""
     if is_url(path):
         raise FileError(f"{path} is a URL; download it")
-    pl = library("polars", "a workbook", "excel")
+    pl = polars("a workbook", "excel")
     fastexcel = library("fastexcel", "a workbook", "excel")
     with open(path, "rb") as file:
         data = file.read()
@@ -37,13 +40,13 @@ def workbook(path: str, options: FileOptions) -> Table:
         )
 
     frame = rows(True)
-    header = rows(False, n_rows=1, dtypes="string")
-    # Polars renames columns of one name.
-    own = [str(cell) for cell in header.row(0)] if header.height else []
-    names = [
-        name if own.count(name) > 1 else unique
-        for name, unique in zip(own, frame.columns, strict=False)
-    ]
+    # Polars renames columns of one name. Empty rows may stand above the header.
+    top = (row for row in rows(False, n_rows=_TOP, dtypes="string").rows() if any(row))
+    own, names = [str(cell) for cell in next(top, ())], list(frame.columns)
+    if len(own) == len(names):
+        names = [
+            name if own.count(name) > 1 else unique for name, unique in zip(own, names, strict=True)
+        ]
 
     def read(columns: list[str], _: bool) -> Iterator[Batch]:
         return batches_of(
