@@ -16,7 +16,7 @@ from fastfit.kernels import forks as _forks  # noqa: F401  # notices a fork from
 
 if TYPE_CHECKING:
     from fastfit.fit import fit_line
-    from fastfit.losses import Cauchy, Huber, SoftL1, SquaredError, Tukey
+    from fastfit.losses import Cauchy, Huber, RobustLoss, SoftL1, SquaredError, Tukey
     from fastfit.moments import Moments
     from fastfit.objectives import Objective, objective
     from fastfit.outcome import ConvergenceWarning, History, Iterate, Status
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # Public names, by the module that has them. They are loaded on first use: importing fastfit imports nothing else.
 _PUBLIC = {
     "fit": ("fit_line",),
-    "losses": ("Cauchy", "Huber", "SoftL1", "SquaredError", "Tukey"),
+    "losses": ("Cauchy", "Huber", "RobustLoss", "SoftL1", "SquaredError", "Tukey"),
     "moments": ("Moments",),
     "objectives": ("Objective", "objective"),
     "outcome": ("ConvergenceWarning", "History", "Iterate", "Status"),
@@ -56,6 +56,7 @@ __all__ = [
     "Moments",
     "Newton",
     "Objective",
+    "RobustLoss",
     "SoftL1",
     "SquaredError",
     "Status",

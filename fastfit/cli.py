@@ -173,12 +173,7 @@ def _number_or_word(text: str) -> float | str:
 
 def _loss(name: str, f_scale: str | None) -> Loss:
     """Return the loss with the scale that was given; raise ValueError if it has none."""
-    loss = as_loss(name)
-    if f_scale is None:
-        return loss
-    if not isinstance(loss, RobustLoss):
-        raise ValueError(f"--f-scale must be left out with --loss {name}, which has none")
-    return type(loss)(_number_or_word(f_scale))
+    return as_loss(name, None if f_scale is None else _number_or_word(f_scale))
 
 
 def _solver(name: SolverName, loss: Loss, given: dict[str, Any]) -> Solver:

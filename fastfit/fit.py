@@ -7,6 +7,7 @@ import numbers
 import os
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from fastfit import outliers, validation
@@ -49,7 +50,8 @@ def fit_line(
     x: ArrayLike | TimeLike | Source,
     y: ArrayLike | None = None,
     *,
-    loss: str | Loss = "squared_error",
+    loss: str | Loss | type[Loss] = "squared_error",
+    f_scale: float | Literal["mad"] | None = None,
     solver: str | Solver = "auto",
     fit_intercept: bool = True,
     sample_weight: ArrayLike | None = None,
@@ -72,11 +74,13 @@ def fit_line(
         strided, read-only or memory-mapped; lists, other numbers and columns of pandas, Polars and PyArrow are
         converted. Masked points are left out. Dask's arrays and columns are read partition by partition, by its
         workers. ``x`` may also be :class:`Moments`, or files as returned by :func:`scan`; then leave out y.
-    loss : str or loss object
+    loss : str, loss object or class
         The mean loss of the residuals ``y - slope * x - intercept`` is minimised. ``"squared_error"`` means least
         squares. ``"huber"``, ``"soft_l1"``, ``"cauchy"`` and ``"tukey"`` are robust: they equal the square for small
-        residuals and give outliers less weight. The residual at which they depart from the square, ``f_scale``, is
-        estimated from the data, or given with an object such as ``Huber(f_scale=1.5)``.
+        residuals and give outliers less weight. One of your own is a subclass of :class:`RobustLoss`.
+    f_scale : float or "mad", optional
+        Residual at which a robust loss departs from the square, in units of y. By default ("mad") it is estimated from
+        the residuals. ``loss="huber", f_scale=1.5`` is ``loss=Huber(1.5)``.
     solver : str or solver object
         ``"exact"`` or :class:`Exact`, the closed form of least squares; ``"newton"`` or :class:`Newton`, for every
         loss; ``"gradient_descent"`` or :class:`GradientDescent`. ``"auto"`` is exact for squared error, and Newton's
@@ -139,7 +143,7 @@ def fit_line(
     >>> round(fit.stderr, 6)
     0.144338
     """
-    found_loss, found_solver = method_of(loss, solver)
+    found_loss, found_solver = method_of(loss, solver, f_scale)
     robust = isinstance(found_loss, RobustLoss)
     fit_intercept = validation.true_or_false(fit_intercept, "fit_intercept")
     absolute_sigma = validation.true_or_false(absolute_sigma, "absolute_sigma")
@@ -180,7 +184,7 @@ def fit_line(
     return fit
 
 
-def method_of(loss: str | Loss, solver: str | Solver) -> tuple[Loss, Solver]:
+def method_of(loss: Any, solver: str | Solver, f_scale: Any = None) -> tuple[Loss, Solver]:
     """Return the loss and the solver that a caller's arguments stand for.
 
     Raises
@@ -188,7 +192,7 @@ def method_of(loss: str | Loss, solver: str | Solver) -> tuple[Loss, Solver]:
     TypeError, ValueError
         If an argument is not what it must be; the message names it.
     """
-    found_loss = as_loss(loss)
+    found_loss = as_loss(loss, f_scale)
     found_solver = validation.lookup(solver, SOLVERS, "solver")
     if solver == "auto" and isinstance(found_loss, RobustLoss):
         found_solver = Newton()
@@ -281,8 +285,12 @@ def _about_sides(
     if sample is None:
         return ""
     x, y, w = sample
-    residual = y - inference.predict(Shifted(x, 0.0), *line)
-    return outliers.advice(loss, outliers.sides(residual, w, f_scale / loss.tuning))
+    residual, spread = y - inference.predict(Shifted(x, 0.0), *line), f_scale / loss.tuning
+    found = outliers.sides(residual, w, spread)
+    # The sample is in float64, and rounded so far.
+    if not found.is_one_sided or spread < 2.0**-48 * float(np.max(np.abs(y))):
+        return ""
+    return outliers.advice(loss, found)
 
 
 def warn_unless_converged(fit: LineFit) -> None:

@@ -30,34 +30,36 @@ def weights(loss: Loss, f_scale: float | None, residual: NDArray[Any], rounding:
 
 
 class Sides(NamedTuple):
-    """Weights of the points far above a line and far below it, of so many points that were looked at."""
+    """How many points are far above a line and far below it, by their weights, of so many that were looked at.
+
+    ``chance`` is the standard deviation of their difference if both sides were equally likely.
+    """
 
     above: float
     below: float
     n_points: int
+    chance: float
 
     @property
     def is_one_sided(self) -> bool:
-        """Whether one side has more than chance explains, if both were equally likely."""
-        total = self.above + self.below
-        return abs(self.above - self.below) - 1.0 > _MORE_THAN_CHANCE * math.sqrt(total)
+        """Whether one side has more than chance explains."""
+        return abs(self.above - self.below) - 1.0 > _MORE_THAN_CHANCE * self.chance
 
 
 def sides(residual: NDArray[Any], w: NDArray[Any] | None, spread: float) -> Sides:
     """Return how many residuals lie more than 2.5 robust standard deviations above and below zero."""
     above, below = residual > _OUT * spread, residual < -_OUT * spread
     if w is None:
-        return Sides(float(above.sum()), float(below.sum()), residual.size)
-    unit = residual.size / float(
-        w.sum()
-    )  # weights may be of any size; their number of points is not
-    return Sides(unit * float(w[above].sum()), unit * float(w[below].sum()), residual.size)
+        n_above, n_below = int(np.count_nonzero(above)), int(np.count_nonzero(below))
+        return Sides(n_above, n_below, residual.size, math.sqrt(n_above + n_below))
+    # The unit of weights is free; together they are as many as there are points.
+    share = w * (residual.size / float(w.sum()))
+    found = float(share[above].sum()), float(share[below].sum())
+    return Sides(*found, residual.size, math.sqrt(float(np.square(share[above | below]).sum())))
 
 
 def advice(loss: RobustLoss, found: Sides) -> str:
-    """Return a sentence about outliers to one side, for a loss that follows them; "" for no such outliers."""
-    if not (loss.is_convex and found.is_one_sided):
-        return ""
+    """Return a sentence about outliers to one side, for a loss that follows them."""
     return (
         f" Outliers lie to one side: of {found.n_points:,} points looked at, {found.above:,.4g} are far above the line "
         f"and {found.below:,.4g} far below. That shifts the intercept of {type(loss).__name__}; pass loss='tukey', "

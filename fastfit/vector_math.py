@@ -20,6 +20,15 @@ _C0, _C1, _C2, _C3 = (
     0.1111110556739754,
 )
 _C4, _C5, _C6 = 0.09091444562630861, 0.07665860800278021, 0.07308224842521703
+# The terms of the series of exp, 1 / n!.
+_E2, _E3, _E4, _E5, _E6, _E7 = (1.0 / math.factorial(n) for n in range(2, 8))
+_E8, _E9, _E10, _E11, _E12, _E13 = (1.0 / math.factorial(n) for n in range(8, 14))
+# log(2) in two parts, the first of 32 bits, so that its products with whole numbers up to 2**21 are exact.
+_LOG_OF_2_HIGH, _LOG_OF_2_LOW = 0.693147180369123816490, 1.90821492927058770002e-10
+_ONE_OVER_LOG_OF_2 = 1.0 / _LOG_OF_2
+# Added to a number and subtracted again, it rounds it to a whole one, which is then in the last bits of the sum.
+_ROUNDER = 1.5 * 2.0**52
+_BITS_OF_ONE = 0x3FF0 << 48
 _EXPONENT = 0x7FF0 << 48
 _ROOT_OF_HALF = int(np.float64(math.sqrt(0.5)).view(np.int64))
 # The float 2**52, whose last bits count; so a small integer becomes a float without a conversion.
@@ -30,6 +39,22 @@ _NOTHING_COUNTED = 2.0**52
 def select(condition: Any, a: Any, b: Any) -> Any:
     """Return ``a`` where the condition holds, else ``b``."""
     return np.where(condition, a, b)
+
+
+def exp(z: Any) -> Any:
+    r"""Return :math:`e^z`, to 2 ulp; 0 below -708 and infinity above 709, near the ends of the range of floats.
+
+    With ``z = k * log(2) + r``, where k is whole and r within half of log(2), it is :math:`2^k e^r`, the latter by its
+    series.
+    """
+    counted = z * _ONE_OVER_LOG_OF_2 + _ROUNDER
+    k = counted - _ROUNDER
+    r = (z - k * _LOG_OF_2_HIGH) - k * _LOG_OF_2_LOW
+    tail = _E7 + r * (_E8 + r * (_E9 + r * (_E10 + r * (_E11 + r * (_E12 + r * _E13)))))
+    series = 1.0 + r * (1.0 + r * (_E2 + r * (_E3 + r * (_E4 + r * (_E5 + r * (_E6 + r * tail))))))
+    power = np.int64((np.float64(counted).view(np.int64) << 52) + _BITS_OF_ONE).view(np.float64)
+    found = select(z < -708.0, 0.0, series * power)
+    return select(z > 709.0, math.inf, found)
 
 
 def log1p(z: Any) -> Any:

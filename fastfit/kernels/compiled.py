@@ -31,7 +31,7 @@ from fastfit.kernels.cache import DiskCache
 from fastfit.kernels.median import GROUPS, ResidualWindow, window
 
 # Functions of other rooms that kernels call, with their options.
-_OPTIONS = {vector_math.log1p: flags.POINT} | {
+_OPTIONS = dict.fromkeys((vector_math.exp, vector_math.log1p), flags.POINT) | {
     function: flags.TOTAL
     for module in (double_double, least_squares)
     for _, function in inspect.getmembers(module, inspect.isfunction)
@@ -337,9 +337,25 @@ def _compiled(function: Any, key: tuple[Any, ...], *arguments: Any) -> Any:
     if numba.config.DISABLE_JIT:
         code = functools.partial(_in_floats, function)
     else:
-        code = function.compile(tuple(map(numba.typeof, arguments)))
+        try:
+            code = function.compile(tuple(map(numba.typeof, arguments)))
+        except Exception as error:
+            raise _not_compiled(arguments[1], error) from error
     _ready[key] = code
     return code
+
+
+def _not_compiled(loss: Any, error: Exception) -> Exception:
+    """Return an error about the formula of a caller's loss, which is the only code that fastfit does not know."""
+    kind = type(loss)
+    if not hasattr(loss, "point") or kind.__module__.startswith("fastfit."):
+        return error
+    lines = [line.strip() for line in str(error).splitlines()]
+    why = next((line for line in lines if line and not line.startswith(("Failed in", "["))), "")
+    return TypeError(
+        f"{kind.__name__}.point cannot be compiled by Numba; use numbers, NumPy and fastfit.vector_math alone, or pass "
+        f"backend='numpy': {why}"
+    )
 
 
 def _in_floats(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -20,7 +20,7 @@ _ALWAYS: dict[str, Any] = {
 # One point: the arithmetic happens as written. Without "reassoc" the shift `x - x_center` cannot be merged
 # with what follows, which would lose every digit of a time stamp. "contract" (a fused multiply-add) only
 # ever rounds less, and is 15 to 25 % faster in cache.
-POINT: dict[str, Any] = {**_ALWAYS, "fastmath": {"contract"}}
+POINT: dict[str, Any] = {**_ALWAYS, "fastmath": {"contract"}, "forceinline": True}
 
 # Sums over one block: additions may be reordered ("reassoc"), without which no reduction vectorises. No other
 # flag of fastmath: "nnan" and "ninf" would let NaN and infinity slip through.
