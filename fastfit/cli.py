@@ -1,4 +1,4 @@
-"""The command line: ``fastfit fit``, ``fastfit demo`` and ``fastfit bench``."""
+"""The command line: ``fastfit fit``, ``fastfit demo``, ``fastfit bench`` and ``fastfit info``."""
 
 from __future__ import annotations
 
@@ -398,9 +398,9 @@ def bench(
 ) -> None:
     """Measure how fast fits are on this machine, compared with a bare read of the points and with NumPy.
 
-    Up to ten million points, it takes less than a minute on an idle machine. The share of the read limit is the
-    time of a bare read of what the fit has read, over the time of the fit. NumPy's way is polyfit, three expressions
-    for a step, and reweighted least squares. A report of a bug or of a time should carry what --json prints.
+    It wants an idle machine, looks whether it has one, and takes less than a minute up to ten million points. The share
+    of the read limit is the time of a bare read of what the fit has read, over the time of the fit. NumPy's way is
+    polyfit, three expressions for a step, and reweighted least squares.
     """
     from fastfit.speed import throughput
 
@@ -418,6 +418,26 @@ def bench(
         _write(json.dumps(report.to_dict(), allow_nan=False))
     else:
         _write(str(report))
+
+
+@app.command()
+def info(as_json: JsonOption = False) -> None:
+    """Print versions, processor, threads and where compiled code is kept: what a report of a bug should carry."""
+    from fastfit.kernels.cache import folder_of_compiled_code
+    from fastfit.speed.machine import libraries, machine
+
+    with _errors_in_one_line():
+        compiled = str(folder_of_compiled_code())
+        found = {**machine(), "compiled code": compiled, "libraries": libraries()}
+    if as_json:
+        _write(json.dumps(found))
+        return
+    found["caches"] = ", ".join(f"{k} {v // 1024:,} KiB" for k, v in found["caches"].items())
+    found.update({f"  {name}": version or "-" for name, version in found.pop("libraries").items()})
+    width = max(map(len, found))
+    _write(
+        "\n".join(f"{name.replace('_', ' '):<{width}}  {value}" for name, value in found.items())
+    )
 
 
 def _print(result: LineFit, *, as_json: bool, level: float = 0.95) -> None:

@@ -53,6 +53,9 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     the other coefficients are 0, and a :class:`FeatureSelectionWarning` says so. That is the linear base learner of
     componentwise boosting (Bühlmann and Yu, "Boosting with the L2 loss", 2003), not multiple regression.
 
+    Compared with ``LinearRegression``: y has one column; threads are limited by ``n_threads``, not by ``n_jobs``; there
+    is no ``copy_X``, since X is never changed, no ``positive`` and no ``tol``; a constant feature is an error.
+
     Parameters
     ----------
     loss, solver, fit_intercept, n_threads, backend

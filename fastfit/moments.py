@@ -62,7 +62,7 @@ class Moments(Source):
 
     sums: MomentSums = _EMPTY
 
-    refusal = "is Moments"
+    refusal, instead = "is Moments", ", which hold it (Moments.of)"
     has_sigma = False
 
     @classmethod

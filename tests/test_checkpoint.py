@@ -218,8 +218,11 @@ def test_an_interrupt_or_error_keeps_what_was_found_up_to_the_last_file(
     monkeypatch.setattr(rooms, "_SHORTEST", 60.0)
     expected = ff.fit_line(points, **OMIT).to_dict()
     reads.start(reads.batches - 1, error)
-    with pytest.raises(type(error)):
+    with pytest.raises(type(error)) as raised:
         ff.fit_line(points, **OMIT, checkpoint=path)
+    note = f"The checkpoint {path} keeps what was read; the same call goes on from there."
+    notes = [note] if isinstance(error, KeyboardInterrupt) else []
+    assert getattr(raised.value, "__notes__", []) == notes
     written = json.loads(path.read_text())
     assert (written["passes"], written["under_way"]["files"]) == ([], N_FILES - 1)
     reads.start()

@@ -269,6 +269,17 @@ def test_bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert "faster than NumPy" in result.stdout
 
 
+def test_info() -> None:
+    result = call("info")
+    assert result.exit_code == 0
+    found = json.loads(call("info", "--json").stdout)
+    assert found["fastfit"] == fastfit.__version__
+    assert found["libraries"]["scipy"] is not None
+    assert found["threads"] >= 1
+    for name in ("processor", "thread layer", "compiled code", "  polars"):
+        assert f"\n{name} " in result.stdout
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A data set of three files."""

@@ -273,7 +273,7 @@ def test_opened_points(table: Any, path: Path, points: FilePoints) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"y": [1.0]}, ValueError, "y must be left out when x comes from scan"),
+        ({"y": [1.0]}, ValueError, "x comes from scan, where y='column' names it"),
         ({"sample_weight": [1.0]}, ValueError, "sample_weight must be left out when x comes from"),
         ({"nan_policy": "ignore"}, ValueError, "nan_policy must be"),
         ({"absolute_sigma": True}, ValueError, "absolute_sigma must be False unless sigma"),
@@ -375,7 +375,8 @@ def test_progress_is_reported_batch_by_batch(path: Path) -> None:
         shares = [each.share for each in passed]
         assert shares == sorted(shares)
         assert 0.0 < shares[0] < 0.2
-        assert passed[-1] == (passed[-1].n_pass, 2 * N, size, 1.0)
+        assert passed[-1][:4] == (passed[-1].n_pass, 2 * N, size, 1.0)
+        assert {each.n_rows for each in passed} == {2 * N}
 
 
 def test_one_thread_at_a_time_shows_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -407,15 +408,26 @@ def test_the_line_that_is_shown() -> None:
     display.expect(7)
     display.watch(ReadSoFar(2, 1_000_000, 12_345_678.0, 0.25))
     display.watch(ReadSoFar(9, 10, 999.0, 0.5))  # more than were expected
-    display.expect(None)
+    display.watch(ReadSoFar(1, 1000, 0.0, 0.5, 2000))
+    display.expect(None, "c.json")
     display.watch(ReadSoFar(3, 10, 0.0, float("nan")))
     display.share(0.25, "huber")
     assert [(*call.kwargs.values(),) for call in bar.update.call_args_list] == [
         ("pass 2 of about 7: 1,000,000 rows, 12.3 MB", 7, 1.25),
         ("pass 9 of about 9: 10 rows, 999 bytes", 9, 8.5),
-        ("pass 3: 10 rows", None, 0.0),
+        ("pass 1 of about 7: 1,000 rows of about 2,000", 7, 0.5),
+        ("from c.json on, pass 3: 10 rows", None, 0.0),
         ("huber", 1.0, 0.25),
     ]
+
+
+@pytest.mark.parametrize("has_widgets", [True, False])
+def test_a_notebook_has_a_line_if_widgets_can_be_drawn(
+    has_widgets: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: has_widgets or None)
+    assert (progress._terminal() is not None) == has_widgets
 
 
 @pytest.mark.usefixtures("streamed")

@@ -17,7 +17,7 @@ from fastfit.kernels.bare_read import bare_read
 from fastfit.kernels.block import BLOCK
 from fastfit.losses import LOSSES, RobustLoss
 from fastfit.speed import throughput, timing
-from fastfit.speed.machine import machine
+from fastfit.speed.machine import machine, share_available
 from fastfit.speed.picture import draw_throughput
 from fastfit.speed.throughput import Report, Throughput
 from tests.conftest import needs_compiler
@@ -89,7 +89,8 @@ def report() -> Report:
         Throughput("huber", 1_000, 4e-4, 13, 0.08, math.nan),
         Throughput("huber", 1_000_000, 5e-3, 6, 0.5, 60.0),
     ]
-    about = {"processor": "An Example", "threads": 2, "caches": {"L1": 32768, "L2": 1 << 20}}
+    caches = {"L1": 32768, "L2": 1 << 20}
+    about = {"processor": "An Example", "threads": 2, "caches": caches, "share_available": 1.0}
     return Report(about, {1_000: 2e-6, 1_000_000: 9e-4}, {1_000: 8e-5, 1_000_000: 0.12}, fits)
 
 
@@ -124,6 +125,24 @@ def test_a_picture_of_a_report(report: Report, tmp_path: Path) -> None:
     assert [text.get_text().strip() for text in ax.texts] == ["L1", "L2"]
     figure.savefig(tmp_path / "t.png")
     assert (tmp_path / "t.png").stat().st_size > 10_000
+
+
+def test_a_report_says_of_a_busy_machine_and_of_shares_above_one() -> None:
+    about = {"caches": {}, "share_available": 0.95}
+    fit = Throughput("descent step", 1_000, 1e-6, 1, 0.8, 5.0)
+    quiet = str(Report(about, {1_000: 1e-6}, {}, [fit]))
+    assert "busy" not in quiet
+    assert "Above 100 %" not in quiet
+    busy = str(Report(about | {"share_available": 0.42}, {1_000: 1e-6}, {}, [fit]))
+    assert "The machine was busy: fits could use 42% of its processor time" in busy
+    assert "Above 100 %" in str(
+        Report(about, {1_000: 1e-6}, {}, [fit._replace(share_of_read_limit=1.2)])
+    )
+
+
+@needs_compiler
+def test_busy_threads_get_processor_time() -> None:
+    assert 0.02 < share_available(1) < 1.1
 
 
 def test_too_few_points_are_refused() -> None:

@@ -22,19 +22,29 @@ def read_block(x: Any, y: Any) -> Any:
     return x_sum, y_sum
 
 
-def _read(x: Any, y: Any, rows: Any) -> None:
+def _read(x: Any, y: Any, rows: Any) -> Any:
     for b in numba.prange(rows.shape[0]):
         part = slice(b * BLOCK, min((b + 1) * BLOCK, x.size))
         rows[b, 0], rows[b, 1] = read_block(x[part], y[part])
+    return rows.sum()
 
 
 _READERS = compiled.on_threads_or_not(_read)
 
 
+# Machine code by the types of its arguments, as passes have it: to choose it would take longer than to read few points.
+_ready: dict[tuple[Any, ...], Any] = {}
+
+
 def _reader(parallel: bool, *arguments: Any) -> Any:
-    """Return the compiled loop, compiled here: how long a call takes is measured."""
-    loop = _READERS[parallel]
-    return loop.compile(tuple(map(numba.typeof, arguments))) if compiled.compiles() else loop
+    """Return the compiled loop."""
+    x, y, _ = arguments
+    key = (parallel, x.dtype.char, x.flags.num, y.dtype.char, y.flags.num)
+    if key not in _ready:
+        loop = _READERS[parallel]
+        is_compiled = compiled.compiles()
+        _ready[key] = loop.compile(tuple(map(numba.typeof, arguments))) if is_compiled else loop
+    return _ready[key]
 
 
 def bare_read(x: Any, y: Any, n_threads: int | None = None) -> float:
@@ -48,6 +58,5 @@ def bare_read(x: Any, y: Any, n_threads: int | None = None) -> float:
         At most this many threads; by default as in ``compiled.run``.
     """
     n_blocks = -(-x.size // BLOCK)
-    rows = np.empty((n_blocks, 2))
-    threads.on_threads(n_blocks, n_threads, _reader, (x, y, rows))
-    return float(rows.sum())
+    arguments = (x, y, np.empty((n_blocks, 2)))
+    return float(threads.on_threads(n_blocks, n_threads, _reader, arguments))

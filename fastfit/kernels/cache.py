@@ -108,6 +108,12 @@ def _folders() -> list[Path]:
     return [folder / f"fastfit-{installation}" for folder in folders]
 
 
+def folder_of_compiled_code() -> Path:
+    """Return the folder that compiled code is read from, or would be written to."""
+    folders = _folders()
+    return next((folder for folder in folders if folder.is_dir()), folders[0])
+
+
 def _is_known(numba_type: Any) -> bool:
     """Whether the digest of sources covers the formula that an argument type carries."""
     if isinstance(numba_type, types.BaseNamedTuple):

@@ -162,8 +162,9 @@ class Plan(NamedTuple):
 class Source(ABC):
     """Where points come from: arrays, files, Dask, moments. How they are read is decided when a fit starts."""
 
-    # What errors say of an argument x that is a source and leaves no room for others.
+    # What errors say of an argument x that is a source and leaves no room for others, and what to write instead.
     refusal = "is points"
+    instead = ""
     # What x and y are called in pictures.
     names: tuple[str, str] = ("x", "y")
 

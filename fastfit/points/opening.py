@@ -28,7 +28,8 @@ def source_of(x: Any, y: Any, sample_weight: Any, sigma: Any) -> Source:
         for name, value in (("y", y), ("sample_weight", sample_weight), ("sigma", sigma)):
             if value is not None:
                 got = validation.what_came(value)
-                raise ValueError(f"{name} must be left out when x {x.refusal}; got {got}")
+                instead = x.instead.format(name=name)
+                raise ValueError(f"{name} must be left out when x {x.refusal}{instead}; got {got}")
         return x
     given = tuple(map(_chunked, (x, y, sample_weight, sigma)))
     if any(_library(each) in _DASK for each in given):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,17 @@ import numpy as np
 
 from fastfit._version import __version__
 from fastfit.kernels import compiled
+from fastfit.kernels.bare_read import bare_read
+
+# Libraries that fastfit can use, by their names as packages.
+OPTIONAL = (
+    *("scipy", "polars", "pyarrow", "fastexcel", "dask", "scikit-learn"),
+    *("matplotlib", "pandas", "xarray", "rich", "typer"),
+)
+# Share of the processor time from which on a machine counts as idle.
+IDLE = 0.9
+# Seconds in which that is measured.
+_SECONDS = 0.3
 
 
 def machine() -> dict[str, Any]:
@@ -29,6 +43,31 @@ def machine() -> dict[str, Any]:
         "caches": _caches(),
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def libraries() -> dict[str, str | None]:
+    """Return the versions of optional libraries, None for those that are not installed."""
+    found: dict[str, str | None] = dict.fromkeys(OPTIONAL)
+    for name in OPTIONAL:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def share_available(n_threads: int) -> float:
+    """Return the processor time that busy threads get, over the time that passes: about 1 on an idle machine."""
+    x = np.ones(300_000)
+
+    def work(_: int) -> None:
+        while time.perf_counter() < end:
+            bare_read(x, x, 1)
+
+    bare_read(x, x, 1)
+    start, used = time.perf_counter(), time.process_time()
+    end = start + _SECONDS
+    with ThreadPoolExecutor(n_threads) as pool:
+        list(pool.map(work, range(n_threads)))
+    return (time.process_time() - used) / (time.perf_counter() - start) / n_threads
 
 
 def _processor() -> str:

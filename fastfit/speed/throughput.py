@@ -22,7 +22,7 @@ from fastfit.kernels import compiled
 from fastfit.kernels.bare_read import bare_read
 from fastfit.kernels.gradient import LossGradient
 from fastfit.losses import LOSSES, MAD_TO_STD, RobustLoss, SquaredError
-from fastfit.speed.machine import machine
+from fastfit.speed.machine import IDLE, machine, share_available
 from fastfit.speed.timing import Call, repeats_for, timed
 
 # Numbers of points: of the curves in the picture, and of the rows in the table.
@@ -106,8 +106,20 @@ class Report(NamedTuple):
                 f"{fit.n_passes:>6} {fit.share_of_read_limit:>17.0%}  "
                 + (f"{'-':>17}" if math.isnan(faster) else f"{faster:>16.3g} x")
             )
-        lines += ["", "Time it on an idle machine. -: NumPy is expected to take over two seconds."]
-        return "\n".join(lines)
+        notes = ["-: NumPy is expected to take over two seconds."]
+        if any(fit.share_of_read_limit > 1.0 for fit in self.fits if fit.n_points in shown):
+            notes.append(
+                "Above 100 %: the points lie in a cache, which a step on them fills before it is timed, or few are "
+                "read in less time than the call of a read takes."
+            )
+        share = self.machine["share_available"]
+        if share < IDLE:
+            notes.insert(0, f"The machine was busy: {_busy(share)} Time it again when it is idle.")
+        return "\n".join([*lines, "", *notes])
+
+
+def _busy(share: float) -> str:
+    return f"fits could use {share:.0%} of its processor time, and are shown slower than they are."
 
 
 def _time(seconds: float) -> str:
@@ -153,6 +165,9 @@ def measure(
     if not compiled.compiles():
         raise RuntimeError("Numba's compiler is switched off: NUMBA_DISABLE_JIT must be unset")
     say = progress or (lambda share, what: None)
+    about = machine()
+    about["threads"] = threads = min(about["threads"], n_threads or about["threads"])
+    about["share_available"] = share_available(threads)
     say(0.0, "making points")
     sizes = [n for n in SIZES if n < max_points] + [max_points]
     x, y = points_with_outliers(max_points)
@@ -170,8 +185,7 @@ def measure(
     say(1.0, "done")
     reads = {n: [s for c in cases if c.n_points == n for s, _ in c.reads] for n in sizes}
     numpy = {c.n_points: c.numpy for c in cases if c.kind == LEAST_SQUARES and c.numpy}
-    about = machine()
-    about["threads"] = min(about["threads"], n_threads or about["threads"])
+    about["share_available"] = round(min(about["share_available"], share_available(threads)), 3)
     return Report(
         about,
         {n: statistics.median(seconds) for n, seconds in reads.items()},

@@ -1,7 +1,8 @@
-"""How far long work has come: one line on a terminal, nothing in a pipe or without Rich."""
+"""How far long work has come: one line on a terminal or in a notebook, nothing in a pipe or without Rich."""
 
 from __future__ import annotations
 
+import importlib.util
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,10 +27,15 @@ class Display:
         self._bar = bar
         self._task = bar.add_task("reading the points", total=None)
         self._n_passes: int | None = None
+        self._resumed = ""
 
-    def expect(self, n_passes: int | None) -> None:
-        """Expect about this many passes, so that the bar covers all of them; None if their number is not known."""
+    def expect(self, n_passes: int | None, resumed: str | None = None) -> None:
+        """Expect about this many passes, so that the bar covers all of them; None if their number is not known.
+
+        ``resumed`` is the name of the checkpoint that the work goes on from, if it does.
+        """
         self._n_passes = n_passes
+        self._resumed = f"from {resumed} on, " if resumed else ""
 
     def watch(self, so_far: ReadSoFar) -> None:
         """Show how far reading has come."""
@@ -37,7 +43,9 @@ class Display:
         which = f"pass {so_far.n_pass}"
         if n_passes and n_passes > 1:
             which += f" of about {n_passes}"
-        text = f"{which}: {so_far.rows:,} rows"
+        text = f"{self._resumed}{which}: {so_far.rows:,} rows"
+        if so_far.n_rows > so_far.rows:
+            text += f" of about {so_far.n_rows:,}"
         if so_far.n_bytes > 0.0:
             text += f", {_in_units(so_far.n_bytes)}"
         known = so_far.share == so_far.share and n_passes
@@ -82,8 +90,9 @@ def display(wanted: bool = True) -> Iterator[Display | None]:
             progress.TextColumn("{task.description}"),
             progress.BarColumn(bar_width=24),
             progress.TimeElapsedColumn(),
-            progress.TextColumn("left"),
+            progress.TextColumn("elapsed,"),
             progress.TimeRemainingColumn(),
+            progress.TextColumn("left"),
         )
         with progress.Progress(*columns, console=console, transient=True) as bar:
             _shown.append(Display(bar))
@@ -96,12 +105,14 @@ def display(wanted: bool = True) -> Iterator[Display | None]:
 
 
 def _terminal() -> Any:
-    """Return the console of stderr; None if it is no terminal or Rich is missing."""
+    """Return the console of stderr; None if it is neither a terminal nor a notebook, or a library is missing."""
     try:
         from rich.console import Console
     except ImportError:
         return None
     console = Console(stderr=True)
+    if console.is_jupyter:  # where Rich draws with widgets
+        return console if importlib.util.find_spec("ipywidgets") else None
     return console if console.is_terminal else None
 
 

@@ -142,7 +142,7 @@ class FilePoints(Source):
         The names of the columns that are read, by what they are used as.
     """
 
-    refusal = "comes from scan"
+    refusal, instead = "comes from scan", ", where {name}='column' names it"
 
     def __init__(
         self,
@@ -215,7 +215,8 @@ class FilePoints(Source):
         """Yield the points: in memory if they are few, else to be read at every pass, with progress shown."""
         with self._checkpoint(reading, plan) as checkpoint, display(plan.progress) as shown:
             if shown is not None:
-                shown.expect(plan.n_passes)
+                resumed = checkpoint.path.name if checkpoint and checkpoint.has_begun else None
+                shown.expect(plan.n_passes, resumed)
             watch = None if shown is None else shown.watch
             streamed = StreamedPoints(self, reading, checkpoint, watch)
             points = streamed.in_memory()
@@ -245,6 +246,11 @@ class FilePoints(Source):
         )
         try:
             yield checkpoint
+        except KeyboardInterrupt as interrupt:
+            interrupt.add_note(
+                f"The checkpoint {checkpoint.path} keeps what was read; the same call goes on from there."
+            )
+            raise
         finally:
             checkpoint.close()
 

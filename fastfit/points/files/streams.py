@@ -29,12 +29,16 @@ T = TypeVar("T")
 
 
 class ReadSoFar(NamedTuple):
-    """How far reading has come: the pass, its rows and bytes of files, and its share of the pass (NaN: not known)."""
+    """How far reading has come: the pass, its rows and bytes of files, and its share of the pass (NaN: not known).
+
+    ``n_rows`` is about how many rows there are, 0 if that is not known.
+    """
 
     n_pass: int
     rows: int
     n_bytes: float
     share: float
+    n_rows: int = 0
 
 
 Watch = Callable[[ReadSoFar], None]
@@ -260,7 +264,15 @@ class StreamedPoints(PartedPoints):
         start, end = self._bytes_before[number : number + 2]
         n_bytes, total = start + part * (end - start), self._bytes_before[-1]
         share = n_bytes / total if total else part
-        self._watch(ReadSoFar(self.n_passes + 1, self._rows_before + row, n_bytes, share))
+        rows = self._rows_before + row
+        self._watch(ReadSoFar(self.n_passes + 1, rows, n_bytes, share, self._rows_in_all()))
+
+    def _rows_in_all(self) -> int:
+        """Return about how many rows there are, 0 if that is not known."""
+        if len(self._source.paths) > _MOST_COUNTED:
+            return 0
+        found = [self._rows.get(k) or self._estimated(k) for k in range(self._source.n_tables)]
+        return sum(found) if all(found) else 0
 
     def _raise_empty(self) -> NoReturn:
         where = "the query has" if not self._source.paths else f"{self._source.paths[0]} has"
