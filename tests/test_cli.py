@@ -116,7 +116,7 @@ TEN_TO_15 = ["bench", "--max-points", str(10**15)]
         ([*CSV, "--weight", "nope"], "no column 'nope'; it has 'x', 'y'"),
         ([*CSV, "--absolute-sigma"], "--absolute-sigma needs --sigma"),
         ([*CSV, "--loss", "hubert"], "loss must be 'squared_error' or 'huber' or"),
-        ([*CSV, "--f-scale", "2"], f"--f-scale {LEFT_OUT} --loss squared_error, which has none"),
+        ([*CSV, "--f-scale", "2"], f"--f-scale {LEFT_OUT} squared error, which has none"),
         ([*HUBER, "--f-scale", "-2"], "--f-scale must be 'mad' or a finite number above 0"),
         ([*HUBER, "--f-scale", "two"], "--f-scale must be 'mad' or a finite number above 0"),
         ([*HUBER, "--solver", "exact"], "solver 'exact' needs loss='squared_error'"),

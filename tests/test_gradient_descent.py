@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import fastfit as ff
 from fastfit import GradientDescent, Status
 from tests import oracle
-from tests.conftest import COMPILED, DATA
+from tests.conftest import COMPILED, DATA, needs_compiler
 from tests.oracle import assert_agree
 
 
@@ -348,24 +348,20 @@ def test_an_overflowing_start_is_an_error(cloud: Any) -> None:
         ff.fit_line(*cloud, solver=GradientDescent(init=(1e200, 0.0)))
 
 
-def slow_descent(seed: int, most: float) -> tuple[Any, Any, Any, dict[str, Any]]:
-    """Return points, a loss, and options of a descent that takes 100 to some number of steps, about as its log."""
-    rng = np.random.default_rng(seed)
-    n_steps, loss = 10 ** rng.uniform(2, math.log10(most)), seed % 3
-    x = rng.normal(size=200)
-    y = rng.normal() * x + rng.normal() + rng.normal(size=200)
-    if seed % 2:  # the mean of x makes the caller's coordinates slow
-        x = x + math.sqrt(n_steps / 40.0)
-        return x, y, loss, {"standardize": False}
-    return x, y, loss, {"learning_rate": 12.0 / n_steps}
-
-
 def foretold_over_taken(seed: int, most: float) -> float:
-    x, y, kind, options = slow_descent(seed, most)
-    loss = (ff.SquaredError(), ff.Huber(1.5), ff.SoftL1(1.0))[kind]
-    full = ff.fit_line(x, y, loss=loss, solver=GradientDescent(max_iter=10**8, **options))
+    """Return the ratio for a descent of 100 to some number of steps, evenly spread by their logarithm."""
+    rng = np.random.default_rng(seed)
+    n_steps, n = 10 ** rng.uniform(2, math.log10(most)), int(10 ** rng.uniform(1.5, 3.5))
+    x = rng.normal(size=n)
+    noises = rng.normal(size=n), rng.standard_t(3, size=n), rng.exponential(1, size=n)
+    y = rng.normal() * x + rng.normal() + noises[seed // 3 % 3]
+    options: dict[str, Any] = {"learning_rate": 12.0 / n_steps}
+    if seed % 2:  # the mean of x makes the caller's coordinates slow: by its fourth power
+        x, options = x + (n_steps / 20) ** 0.25, {"standardize": False}
+    loss = (ff.SquaredError(), ff.Huber(1.5), ff.SoftL1(1.0))[seed % 3]
+    full = ff.fit_line(x, y, loss=loss, solver=GradientDescent(max_iter=10**7, **options))
     assert full.converged
-    part = max(1, full.n_iter // 20)
+    part = max(1, int(full.n_iter * rng.uniform(0.01, 0.6)))
     with pytest.warns(ff.ConvergenceWarning):
         fit = ff.fit_line(x, y, loss=loss, solver=GradientDescent(max_iter=part, **options))
     told = re.search(r"about ([\d,.e+]+) more steps are needed", fit.message)
@@ -376,6 +372,14 @@ def foretold_over_taken(seed: int, most: float) -> float:
 @pytest.mark.parametrize("seed", range(12))
 def test_the_steps_that_are_left_are_foretold(seed: int) -> None:
     assert 0.5 < foretold_over_taken(seed, 2000) < 2.0
+
+
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.parametrize("seeds", [range(1000, 1025), range(1025, 1050)])
+def test_up_to_a_million_steps_are_foretold(seeds: range) -> None:
+    ratios = [foretold_over_taken(seed, 1e6) for seed in seeds]
+    assert 0.5 < min(ratios) <= max(ratios) < 2.0
 
 
 def test_advice_about_years_is_true() -> None:
