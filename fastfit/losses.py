@@ -290,7 +290,7 @@ def as_loss(loss: Any, f_scale: Any = None) -> Loss:
             )
         return loss
     elif not (isinstance(loss, type) and issubclass(loss, (SquaredError, RobustLoss))):
-        raise TypeError(f"loss must be {one_of(LOSSES)} or a loss object; got {what_came(loss)}")
+        raise TypeError(f"loss must be {one_of(LOSSES)} or such an object; got {what_came(loss)}")
     kind: Any = loss
     if f_scale is None:
         return cast(Loss, kind())

@@ -239,7 +239,7 @@ def test_a_formula_that_numba_cannot_compile() -> None:
         ("Huber", None, ValueError, "got 'Huber'; write 'huber'"),
         ("SoftL1", None, ValueError, "got 'SoftL1'; write 'soft_l1'"),
         ("lad", None, ValueError, "loss must be 'squared_error' or .*; got 'lad'$"),
-        (int, None, TypeError, "or a loss object; got type <class 'int'>"),
+        (int, None, TypeError, "or such an object; got type <class 'int'>"),
         ("squared_error", 1.0, ValueError, "f_scale must be left out with squared error"),
         (ff.Huber(2.0), 1.0, ValueError, "f_scale must be left out with a loss object"),
         ("huber", -1.0, ValueError, "f_scale must be 'mad' or a finite number above 0; got -1.0"),

@@ -227,7 +227,7 @@ OBJECT = "or such an object; got"
     [
         ({"loss": "huberish"}, ValueError, "loss must be 'squared_error' or .*; got 'huberish'"),
         ({"loss": 3}, TypeError, f"loss must be .* or 'tukey' {OBJECT} int 3"),
-        ({"loss": ff.SquaredError}, TypeError, "loss must be .* got type <class"),
+        ({"loss": float}, TypeError, "loss must be .* got type <class"),
         ({"solver": "sgd"}, ValueError, "'auto' or 'exact' or 'gradient_descent' or .* got 'sgd'"),
         ({"solver": None}, TypeError, f"solver must be .* {OBJECT} NoneType None"),
         ({"solver": ff.GradientDescent}, TypeError, "solver must be .* got type <class"),
