@@ -346,7 +346,7 @@ def fit(
                 _draw(result, points, plot, level=level, **asked)
     message = _in_shell(result.message, _IN_ADVICE)
     shown_once = "" if not (as_json or result.converged) else message
-    _print(replace(result, message=shown_once), as_json=as_json, level=level)
+    _print(result, as_json=as_json, level=level, message=shown_once)
     if not result.converged:
         typer.echo(f"fastfit: warning: {message}", err=True)
         raise typer.Exit(3)
@@ -440,13 +440,16 @@ def info(as_json: JsonOption = False) -> None:
     )
 
 
-def _print(result: LineFit, *, as_json: bool, level: float = 0.95) -> None:
+def _print(
+    result: LineFit, *, as_json: bool, level: float = 0.95, message: str | None = None
+) -> None:
     if as_json:
-        _write(json.dumps(result.to_dict(level), allow_nan=False))
+        text = result.message if message is None else message
+        _write(json.dumps({**result.to_dict(level), "message": text}, allow_nan=False))
         return
     if result.history is not None:
         _write(f"{result.history}\n")
-    _write(result.summary(level))
+    _write(result.summary(level, message=message))
 
 
 def _write(text: str) -> None:

@@ -7,12 +7,10 @@ import numbers
 import os
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from fastfit import outliers, validation
+from fastfit import validation
 from fastfit._version import __version__
-from fastfit.columns import Shifted
 from fastfit.exact.coordinates import times_power_of_two
 from fastfit.exact.double_double import DoubleDouble, multiply
 from fastfit.exact.moment_sums import MomentSums
@@ -249,11 +247,6 @@ def fit_points(
                 converged=converged,
                 known=known,
             )
-    kept = None if from_moments else KeptPoints(points, source, reading)
-    f_scale = _f_scale_in_callers_units(loss, solution, moments)
-    message = solution.message
-    if isinstance(loss, RobustLoss) and kept is not None and f_scale and inference is not None:
-        message += _about_sides(loss, kept, inference, f_scale, (slope, intercept))
     return LineFit(
         slope=slope,
         intercept=intercept,
@@ -263,34 +256,14 @@ def fit_points(
         n_iter=solution.n_iter,
         n_passes=points.n_passes,
         status=solution.status,
-        message=message,
         history=solution.history,
-        f_scale=f_scale,
+        f_scale=_f_scale_in_callers_units(loss, solution, moments),
+        _message=solution.message,
         _times=moments.times,
         _loss=loss,
-        _points=kept,
+        _points=None if from_moments else KeptPoints(points, source, reading),
         _inference=inference,
     )
-
-
-def _about_sides(
-    loss: RobustLoss,
-    kept: KeptPoints,
-    inference: Inference,
-    f_scale: float,
-    line: tuple[float, float],
-) -> str:
-    """Return what to do about outliers to one side, judged by some points in memory; "" if there are none."""
-    sample = kept.sample() if loss.is_convex else None
-    if sample is None:
-        return ""
-    x, y, w = sample
-    residual, spread = y - inference.predict(Shifted(x, 0.0), *line), f_scale / loss.tuning
-    found = outliers.sides(residual, w, spread)
-    # The sample is in float64, and rounded so far.
-    if not found.is_one_sided or spread < 2.0**-48 * float(np.max(np.abs(y))):
-        return ""
-    return outliers.advice(loss, found)
 
 
 def warn_unless_converged(fit: LineFit) -> None:

@@ -119,13 +119,34 @@ class LineFit:
     n_iter: int
     n_passes: int
     status: Status
-    message: str
     history: History | None = None
     f_scale: float | None = None
+    _message: str = ""
     _times: TimeUnit | None = None
     _loss: Loss = _SQUARED_ERROR
     _points: KeptPoints | None = field(default=None)
     _inference: Inference | None = field(default=None)
+
+    @cached_property
+    def message(self) -> str:
+        """The status in words, with numbers for these data; of a robust line also what outliers to one side do."""
+        return self._message + self._about_sides()
+
+    def _about_sides(self) -> str:
+        """Return what to do about outliers to one side, as some points show that are in memory."""
+        loss, f_scale = self._loss, self.f_scale
+        is_shifted = isinstance(loss, RobustLoss) and loss.is_convex
+        sample = self._points.sample() if is_shifted and f_scale and self._points else None
+        if sample is None or self._inference is None:
+            return ""
+        assert isinstance(loss, RobustLoss)
+        assert f_scale is not None
+        x, y, w = sample
+        spread = f_scale / loss.tuning
+        found = outliers.sides(y - self._line_at(Shifted(x, 0.0)), w, spread)
+        # The sample is in float64, and rounded so far.
+        is_seen = spread > 2.0**-48 * float(np.max(np.abs(y)))
+        return outliers.advice(loss, found) if found.is_one_sided and is_seen else ""
 
     @property
     def rvalue(self) -> float:
@@ -217,7 +238,8 @@ class LineFit:
         return f"LineFit: {self.equation()}, loss {self.loss:.6g}, {self.n_points:,} points, {end}"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_points": None}
+        # Without its points, it could not say later what they show.
+        return {**vars(self), "message": self.message, "_points": None}
 
     def predict(self, x: ArrayLike | TimeLike) -> Any:
         """Return ``slope * x + intercept``: a float for a number, else an array of the shape of x.
@@ -372,7 +394,7 @@ class LineFit:
                 f"x and y must have shapes that fit together; got {line.shape} and {values.shape}"
             ) from error
 
-    def summary(self, level: float = 0.95) -> str:
+    def summary(self, level: float = 0.95, *, message: str | None = None) -> str:
         """Return a table of the results, 80 columns wide; with confidence intervals and p-value if SciPy is installed.
 
         Slope and intercept are rounded to two digits of their standard errors.
@@ -381,11 +403,13 @@ class LineFit:
         ----------
         level : float
             Probability that an interval covers the true value, between 0 and 1.
+        message : str, optional
+            What stands below the table; by default ``message``.
         """
         rows = self._rows(_probability(level))
         width = max(len(name) for name, _ in rows)
         lines = [f"{name:<{width}}  {value}" for name, value in rows]
-        return "\n".join([*lines, *textwrap.wrap(self.message, 80)])
+        return "\n".join([*lines, *textwrap.wrap(self.message if message is None else message, 80)])
 
     def _repr_html_(self) -> str:
         """Return the summary as a table of HTML, for notebooks."""
@@ -466,6 +490,7 @@ class LineFit:
             "level": level,
             "weight_sum": None if self._inference is None else self._inference.weight_sum,
             "status": self.status.name,
+            "message": self.message,
             "converged": self.converged,
             "datetime_unit": self.datetime_unit,
             "history": history,

@@ -184,16 +184,14 @@ class ArrayPoints:
         """
         self._leave_out()
         step = self._x.size // n_runs
-
-        def few(values: Column) -> Column:
-            if step > length:
-                values = values[: n_runs * step].reshape(n_runs, step)[:, :length]
-            return values.flatten()
-
+        x, y, w = self._x, self._y, self._w
+        if step > length:
+            x, y = (v[: n_runs * step].reshape(n_runs, step)[:, :length] for v in (x, y))
+            w = None if w is None else w[: n_runs * step].reshape(n_runs, step)[:, :length]
         return (
-            _as_passed(few(self._x), self._exponent[0], self._offset[0]),
-            _as_passed(few(self._y), self._exponent[1], self._offset[1]),
-            None if self._w is None else few(self._w),
+            _as_passed(x.flatten(), self._exponent[0], self._offset[0]),
+            _as_passed(y.flatten(), self._exponent[1], self._offset[1]),
+            None if w is None else w.flatten(),
         )
 
     def evaluate(

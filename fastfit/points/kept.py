@@ -44,7 +44,8 @@ class KeptPoints:
         self._n_points = points.n_points
         self._sample, self._moments = points.thinned(_RUNS, _LENGTH), points.moments()
         self._reading = reading or Reading()
-        if source is not None:
+        # Of few points the sample is all, but for times, whose last digits it lacks.
+        if source is not None and (self._sample[0].size < self._n_points or points.times):
             self._again = source.again()
 
     def columns(self) -> tuple[Column, Column]:
