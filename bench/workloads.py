@@ -27,6 +27,7 @@ import numpy as np
 import fastfit as ff
 from bench import others
 from bench.others import ONE, READ, Call, Other, identity, line, read
+from bench.own_losses import OWN
 from fastfit.kernels import compiled, flags, reference
 from fastfit.kernels.bare_read import read_block
 from fastfit.kernels.block import BLOCK, block_sums
@@ -86,7 +87,8 @@ def passes_of(result: Any) -> int:
 
 def loss_of(name: str, f_scale: float) -> Any:
     """Return a loss with this ``f_scale``, if it has one."""
-    loss: Any = LOSSES[name]()
+    kinds: dict[str, Any] = {**LOSSES, **OWN}
+    loss = kinds[name]()
     return loss._make([f_scale] * len(loss))
 
 
@@ -159,6 +161,8 @@ def _pass(kernel: str, loss: str, layout: str, n: int, n_threads: int | None = N
 
     def compared_to() -> Iterator[Other]:
         yield read(*(points(n) if layout == "columns" else (x, y)), n_threads)
+        if loss in OWN:
+            yield Other("soft_l1", _pass(kernel, "soft_l1", layout, n, n_threads).call)
         if layout != "float64":
             yield Other("contiguous float64", functools.partial(run, *points(n)))
         if (kernel, loss) == ("LossGradient", "squared_error"):
@@ -434,6 +438,8 @@ TARGETS = {
     "pass/LossGradient/huber/columns/10_000_000": [Target(2.0, "contiguous float64")],
     "pass/LossGradientCurvature/[!c]*/float64/10_000_000": [Target(1.4)],
     "pass/LossGradientCurvature/cauchy/float64/10_000_000": [Target(2.2)],
+    "pass/*/geman_mcclure/*": [Target(1.3, "soft_l1")],
+    "pass/*/log_cosh/*": [Target(1.3, "soft_l1")],
     "threads/pass/1": [Target(1.25)],
     "fit/exact/10_000_000": [Target(1.3)],
     "fit/5_000-raw-steps/10_000_000": [Target(8.0)],
@@ -481,6 +487,7 @@ WORKLOADS = {
         # Passes without a fit around them. Strided columns are limited by memory, so one loss is enough.
         _grid(_pass, "pass", _DERIVATIVES, LOSSES, ("float64", "float32"), SIZES),
         _grid(_pass, "pass", _DERIVATIVES, ROBUST[:1], ["columns"], SIZES),
+        _grid(_pass, "pass", _DERIVATIVES, OWN, ["float64"], [LARGE]),
         _grid(_moments, "moments", ("plain", "weighted"), SIZES),
         _grid(_gather, "gather", (0.001, 0.02), SIZES),
         _grid(_fit, "fit", SOLVERS, SIZES),
