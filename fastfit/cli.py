@@ -89,6 +89,23 @@ _IN_SHELL: tuple[tuple[str, Any], ...] = (
     (r"pass (separator|format)\b", r"pass --\1"),
     (r"; derive a column of numbers with a query of Polars", "; name a column of numbers"),
     (r"^null_values\b", "--null-value"),
+    (r"pass encoding", "pass --encoding"),
+    (r"\bsample_weight\b", "--weight"),
+    (
+        r"^.*solver 'exact' needs loss='squared_error'.*",
+        "--solver exact needs --loss squared_error",
+    ),
+    (
+        r"^.*passes='moments' needs loss='squared_error'.*",
+        "--passes moments needs --loss squared_error",
+    ),
+    (
+        r"^.*datetime_unit must be None unless x holds times",
+        "--datetime-unit must be left out unless x holds times",
+    ),
+    (r", or None to find it", ", or be left out"),
+    (r"give x and y\b", "give --x and --y"),
+    (r"x and y must be named", "--x and --y must be given"),
     (r"n_threads", "--threads"),
     (r"rng must be None unless init is 'random'", "--seed must be left out without --init random"),
     (r"^rng\b", "--seed"),
@@ -101,7 +118,7 @@ _IN_SHELL: tuple[tuple[str, Any], ...] = (
         "Remove them, or leave their cells empty",
     ),
     (
-        r"^(max_iter|learning_rate|record_every|f_scale|datetime_unit|max_points|"
+        r"^(loss|tol|max_iter|learning_rate|record_every|f_scale|datetime_unit|max_points|"
         r"separator|decimal_comma|comment|skip_rows|encoding|sheet_name|format)\b",
         _as_option,
     ),
@@ -193,7 +210,7 @@ def _solver(name: SolverName, loss: Loss, given: dict[str, Any]) -> Solver:
         wrong = set(given) if exact else set(given) - _OF_NEWTON
         options = ", ".join("--" + option.replace("_", "-") for option in given if option in wrong)
         options = options.replace("--rng", "--seed")
-        why = "which takes no steps" if exact else "which has no such options"
+        why = "which solves least squares at once" if exact else "which has no such options"
         raise ValueError(f"{options} must be left out with --solver {name.value}, {why}")
     return Exact()
 
@@ -344,7 +361,8 @@ def fit(
                 robust = isinstance(chosen_loss, RobustLoss)
                 asked = {"confidence_band": bands, "prediction_band": bands and not robust}
                 _draw(result, points, plot, level=level, **asked)
-    message = _in_shell(result.message, _IN_ADVICE)
+    # What has converged needs no advice about options of the descent.
+    message = _in_shell(result.message, _IN_ADVICE[:-1] if result.converged else _IN_ADVICE)
     shown_once = "" if not (as_json or result.converged) else message
     _print(result, as_json=as_json, level=level, message=shown_once)
     if not result.converged:

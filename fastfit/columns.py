@@ -325,7 +325,9 @@ def shifted(values: Any, name: str, times: TimeUnit | None = None) -> Shifted:
     TypeError
         If values do not hold numbers, or times if these are expected.
     """
-    array, missing, *_ = values_of(values, name)
+    array, missing, masked, _ = values_of(values, name)
+    if masked is not None:
+        missing = masked if missing is None else masked | missing
     if times is None:
         _refuse_times(array, name)
     else:

@@ -275,7 +275,7 @@ def _of_objects(array: NDArray[Any], name: str) -> tuple[NDArray[Any], NDArray[n
         what = "real numbers" if allowed[0] == "whole" else f"{expected}s throughout"
         hint = ""
         if isinstance(items[place], str):
-            hint = "; convert text with astype(float), or to times with pandas.to_datetime"
+            hint = "; convert text with pandas.to_numeric(..., errors='coerce'), or to times with pandas.to_datetime"
         raise TypeError(
             f"{name} must hold {what}; got {what_came(items[place])} at index {place:,}{hint}"
         )

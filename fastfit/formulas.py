@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,14 @@ _TRIED = np.array([sign * 10.0 ** (k / 8.0) for sign in (1.0, -1.0) for k in ran
 
 def require_sound(cls: Any) -> None:
     """Raise TypeError or ValueError, which says why, if the constants and the formula of a class are no robust loss."""
+    for each in cls.__mro__[: cls.__mro__.index(_base_of(cls))]:
+        if "__new__" in vars(each) or "__init__" in vars(each):
+            raise TypeError(
+                f"{cls.__name__} must have no __new__ and no __init__: a loss has no number but f_scale; write a class "
+                "for each value of another"
+            )
+    if not isinstance(inspect.getattr_static(cls, "point", None), staticmethod):
+        raise TypeError(f"{cls.__name__}.point must be a staticmethod of (loss, residual)")
     finite_number(
         getattr(cls, "tuning", None), f"{cls.__name__}.tuning", "a number above 0", above=0.0
     )
@@ -23,7 +32,7 @@ def require_sound(cls: Any) -> None:
     r, formula = _TRIED, _Formula(cls)
     found = formula.at(r)
     formula.require("be finite", np.isfinite(found).all(axis=0), r, found[0], found[1])
-    _, slope, curvature, weight = found
+    value, slope, curvature, weight = found
     single = np.array([formula.at(each) for each in r]).T
     for part, many, one in zip(_PARTS, found, single, strict=True):
         what = f"be the same of a number and of an array ({part})"
@@ -31,19 +40,25 @@ def require_sound(cls: Any) -> None:
     near = np.array([0.0, 1e-5, -1e-5])
     at_zero = formula.at(near)
     formula.require("have a value of 0 at 0", abs(at_zero[0]) < 1e-9, near, at_zero[0], 0.0)
+    formula.require_derivative("have the derivative of its value as slope", 0, abs(r))
+    formula.require_derivative("have the derivative of its slope as curvature", 1, 1.0)
+    small = abs(r) < 0.02
+    formula.require(
+        "be near the squared residual for small ones",
+        _close(value[small], r[small] ** 2, 0.05),
+        *(r[small], value[small], r[small] ** 2),
+    )
     formula.require("have a weight of 1 at 0", abs(at_zero[3] - 1.0) < 1e-3, near, at_zero[3], 1.0)
     expected = slope / (2.0 * r)
     what = "have the weight slope / (2 residual)"
     formula.require(what, _close(weight, expected, 1e-6), r, weight, expected)
-    formula.require_derivative("have the derivative of its value as slope", 0, abs(r))
-    formula.require_derivative("have the derivative of its slope as curvature", 1, 1.0)
     for side in (r > 0.0, r < 0.0):
         inner = np.append(1.0, weight[side][:-1])
         what = "have a weight that does not rise with the size of the residual"
         formula.require(what, weight[side] <= inner + 1e-9, r[side], weight[side], inner)
     formula.require("have a weight of at least 0", weight >= 0.0, r, weight, 0.0)
     if cls.is_convex:
-        what = "have a curvature of at least 0, as is_convex is True"
+        what = "have a curvature of at least 0, or is_convex = False"
         formula.require(what, curvature >= -1e-9, r, curvature, 0.0)
     twice = formula.at(2.0 * r, 2.0)
     for part, many, expected in zip(
@@ -51,6 +66,11 @@ def require_sound(cls: Any) -> None:
     ):
         what = f"scale with f_scale, value by its square and slope by itself ({part} at twice both)"
         formula.require(what, _close(many, expected), r, many, expected)
+
+
+def _base_of(cls: type) -> type:
+    """Return the class of fastfit that a class is derived from."""
+    return next(each for each in cls.__mro__ if each.__module__.startswith("fastfit."))
 
 
 def _close(a: Any, b: Any, rtol: float = 1e-9) -> Any:

@@ -209,14 +209,16 @@ class Inference:
         return self._converged or self._residual_square <= best.residual_square + slack
 
     def rounding(self, slope: float) -> tuple[float, float]:
-        """Return what rounding of the points alone makes of a slope and an intercept of zero."""
+        """Return what rounding alone may make of a slope and an intercept of zero; 0 for integers beyond 2**53."""
         w, x_mean, y_mean, xx, _, yy = (number.high for number in self._sums)
         x_exponent, y_exponent = self._exponents
         deviation, spread = math.sqrt(max(yy, 0.0) / w), math.sqrt(xx / w)
-        of_y = 2.0**-50 * times_power_of_two(abs(y_mean) + deviation, -y_exponent)
-        of_slope = self._counts * times_power_of_two(of_y / spread, x_exponent)
-        mean = times_power_of_two(x_mean, -x_exponent) / self._counts
-        return of_slope, of_y + (of_slope + 2.0**-50 * abs(slope)) * abs(mean)
+        mean = times_power_of_two(x_mean, -x_exponent)
+        of_y = 2.0**-52 * times_power_of_two(abs(y_mean) + deviation, -y_exponent)
+        if (x_exponent, y_exponent) == (0, 0) and max(abs(mean), abs(y_mean)) > 2.0**53:
+            return 0.0, 0.0
+        of_slope = self._counts * times_power_of_two(deviation / spread, x_exponent - y_exponent)
+        return 2.0**-52 * of_slope, of_y + 2.0**-52 * abs(slope * mean / self._counts)
 
     def why_no_errors(self) -> str:
         """Return why there are no standard errors; "" if there are."""
@@ -310,6 +312,18 @@ class Inference:
         center = self._moments.frame.x_center
         offset = add(self._intercept, multiply(self._slope, center)).high
         return offset + slope * self._off_center(x)
+
+    def residual(self, x: Shifted, y: Shifted, slope: float, intercept: float) -> Any:
+        """Return y less the line at x, computed from the means of both, so that large offsets lose no accuracy."""
+        if self._exponents != (0, 0) or not self._fit_intercept:
+            return (y.values + y.offset) - self.predict(x, slope, intercept)
+        center = self._moments.frame
+        at_mean = add(self._intercept, multiply(self._slope, center.x_center))
+        level = add(at_mean, DoubleDouble(-center.y_center.high, -center.y_center.low)).high
+        off = y.values + ((y.offset - center.y_center.high) - center.y_center.low)
+        if not y.offset:
+            off = (y.values - center.y_center.high) - center.y_center.low
+        return off - (slope / self._counts * self._off_center(x) + level)
 
     def _off_center(self, x: Shifted) -> Any:
         """Return the distance of x from its mean, which a float holds more precisely than x."""

@@ -11,6 +11,7 @@ makes steps by weighted least squares safe (Huber and Ronchetti, "Robust Statist
 
 from __future__ import annotations
 
+import difflib
 from typing import Any, ClassVar, NamedTuple, Protocol, Self, cast
 
 import numpy as np
@@ -279,14 +280,21 @@ def as_loss(loss: Any, f_scale: Any = None) -> Loss:
     """
     if isinstance(loss, str):
         if loss not in LOSSES:
-            near = {name.replace("_", ""): name for name in LOSSES}.get(_letters_of(loss))
-            hint = f"; write {near!r}" if near else ""
+            known = {name.replace("_", ""): name for name in LOSSES}
+            near = difflib.get_close_matches(_letters_of(loss), known, n=1, cutoff=0.7)
+            hint = f"; did you mean {known[near[0]]!r}?" if near else ""
             raise ValueError(f"loss must be {one_of(LOSSES)}; got {loss!r}{hint}")
         loss = LOSSES[loss]
     elif isinstance(loss, (SquaredError, RobustLoss)):
         if f_scale is not None:
             raise ValueError(
                 f"f_scale must be left out with a loss object, which has its own; got {f_scale!r} and {loss!r}"
+            )
+        if getattr(loss, "__dict__", None):
+            names = ", ".join(map(repr, vars(loss)))
+            raise TypeError(
+                f"loss must have no attribute but f_scale; {type(loss).__name__} has {names}: write a class for each "
+                "value"
             )
         return loss
     elif not (isinstance(loss, type) and issubclass(loss, (SquaredError, RobustLoss))):

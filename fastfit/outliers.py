@@ -22,10 +22,12 @@ def weights(loss: Loss, f_scale: float | None, residual: NDArray[Any], rounding:
     """Return the weights that residuals have in a loss, from 0 to 1; 1 within rounding where ``f_scale`` is 0."""
     if not isinstance(loss, RobustLoss):
         return np.ones(residual.shape)
-    if not f_scale:
+    if f_scale is None or math.isnan(f_scale):
+        return np.full(residual.shape, math.nan)
+    if f_scale == 0.0:
         return np.where(abs(residual) <= rounding, 1.0, 0.0)
     with np.errstate(all="ignore"):
-        found = loss.point(type(loss)(f_scale), residual)[3]
+        found = loss.point(loss._replace(f_scale=f_scale), residual)[3]
     return np.broadcast_to(found, residual.shape).copy()
 
 
@@ -61,7 +63,7 @@ def sides(residual: NDArray[Any], w: NDArray[Any] | None, spread: float) -> Side
 def advice(loss: RobustLoss, found: Sides) -> str:
     """Return a sentence about outliers to one side, for a loss that follows them."""
     return (
-        f" Outliers lie to one side: of {found.n_points:,} points looked at, {found.above:,.4g} are far above the line "
-        f"and {found.below:,.4g} far below. That shifts the intercept of {type(loss).__name__}; pass loss='tukey', "
-        "which leaves outliers out."
+        f" Of {found.n_points:,} points looked at, {found.above:,.4g} lie far above the line and {found.below:,.4g} "
+        f"far below, which shifts the intercept of {type(loss).__name__}: if these are outliers, pass loss='tukey', "
+        "which leaves them out; if the noise is skewed, only least squares follows its mean."
     )

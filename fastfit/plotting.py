@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -23,9 +24,11 @@ _MOST_DOTS = 3000
 _SIZE = (7.0, 4.6)
 _MISSING = "drawing needs matplotlib: pip install 'fastfit[plot]'"
 # Colours of the lines on one axes, in turn, and what marks them as lines of fits.
-_LINES = ("#d1495b", "#30638e", "#edae49", "#6a4c93", "#3c8d5a", "#8c5e3c")
+_LINES = ("#d1495b", "#22223b", "#e09f3e", "#6a4c93", "#8c5e3c", "#3c8d5a")
 _MARK = "fastfit line"
 _SHADES = {"prediction": 0.12, "confidence": 0.3}
+# Axes whose range of y leaves out far points.
+_limited: weakref.WeakSet[Any] = weakref.WeakSet()
 # Interquartile ranges beyond the quartiles of y from which on points are left out of a picture.
 _FAR = 5.0
 # Number of positions at which a band, a hyperbola, is computed.
@@ -84,7 +87,7 @@ def draw_fit(
     *,
     label: str,
     points: bool = True,
-    color: str | None = None,
+    color: Any = None,
     bands: Mapping[str, Callable[..., tuple[Any, Any]]] = MappingProxyType({}),
     level: float = 0.95,
     times: TimeUnit | None = None,
@@ -102,7 +105,8 @@ def draw_fit(
         ax = _new_axes()
     drawn = _drawn_by(times)
     n_before = sum(each.get_gid() == _MARK for each in ax.lines)
-    color = color or _LINES[n_before % len(_LINES)]
+    was_empty = not ax.has_data()
+    color = _color(color, n_before)
     span = np.array([x.min(), x.max()], dtype=np.float64)
     ends = np.asarray(fit.predict(span if times is None else times.times(span)))
     low, high = _bulk(y, ends)
@@ -121,9 +125,7 @@ def draw_fit(
             continue
         _draw_band(ax, drawn(across), bounds, color, f"{100 * level:.4g} % {name} band", name)
     ax.plot(drawn(span), ends, color=color, linewidth=2.0, label=label, gid=_MARK, zorder=4)
-    if n_before == 0 and not inside.all():
-        margin = 0.04 * (high - low)
-        ax.set_ylim(low - margin, high + margin)
+    _set_range(ax, low, high, ends, leaves_out=was_empty and not inside.all())
     if times and not times.is_duration:
         from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
@@ -133,7 +135,8 @@ def draw_fit(
         ax.xaxis.set_major_formatter(formatter)
     unit = f" ({times.unit})" if times and times.is_duration else ""
     ax.set(xlabel=names[0] + unit, ylabel=names[1], title=title)
-    ax.legend(loc="upper right" if fit.slope < 0 else "upper left")
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(loc="upper right" if fit.slope < 0 else "upper left")
     return ax
 
 
@@ -247,7 +250,35 @@ def _draw_points(
 
 def _count(shown: int, n_points: int) -> str:
     """Return the title: the number of points, and how many of them are shown if not all."""
-    return f"{n_points:,} points" if shown == n_points else f"{shown:,} of {n_points:,} points"
+    points = "1 point" if n_points == 1 else f"{n_points:,} points"
+    return points if shown == n_points else f"{shown:,} of {points}"
+
+
+def _color(color: Any, number: int) -> Any:
+    """Return a colour that was given, or that of a line by its number on the axes."""
+    from matplotlib.colors import is_color_like
+
+    if color is None:
+        return _LINES[number % len(_LINES)]
+    if not is_color_like(color):
+        raise ValueError(f"color must be a colour of matplotlib, or None; got {color!r}")
+    return color
+
+
+def _set_range(ax: Axes, low: float, high: float, ends: NDArray[Any], *, leaves_out: bool) -> None:
+    """Leave out far points of the first fit on linear axes; widen what was left out for further fits."""
+    if leaves_out and ax.get_yscale() == "linear":
+        _limited.add(ax)
+        ax.set_ylim(*_with_margin(low, high))
+    elif ax in _limited:
+        bottom, top = ax.get_ylim()
+        low, high = _with_margin(min(low, *ends), max(high, *ends))
+        ax.set_ylim(min(bottom, low), max(top, high))
+
+
+def _with_margin(low: float, high: float) -> tuple[float, float]:
+    margin = 0.04 * (high - low)
+    return low - margin, high + margin
 
 
 def _bulk(y: NDArray[Any], ends: NDArray[Any]) -> tuple[float, float]:

@@ -18,9 +18,10 @@ from fastfit import outliers
 from fastfit.columns import Shifted, real_array, shifted
 from fastfit.exact.coordinates import times_power_of_two
 from fastfit.inference import Inference
-from fastfit.losses import Loss, RobustLoss, SquaredError
+from fastfit.losses import Huber, Loss, RobustLoss, SoftL1, SquaredError
 from fastfit.outcome import History, Iterate, Status
 from fastfit.plotting import draw_fit
+from fastfit.points.base import Points
 from fastfit.points.kept import KeptPoints
 from fastfit.times import TimeLike, TimeUnit
 from fastfit.validation import finite_number, finite_or_none, true_or_false, what_came
@@ -35,7 +36,8 @@ def _probability(level: Any) -> float:
     must_be = "a probability between 0 and 1"
     number = finite_number(level, "level", must_be, above=0.0)
     if number >= 1.0:
-        raise ValueError(f"level must be {must_be}; got {level!r}")
+        hint = f"; {number:g} % is {number / 100:g}" if 1.0 < number < 100.0 else ""
+        raise ValueError(f"level must be {must_be}; got {level!r}{hint}")
     return number
 
 
@@ -90,7 +92,8 @@ class LineFit:
         which is 0 if more than half of the points lie on the line. None for squared error.
     median_abs_residual : float
         Median of the absolute residuals, in units of y, by which lines of different losses compare. It is computed when
-        it is first asked for, from the points.
+        it is first asked for: from all points while the arrays that were fitted are in memory, and from files. Of more
+        than some thousand points in tables and lists, it is that of the sample of about a thousand that the fit keeps.
     rvalue, rsquared : float
         Pearson's correlation coefficient of x and y, and its square, the share of the variance of y that the
         least-squares line explains; without intercept, their counterparts about zero. NaN for a constant y. For a
@@ -135,15 +138,13 @@ class LineFit:
     def _about_sides(self) -> str:
         """Return what to do about outliers to one side, as some points show that are in memory."""
         loss, f_scale = self._loss, self.f_scale
-        is_shifted = isinstance(loss, RobustLoss) and loss.is_convex
-        sample = self._points.sample() if is_shifted and f_scale and self._points else None
-        if sample is None or self._inference is None:
+        if not (isinstance(loss, (Huber, SoftL1)) and f_scale and self.converged and self._points):
             return ""
-        assert isinstance(loss, RobustLoss)
-        assert f_scale is not None
-        x, y, w = sample
-        spread = f_scale / loss.tuning
-        found = outliers.sides(y - self._line_at(Shifted(x, 0.0)), w, spread)
+        sample = self._points.sample()
+        if sample is None:
+            return ""
+        y, spread = sample.y, f_scale / loss.tuning
+        found = outliers.sides(y - self._line_at(Shifted(sample.x, 0.0)), sample.w, spread)
         # The sample is in float64, and rounded so far.
         is_seen = spread > 2.0**-48 * float(np.max(np.abs(y)))
         return outliers.advice(loss, found) if found.is_one_sided and is_seen else ""
@@ -185,16 +186,20 @@ class LineFit:
         Raises
         ------
         ValueError
-            If the points are gone: arrays that are no longer in memory, moments, a copy or an unpickled fit.
+            If there are no points: moments have none, and a copy or an unpickled fit does not keep them.
         """
-        if self._inference is None:
-            return math.nan
-        points = None if self._points is None else self._points.points()
-        if points is None:
+        if self._points is None:
             raise ValueError(
-                "median_abs_residual needs the points, which are gone; keep the arrays that were fitted, or compute "
+                "median_abs_residual needs points: moments have none, and a pickle or copy does not keep them; compute "
                 "numpy.median(abs(y - fit.predict(x)))"
             )
+        return self._median_of(self._points.some_points())
+
+    def _median_of(self, points: Points) -> float:
+        """Return the median of the absolute residuals of some points."""
+        if self._inference is None:
+            return math.nan
+        points.moments()  # after which the frame does not change
         slope, intercept = self._inference.line
         median = points.median_absolute_residual(
             slope.high, points.frame.offset(slope, intercept).high
@@ -386,13 +391,22 @@ class LineFit:
 
     def _residual(self, x: Any, y: Any) -> tuple[NDArray[np.float64], Any]:
         """Return the residuals of points, and what rounding may make of 0."""
-        line, values = np.asarray(self.predict(x)), np.asarray(real_array(y, "y"), dtype=np.float64)
+        at, values = shifted(x, "x", self._times), shifted(y, "y")
+        shapes = np.shape(at.values), np.shape(values.values)
         try:
-            return values - line, 2.0**-50 * (abs(values) + abs(line))
+            np.broadcast_shapes(*shapes)
         except ValueError as error:
             raise ValueError(
-                f"x and y must have shapes that fit together; got {line.shape} and {values.shape}"
+                f"x and y must have shapes that fit together; got {shapes[0]} and {shapes[1]}"
             ) from error
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            size = abs(np.asarray(values.values)) + abs(
+                np.asarray(self._line_at(at)) - values.offset
+            )
+            if self._inference is None:
+                return np.asarray(values.values - self._line_at(at)), 0.0
+            residual = self._inference.residual(at, values, self.slope, self.intercept)
+        return np.asarray(residual), 2.0**-50 * size
 
     def summary(self, level: float = 0.95, *, message: str | None = None) -> str:
         """Return a table of the results, 80 columns wide; with confidence intervals and p-value if SciPy is installed.
@@ -448,7 +462,12 @@ class LineFit:
         of_line = "" if self.f_scale is None else " of least squares"
         if self.converged or not math.isnan(self.rsquared):  # not that of another line
             rows.append((f"R squared{about}{of_line}", f"{self.rsquared:.6g}"))
-        rows += [("residual std", f"{self.residual_std:.6g}"), ("mean loss", f"{self.loss:.6g}")]
+        rows.append(("residual std", f"{self.residual_std:.6g}"))
+        some = None if self._points is None else self._points.sample()
+        if some is not None and self._inference is not None:  # which takes no pass over all points
+            about = "" if some.n_points == self.n_points else "about "
+            rows.append(("median |residual|", f"{about}{self._median_of(some):.4g}"))
+        rows.append(("mean loss", f"{self.loss:.6g}"))
         if self.f_scale is not None:
             rows.append(("f_scale", f"{self.f_scale:.6g}"))
         counts = {"points": self.n_points, "left out": self.n_omitted, "iterations": self.n_iter}
@@ -502,7 +521,7 @@ class LineFit:
         *,
         points: bool = True,
         label: str | None = None,
-        color: str | None = None,
+        color: Any = None,
         confidence_band: bool = False,
         prediction_band: bool = False,
         level: float = 0.95,
@@ -522,7 +541,7 @@ class LineFit:
             Whether to draw the points; False for further lines through the same points.
         label : str, optional
             What the legend calls the line; by default its equation, and its loss if that is robust.
-        color : str, optional
+        color : str or tuple, optional
             Colour of the line and its bands, as matplotlib has them.
         confidence_band, prediction_band : bool
             Whether to draw the band of the true line, and the band of new points.
@@ -548,9 +567,8 @@ class LineFit:
         true_or_false(points, "points")
         true_or_false(confidence_band, "confidence_band")
         true_or_false(prediction_band, "prediction_band")
-        for name, text in {"label": label, "color": color}.items():
-            if not (text is None or isinstance(text, str)):
-                raise TypeError(f"{name} must be a string or None; got {what_came(text)}")
+        if not (label is None or isinstance(label, str)):
+            raise TypeError(f"label must be a string or None; got {what_came(label)}")
         level = _probability(level)
         if ax is not None and not hasattr(ax, "get_xaxis_transform"):
             hint = ""

@@ -38,7 +38,7 @@ _NOTHING_COUNTED = 2.0**52
 
 def select(condition: Any, a: Any, b: Any) -> Any:
     """Return ``a`` where the condition holds, else ``b``."""
-    return np.where(condition, a, b)
+    return np.where(condition, a, b)[()]
 
 
 def exp(z: Any) -> Any:
@@ -47,9 +47,11 @@ def exp(z: Any) -> Any:
     With ``z = k * log(2) + r``, where k is whole and r within half of log(2), it is :math:`2^k e^r`, the latter by its
     series.
     """
-    counted = z * _ONE_OVER_LOG_OF_2 + _ROUNDER
+    z = np.float64(z)
+    inside = select(z < -709.0, -709.0, select(z > 710.0, 710.0, z))
+    counted = inside * _ONE_OVER_LOG_OF_2 + _ROUNDER
     k = counted - _ROUNDER
-    r = (z - k * _LOG_OF_2_HIGH) - k * _LOG_OF_2_LOW
+    r = (inside - k * _LOG_OF_2_HIGH) - k * _LOG_OF_2_LOW
     tail = _E7 + r * (_E8 + r * (_E9 + r * (_E10 + r * (_E11 + r * (_E12 + r * _E13)))))
     series = 1.0 + r * (1.0 + r * (_E2 + r * (_E3 + r * (_E4 + r * (_E5 + r * (_E6 + r * tail))))))
     power = np.int64((np.float64(counted).view(np.int64) << 52) + _BITS_OF_ONE).view(np.float64)

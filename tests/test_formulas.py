@@ -6,6 +6,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given
@@ -56,10 +57,26 @@ def test_exp(z: float) -> None:
     assert float(exp(np.float64(z))) == pytest.approx(float(np.exp(z)), rel=5e-16, abs=0)
 
 
-def test_exp_at_the_ends() -> None:
-    z = np.array([-np.inf, -1e300, -709.0, 0.0, 709.1, 1e300, np.inf, np.nan])
-    with np.errstate(all="ignore"):
-        np.testing.assert_array_equal(exp(z), [0, 0, 0, 1, np.inf, np.inf, np.inf, np.nan])
+@numba.njit
+def compiled_exp(z: Any) -> Any:
+    return exp(z)
+
+
+@pytest.mark.parametrize("function", [exp, compiled_exp], ids=["numpy", "compiled"])
+def test_exp_of_whatever_holds_numbers(function: Any) -> None:
+    ends = [-np.inf, -1e300, -709.0, 0.0, 709.1, 1e300, np.inf, np.nan]
+    for z, expected in zip(ends, [0, 0, 0, 1, np.inf, np.inf, np.inf, np.nan], strict=True):
+        np.testing.assert_array_equal(function(np.float64(z)), expected)
+    numbers: tuple[Any, ...] = (-300.5, -1e-3, 3.3, 50, np.float32(3.3))
+    for number in numbers:
+        assert float(function(number)) == pytest.approx(
+            float(np.exp(np.float64(number))), rel=5e-16
+        )
+    if function is exp:
+        small = np.array([10, -20, 80], np.float32)
+        np.testing.assert_allclose(exp(small), np.exp(small.astype(float)), rtol=5e-16)
+        assert np.ndim(exp(1.0)) == 0
+        np.testing.assert_array_equal(exp(np.array(ends)), [0, 0, 0, 1, *[np.inf] * 3, np.nan])
 
 
 @pytest.fixture(scope="module")
@@ -123,9 +140,9 @@ def geman_mcclure(loss: Any, residual: Any) -> Any:
     return residual**2 * share, 2 * weight * residual, 2 * weight * (4 * share - 3), weight
 
 
-def own(point: Any, **constants: Any) -> Any:
+def own(formula: Any, /, **constants: Any) -> Any:
     """Return a class with this formula."""
-    given = {"tuning": 3.787, "is_convex": False, "point": staticmethod(point), **constants}
+    given = {"tuning": 3.787, "is_convex": False, "point": staticmethod(formula), **constants}
     return type("Own", (ff.RobustLoss,), given)
 
 
@@ -186,20 +203,32 @@ def not_finite(loss: Any, residual: Any) -> Any:
             ValueError,
             "must have the derivative of its value as slope; at a residual",
         ),
-        (own(changed(1)), ValueError, r"must have the weight slope / \(2 residual\)"),
+        (
+            own(changed(1)),
+            ValueError,
+            "must have the derivative of its value as slope; at a residual",
+        ),
         (own(changed(2)), ValueError, "must have the derivative of its slope as curvature"),
         (own(changed(3)), ValueError, "must have a weight of 1 at 0"),
         (own(geman_mcclure, is_convex=True), ValueError, "must have a curvature of at least 0"),
         (own(geman_mcclure, is_convex=1), TypeError, "Own.is_convex must be True or False; got 1"),
         (own(geman_mcclure, tuning=0), ValueError, "Own.tuning must be a number above 0; got 0"),
         (own(geman_mcclure, tuning=None), TypeError, "Own.tuning must be a number above 0"),
-        (own(lp(1.5)), ValueError, "must have a value of 0 at 0|must have a weight of 1 at 0"),
+        (own(lp(1.5)), ValueError, "must have a value of 0 at 0|must be near the squared residual"),
         (own(unscaled), ValueError, r"must scale with f_scale, value by its square .*\(value at"),
         (own(rising), ValueError, "must have a weight that does not rise"),
         (own(branching), TypeError, "must take a number, or an array of them .*select in place of"),
         (own(not_finite), ValueError, "must be finite; at a residual of"),
         (own(lambda loss, r: (r, r)), TypeError, "must return value, slope, .*; got 2 numbers"),
         (own(lambda loss, r: 1 / 0), TypeError, "got ZeroDivisionError: division by zero"),
+        (own(geman_mcclure, point=geman_mcclure), TypeError, "Own.point must be a staticmethod"),
+        (own(geman_mcclure, point=classmethod(geman_mcclure)), TypeError, "must be a staticmethod"),
+        (
+            own(geman_mcclure, __new__=lambda cls, f_scale="mad": ff.RobustLoss.__new__(cls)),
+            TypeError,
+            "Own must have no __new__ and no",
+        ),
+        (own(geman_mcclure, __init__=lambda self: None), TypeError, "write a class for each value"),
         (
             type("Own", (ff.RobustLoss,), {"tuning": 1.0, "is_convex": False}),
             TypeError,
@@ -224,20 +253,28 @@ def test_a_formula_that_numba_cannot_compile() -> None:
         return geman_mcclure(loss, residual * {"one": [1.0]}["one"][0])
 
     x = [0.0, 1.0, 2.0, 3.0]
-    for point in (with_import, with_dict):
-        loss = own(point)(2.0)
-        with pytest.raises(
-            TypeError, match="Own.point cannot be compiled by Numba; use numbers, NumPy"
-        ):
+    for formula, reason in ((with_import, "opcode (IMPORT_NAME)"), (with_dict, "")):
+        loss = own(formula)(2.0)
+        wrong = "Own.point cannot be compiled by Numba; use numbers, NumPy"
+        with pytest.raises(TypeError, match=wrong) as raised:
             ff.fit_line(x, [0.0, 1.0, 2.0, 9.0], loss=loss)
+        assert reason in str(raised.value)
+        assert "block_sums" not in str(raised.value)
         assert ff.fit_line(x, [0.0, 1.0, 2.0, 9.0], loss=loss, backend="numpy").converged
+
+
+def test_a_loss_has_no_parameter_but_its_scale() -> None:
+    loss = own(geman_mcclure)(2.0)
+    loss.k = 0.1
+    with pytest.raises(TypeError, match="loss must have no attribute but f_scale; Own has 'k'"):
+        ff.fit_line([0.0, 1.0, 2.0], [0.0, 1.0, 3.0], loss=loss)
 
 
 @pytest.mark.parametrize(
     ("loss", "f_scale", "error", "message"),
     [
-        ("Huber", None, ValueError, "got 'Huber'; write 'huber'"),
-        ("SoftL1", None, ValueError, "got 'SoftL1'; write 'soft_l1'"),
+        ("Huber", None, ValueError, r"got 'Huber'; did you mean 'huber'\?"),
+        ("SoftL1", None, ValueError, r"got 'SoftL1'; did you mean 'soft_l1'\?"),
         ("lad", None, ValueError, "loss must be 'squared_error' or .*; got 'lad'$"),
         (int, None, TypeError, "or such an object; got type <class 'int'>"),
         ("squared_error", 1.0, ValueError, "f_scale must be left out with squared error"),

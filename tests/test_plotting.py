@@ -277,6 +277,24 @@ def test_far_points_are_left_out_of_the_picture_and_counted(n: int) -> None:
     assert "outside" not in ff.fit_line(x, np.where(x > 3.9, 9.0, 0.0)).plot().get_title()
 
 
+def test_far_points_of_one_fit_do_not_hide_what_else_is_drawn() -> None:
+    y = Y.copy()
+    y[3] = 1e6
+    ax = ff.fit_line(X, y, loss="tukey").plot()
+    ff.fit_line(X, Y + 1000.0).plot(ax)
+    low, high = ax.get_ylim()
+    assert low < Y.min()
+    assert 1000.0 + Y.max() < high < 1500.0
+    _, ax = plt.subplots()
+    ax.plot(X, Y + 5000.0)
+    ff.fit_line(X, y, loss="tukey").plot(ax, color=(0.2, 0.4, 0.6), label="")
+    assert ax.get_ylim()[1] > 5000.0
+    _, ax = plt.subplots()
+    ax.set_yscale("log")
+    ff.fit_line(X, y + 3.0, loss="tukey").plot(ax)  # without a warning of Matplotlib
+    assert ax.get_yscale() == "log"
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -290,7 +308,11 @@ def test_far_points_are_left_out_of_the_picture_and_counted(n: int) -> None:
         ({"prediction_band": True}, ValueError, "prediction_band must be False for a robust line"),
         ({"points": 1}, TypeError, "points must be True or False; got 1"),
         ({"label": 5}, TypeError, "label must be a string or None; got int 5"),
-        ({"color": 5}, TypeError, "color must be a string or None; got int 5"),
+        (
+            {"color": "grue"},
+            ValueError,
+            "color must be a colour of matplotlib, or None; got 'grue'",
+        ),
     ],
 )
 def test_wrong_options_of_a_picture(options: Any, error: type[Exception], message: str) -> None:

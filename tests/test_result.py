@@ -43,6 +43,7 @@ def test_summary_is_a_table(fit: ff.LineFit) -> None:
         ("95 % interval", "-5.7 to 7.7"),
         ("R squared", "0.36"),
         ("residual std", "1.26491"),
+        ("median |residual|", "0.8"),
         ("mean loss", "0.8"),
         ("points", "4"),
         ("left out", "0"),
@@ -171,6 +172,7 @@ def test_the_history_is_a_dictionary_and_a_table() -> None:
     assert states["slope"] is states.slope
     again = pickle.loads(pickle.dumps(states))
     assert type(again) is ff.History
+    assert (again == states) is False  # arrays are not compared
     for library in ("pandas", "polars"):
         table = pytest.importorskip(library).DataFrame(again)
         assert table.shape == (3, 6)
@@ -262,8 +264,14 @@ def test_what_rounding_makes_of_zero_is_printed_as_zero() -> None:
         fit = ff.fit_line(x, 3 * scale * x)
         assert fit.intercept != 0.0
         assert fit.equation(3) == f"y = {3 * scale:.3g} x + 0"
-    assert ff.fit_line(x + 1e6, 0.1 * x + 1e5).equation(6) == "y = 0.1 x + 0"
-    # What is small, but not by rounding, is printed.
+    # What is small, but not by rounding, is printed, also beside large numbers.
     assert ff.fit_line(x, 3 * x - 1e-13).equation(3) == "y = 3 x - 1e-13"
+    n = np.arange(4.0)
+    assert ff.fit_line(n, 1e15 + n / 8).equation(4) == "y = 0.125 x + 1e+15"
+    assert ff.fit_line(n, 1e16 + 2 * n).equation(4) == "y = 2 x + 1e+16"
+    assert ff.fit_line(1.7e9 + n, 1.7e9 + n + 2.0**-20).equation(3) == "y = 1 x + 9.54e-07"
+    stamps = 1_700_000_000_000_000_000 + np.arange(4)
+    assert ff.fit_line(np.arange(4), stamps).equation(2) == "y = 1 x + 1.7e+18"
+    assert ff.fit_line(stamps, stamps + 3).equation() == "y = 1 x + 3"
     flat = ff.fit_line(x, [0.1, 0.3, 0.1, 0.3, 0.2], solver=ff.GradientDescent(max_iter=1, tol=0.5))
     assert "-0 " not in flat.equation()

@@ -79,6 +79,15 @@ def test_a_blank_line_is_no_row_and_a_missing_row_is(tmp_path: Path) -> None:
         ff.fit_line(points)
 
 
+@pytest.mark.parametrize("n_before", [1, 3000])
+@pytest.mark.parametrize("blank", ["", " ", "   "])
+def test_a_line_of_blanks_is_blank(blank: str, n_before: int, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("t,v\n" + "1,2\n" * n_before + f"{blank}\n3,4\n{blank}\n")
+    fit = ff.fit_line(ff.scan(path))
+    assert (fit.slope, fit.n_points, fit.n_omitted) == pytest.approx((1.0, n_before + 1, 0))
+
+
 def test_blank_lines_change_nothing_else(tmp_path: Path) -> None:
     """Numbers for missing values, truth values and rows of nothing but separators are read as without blank lines."""
     path = tmp_path / "t.csv"

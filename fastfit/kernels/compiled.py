@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -350,8 +351,13 @@ def _not_compiled(loss: Any, error: Exception) -> Exception:
     kind = type(loss)
     if not hasattr(loss, "point") or kind.__module__.startswith("fastfit."):
         return error
-    lines = [line.strip() for line in str(error).splitlines()]
-    why = next((line for line in lines if line and not line.startswith(("Failed in", "["))), "")
+    # The innermost reason stands last.
+    reasons = re.findall(
+        r"^\W*((?:Unknown|Untyped|Cannot|Invalid|Use of|Unsupported|cannot|Undecided|NameError).*)$",
+        str(error),
+        re.MULTILINE,
+    )
+    why = " ".join((reasons or [str(error).splitlines()[0]])[-1].split())
     return TypeError(
         f"{kind.__name__}.point cannot be compiled by Numba; use numbers, NumPy and fastfit.vector_math alone, or pass "
         f"backend='numpy': {why}"

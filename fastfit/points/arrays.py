@@ -177,10 +177,16 @@ class ArrayPoints:
         self._leave_out()
         return _as_passed(self._y, self._exponent[1], self._offset[1])
 
-    def thinned(self, n_runs: int, length: int) -> tuple[Column, Column, Column | None]:
-        """Return copies of x and y, as the caller knows them, and weights: runs of neighbours, or all of few points.
+    @property
+    def w(self) -> Column | None:
+        """Their weights."""
+        self._leave_out()
+        return self._w
 
-        Neighbours share a cache line, and cost one wait for memory.
+    def thinned(self, n_runs: int, length: int) -> ArrayPoints:
+        """Return some of the points in arrays of their own: runs of neighbours, or all of few points.
+
+        They keep the frame of all. Neighbours share a cache line, and cost one wait for memory.
         """
         self._leave_out()
         step = self._x.size // n_runs
@@ -188,11 +194,14 @@ class ArrayPoints:
         if step > length:
             x, y = (v[: n_runs * step].reshape(n_runs, step)[:, :length] for v in (x, y))
             w = None if w is None else w[: n_runs * step].reshape(n_runs, step)[:, :length]
-        return (
-            _as_passed(x.flatten(), self._exponent[0], self._offset[0]),
-            _as_passed(y.flatten(), self._exponent[1], self._offset[1]),
-            None if w is None else w.flatten(),
-        )
+        few = object.__new__(ArrayPoints)
+        few.__dict__.update(self.__dict__)
+        few._x, few._y = x.flatten(), y.flatten()
+        few._w = None if w is None else w.flatten()
+        few._n_effective, few._faults = None, self._faults._replace(kept=None)
+        if w is not None and step > length:  # whose sum is another one
+            few._moments, few._mean_weight = None, None
+        return few
 
     def evaluate(
         self, loss: Loss, slope: float, offset: float, *, curvature: bool = False

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from fastfit.columns import Column
-from fastfit.points.arrays import ArrayPoints, Arrays
+from fastfit.points.arrays import ArrayPoints
 from fastfit.points.base import Points, Reading, Source
 from fastfit.points.opening import opened
 
@@ -43,31 +42,29 @@ class KeptPoints:
             return
         self._n_points = points.n_points
         self._sample, self._moments = points.thinned(_RUNS, _LENGTH), points.moments()
-        self._reading = reading or Reading()
-        # Of few points the sample is all, but for times, whose last digits it lacks.
-        if source is not None and (self._sample[0].size < self._n_points or points.times):
-            self._again = source.again()
+        self._is_whole = self._sample.x.size == self._n_points
+        if source is not None and not self._is_whole:
+            self._again, self._reading = source.again(), reading or Reading()
 
     def columns(self) -> tuple[Column, Column]:
         """Return x and y of all points, or of a sample of them."""
-        if self._points is not None:
-            return self._points.x, self._points.y
-        all_points = self._read_again()
-        return self._sample[:2] if all_points is None else (all_points.x, all_points.y)
+        found = self._points or self._read_again() or self._sample
+        return found.x, found.y
 
-    def sample(self) -> tuple[Column, Column, Column | None] | None:
-        """Return x, y and weights of some points, without a pass; None if there are none at hand."""
+    def sample(self) -> ArrayPoints | None:
+        """Return some points that are in memory, without a pass; None if there are none at hand."""
         if self._points is None:
             return self._sample
         few = self._points.subsample(_RUNS * _LENGTH)
-        return None if few is None else few.thinned(_RUNS, _LENGTH)
+        return few if isinstance(few, ArrayPoints) else None
 
     def points(self) -> Points | None:
         """Return all points; None if they are gone or have changed."""
-        found = self._points or self._read_again()
-        if found is None and self._sample[0].size == self._n_points:
-            found = Arrays(*self._sample).points(replace(self._reading, datetime_unit=None))
-        return found
+        return self._points or (self._sample if self._is_whole else self._read_again())
+
+    def some_points(self) -> Points:
+        """Return all points, or a sample of them if they are gone or have changed."""
+        return self.points() or self._sample
 
     def _read_again(self) -> ArrayPoints | None:
         """Return all points, or None if they are gone or have changed."""

@@ -16,7 +16,7 @@ from fastfit.points.files.table import FileError
 _log = logging.getLogger("fastfit")
 # Candidate separators: of equally good ones, the first wins.
 _SEPARATORS = (";", "\t", "|", ",", " ")
-_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 _ERRORS = tuple(word for word in MISSING if word.startswith("#"))
 
 
@@ -33,6 +33,8 @@ class Layout(NamedTuple):
         Prefix of comments, None for no comments.
     may_hide_rows : bool
         Whether that is a guess, so that a row may start with it.
+    above : str
+        The comment above the rows, "" for none.
     n_skipped : int
         Number of lines before the first row: what stands above the header, the header, and a row of units.
     """
@@ -42,6 +44,7 @@ class Layout(NamedTuple):
     decimal_comma: bool
     comment: str | None
     may_hide_rows: bool
+    above: str
     n_skipped: int
 
 
@@ -78,7 +81,13 @@ def layout_of(path: str, lines: Sequence[str], options: FileOptions) -> Layout:
         names, n_skipped = best.header(path, exact=options.skip_rows is not None)
     may_hide_rows = is_guess and comment is not None
     layout = Layout(
-        tuple(names), best.separator, best.decimal_comma, comment, may_hide_rows, n_skipped
+        tuple(names),
+        best.separator,
+        best.decimal_comma,
+        comment,
+        may_hide_rows,
+        above[-1].removeprefix(comment or "").strip() if above else "",
+        n_skipped,
     )
     if (layout.separator, layout.decimal_comma, comment) != (",", False, None):
         _log.info(

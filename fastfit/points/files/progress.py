@@ -84,15 +84,19 @@ def display(wanted: bool = True) -> Iterator[Display | None]:
             yield _shown[0]
             return
         from rich import progress
+        from rich.table import Column
 
+        # On a narrow terminal the text is cut, and no other column.
         columns = (
             progress.SpinnerColumn(),
-            progress.TextColumn("{task.description}"),
-            progress.BarColumn(bar_width=24),
+            progress.BarColumn(bar_width=16),
             progress.TimeElapsedColumn(),
             progress.TextColumn("elapsed,"),
             progress.TimeRemainingColumn(),
-            progress.TextColumn("left"),
+            progress.TextColumn("left,"),
+            progress.TextColumn(
+                "{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")
+            ),
         )
         with progress.Progress(*columns, console=console, transient=True) as bar:
             _shown.append(Display(bar))

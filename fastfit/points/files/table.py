@@ -49,6 +49,8 @@ class Table:
         Names of the columns whose values come from folder names.
     may_lack_header : bool
         Whether names are the first row as it is, even if it holds numbers.
+    above : str
+        The comment above the first row, "" for none.
     """
 
     path: str
@@ -57,6 +59,7 @@ class Table:
     rows: Callable[[], int]
     folder_names: tuple[str, ...] = ()
     may_lack_header: bool = False
+    above: str = ""
 
     def batches(self, columns: Sequence[str], *, as_text: bool = False) -> Iterator[Batch]:
         """Yield columns in batches of at most ``BATCH`` rows, whose bounds depend on the file alone.
@@ -133,6 +136,7 @@ def resolve_columns(
     found = [name if name is None or name in names else stripped.get(name) for name in asked]
     for name, is_there in zip(asked, found, strict=True):
         if name is not None and is_there is None:
+            _require_header(table)
             near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             if any("\ufffd" in each for each in names):
@@ -149,12 +153,23 @@ def resolve_columns(
         raise FileError(
             f"{table.path} does not have just {count}, so x and y must be named{there}{hint}"
         )
-    if missing == 2 and table.may_lack_header and all(map(is_float, names)):
-        raise FileError(
-            f"{table.path} has no header: its first line holds the numbers {', '.join(names)}; "
-            "add a line of names, or give x and y if those are names"
-        )
+    if missing == 2:
+        _require_header(table)
     return tuple(left.pop(0) if name is None else name for name in found)
+
+
+def _require_header(table: Table) -> None:
+    """Raise FileError if the names of columns are numbers."""
+    if table.may_lack_header and table.names and all(map(is_float, table.names)):
+        above = (
+            f", or give x and y by the names in the comment above it, {table.above!r}"
+            if table.above
+            else ""
+        )
+        raise FileError(
+            f"{table.path} has no header: its first line holds the numbers {', '.join(table.names[:5])}; "
+            f"add a line of names, or give x and y if the numbers are names{above}"
+        )
 
 
 def is_float(text: str) -> bool:

@@ -64,12 +64,15 @@ def text(path: str, options: FileOptions) -> Table:
         types = {fields[name]: seen[fields[name]] for name in columns}
         guess = {pl.Null: pl.Float64, pl.Int128: pl.String}  # text keeps the digits of integers
         types = {field: guess.get(kind, kind) for field, kind in types.items()}
-        n_gaps: list[int] = []  # of the columns of a batch
+        gaps: list[bool] = []  # whether columns of a batch may have any
 
         def converted(cells: Any, row: int) -> Values:
-            n_gaps.append(cells.null_count())
             helpful = ("decimal_comma", "null_values")
-            return parsed(path, cells, row, options.null_values, layout.decimal_comma, helpful)
+            found = parsed(path, cells, row, options.null_values, layout.decimal_comma, helpful)
+            # A text of blanks alone is missing once it is parsed.
+            has_gaps = cells.dtype == pl.String or cells.null_count() > 0
+            gaps.append(has_gaps)
+            return found
 
         if as_text:
             types = dict.fromkeys(types, pl.String)
@@ -82,8 +85,8 @@ def text(path: str, options: FileOptions) -> Table:
             try:
                 for batch in batches_of(lazy, columns, converted):
                     # A blank line has no value in any column.
-                    yield _without(batch, check().blanks - row) if all(n_gaps) else batch
-                    n_gaps.clear()
+                    yield _without(batch, check().blanks - row) if all(gaps) else batch
+                    gaps.clear()
                     row += batch[0].array.size
             except (FileError, pl.exceptions.ComputeError) as error:
                 check()  # a row of another length explains any other error
@@ -96,7 +99,7 @@ def text(path: str, options: FileOptions) -> Table:
             check()
 
     count = functools.partial(_count_lines, path)
-    return Table(path, list(layout.names), read, count, may_lack_header=True)
+    return Table(path, list(layout.names), read, count, may_lack_header=True, above=layout.above)
 
 
 def _unchecked() -> Found:
