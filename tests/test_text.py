@@ -432,7 +432,13 @@ def test_options_are_for_text(tmp_path: Path) -> None:
         ff.scan(path, separator=";")
 
 
-@pytest.mark.parametrize("kind", ["csv", "csv.gz", "parquet", "arrow", "npy"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("csv.gz", "parquet"),
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("csv", "arrow", "npy")),
+    ],
+)
 def test_standard_input_and_pipes_are_read_by_their_first_bytes(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"t.{kind}"
     table = pl.DataFrame({"t": T, "v": V})
