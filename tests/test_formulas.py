@@ -86,6 +86,7 @@ def points() -> tuple[Any, Any]:
     return x, 3 * x - 1 + rng.standard_t(2, 3000)
 
 
+@needs_compiler
 @pytest.mark.parametrize("backend", ["numba", "numpy"])
 def test_a_copy_of_hubers_loss_gives_hubers_line(points: Any, backend: Any) -> None:
     for f_scale in ("mad", 0.7):
@@ -107,6 +108,7 @@ def test_the_line_of_an_own_loss_is_where_its_gradient_vanishes(points: Any) -> 
     )
 
 
+@needs_compiler
 def test_own_losses_on_every_kind_of_points(points: Any, tmp_path: Path) -> None:
     x, y = points
     expected = ff.fit_line(x, y, loss=LogCosh(1.5))
@@ -287,6 +289,7 @@ def test_names_and_scales(loss: Any, f_scale: Any, error: type[Exception], messa
         ff.fit_line([0.0, 1.0, 2.0], [0.0, 1.0, 3.0], loss=loss, f_scale=f_scale)
 
 
+@needs_compiler
 def test_classes_and_scales_stand_for_objects(points: Any) -> None:
     expected = ff.fit_line(*points, loss=ff.Tukey(2.0)).to_dict()
     for loss in ("tukey", ff.Tukey):

@@ -376,7 +376,7 @@ def test_the_steps_that_are_left_are_foretold(seed: int) -> None:
 
 @pytest.mark.slow
 @needs_compiler
-@pytest.mark.parametrize("seeds", [range(1000, 1025), range(1025, 1050)])
+@pytest.mark.parametrize("seeds", [range(1000, 1010), range(1010, 1020)])
 def test_up_to_a_million_steps_are_foretold(seeds: range) -> None:
     ratios = [foretold_over_taken(seed, 1e6) for seed in seeds]
     assert 0.5 < min(ratios) <= max(ratios) < 2.0

@@ -20,7 +20,7 @@ import pytest
 import fastfit as ff
 from fastfit.kernels.fields import FieldCounter
 from fastfit.points.files import rows
-from tests.conftest import Script
+from tests.conftest import Script, needs_compiler
 
 pl = pytest.importorskip("polars")
 
@@ -67,6 +67,7 @@ def test_layouts_are_found(kind: str, ending: str, tmp_path: Path) -> None:
     assert (fit.n_points, fit.n_omitted) == (4, 0)
 
 
+@needs_compiler
 def test_a_blank_line_is_no_row_and_a_missing_row_is(tmp_path: Path) -> None:
     """Also where the first blank line is far down, words for missing values are given, and columns are numbers."""
     path = tmp_path / "t.csv"
@@ -88,6 +89,7 @@ def test_a_line_of_blanks_is_blank(blank: str, n_before: int, tmp_path: Path) ->
     assert (fit.slope, fit.n_points, fit.n_omitted) == pytest.approx((1.0, n_before + 1, 0))
 
 
+@needs_compiler
 def test_blank_lines_change_nothing_else(tmp_path: Path) -> None:
     """Numbers for missing values, truth values and rows of nothing but separators are read as without blank lines."""
     path = tmp_path / "t.csv"
@@ -138,7 +140,7 @@ def test_the_names_that_are_asked_for_show_the_header(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("row", ["#ff0000,7.25,15", "#N/A,7.25,15", "#c,7.25,15"])
-@pytest.mark.parametrize("n_before", [1, 50_000])
+@pytest.mark.parametrize("n_before", [1, pytest.param(50_000, marks=needs_compiler)])
 def test_a_comment_that_may_be_a_row_is_an_error(row: str, n_before: int, tmp_path: Path) -> None:
     """All rows but the last lie on y = 2 x + 0.5; with it, they still do, and there is one more."""
     path = tmp_path / "t.csv"
@@ -156,7 +158,7 @@ def test_a_comment_that_may_be_a_row_is_an_error(row: str, n_before: int, tmp_pa
     assert (fit.slope, fit.n_points) == pytest.approx((2.0, len(rows) + 2), rel=1e-14)
 
 
-@pytest.mark.parametrize("n_before", [0, 50_000])
+@pytest.mark.parametrize("n_before", [0, pytest.param(50_000, marks=needs_compiler)])
 def test_a_prefix_of_comments_counts_whole(n_before: int, tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("c,t,v\n" + "a,1,2\na,2,4\n" * n_before + "a,3,6\n/b,4\n//b,4\n//\na,5,10\n")
@@ -193,6 +195,7 @@ def test_times_with_and_without_zones_do_not_mix(tmp_path: Path) -> None:
         ff.fit_line(ff.scan(paths[2]))
 
 
+@needs_compiler
 def test_the_check_of_rows_ends_with_the_fit(tmp_path: Path) -> None:
     path = tmp_path / "t.csv.gz"
     path.write_bytes(gzip.compress(("t,v\nno,1\n" + "1,2\n3,4\n" * 5_000_000).encode(), 1))
