@@ -279,6 +279,8 @@ def as_loss(loss: Any, f_scale: Any = None) -> Loss:
         If it is neither a name nor a loss.
     """
     if isinstance(loss, str):
+        if loss in LOSSES and f_scale is None:
+            return LOSSES[loss]()  # at once, for fits of few points
         if loss not in LOSSES:
             known = {name.replace("_", ""): name for name in LOSSES}
             near = difflib.get_close_matches(_letters_of(loss), known, n=1, cutoff=0.7)

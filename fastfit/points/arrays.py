@@ -178,6 +178,11 @@ class ArrayPoints:
         return _as_passed(self._y, self._exponent[1], self._offset[1])
 
     @property
+    def size(self) -> int:
+        """Number of points before any are left out."""
+        return self._x.size
+
+    @property
     def w(self) -> Column | None:
         """Their weights."""
         self._leave_out()
@@ -198,7 +203,9 @@ class ArrayPoints:
         few.__dict__.update(self.__dict__)
         few._x, few._y = x.flatten(), y.flatten()
         few._w = None if w is None else w.flatten()
-        few._n_effective, few._faults = None, self._faults._replace(kept=None)
+        if self._faults.kept is not None:  # as large as all points
+            few._faults = self._faults._replace(kept=None)
+        few._n_effective = None
         if w is not None and step > length:  # whose sum is another one
             few._moments, few._mean_weight = None, None
         return few

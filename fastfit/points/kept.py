@@ -40,9 +40,8 @@ class KeptPoints:
         if not isinstance(points, ArrayPoints):
             self._points = points
             return
-        self._n_points = points.n_points
         self._sample, self._moments = points.thinned(_RUNS, _LENGTH), points.moments()
-        self._is_whole = self._sample.x.size == self._n_points
+        self._is_whole = self._sample.size == points.n_points
         if source is not None and not self._is_whole:
             self._again, self._reading = source.again(), reading or Reading()
 
