@@ -203,7 +203,7 @@ class Inference:
 
     @property
     def _is_best(self) -> bool:
-        """Whether the line is that of least squares, up to rounding and the tolerance of a solver."""
+        """Whether no other line has a clearly smaller sum of squared residuals."""
         best = self._best
         slack = 1e-6 * best.residual_square + 2.0**-90 * best.moments.yy.high
         return self._converged or self._residual_square <= best.residual_square + slack
@@ -320,17 +320,12 @@ class Inference:
         center = self._moments.frame
         at_mean = add(self._intercept, multiply(self._slope, center.x_center))
         level = add(at_mean, DoubleDouble(-center.y_center.high, -center.y_center.low)).high
-        off = y.values + ((y.offset - center.y_center.high) - center.y_center.low)
-        if not y.offset:
-            off = (y.values - center.y_center.high) - center.y_center.low
-        return off - (slope / self._counts * self._off_center(x) + level)
+        above = _less(y, center.y_center)
+        return above - (slope / self._counts * self._off_center(x) + level)
 
     def _off_center(self, x: Shifted) -> Any:
         """Return the distance of x from its mean, which a float holds more precisely than x."""
-        center = self._moments.frame.x_center
-        if x.offset:
-            return x.values + ((x.offset - center.high) - center.low)
-        return (x.values - center.high) - center.low
+        return _less(x, self._moments.frame.x_center)
 
     def confidence(self, x: Shifted, level: float) -> Any:
         """Return the half width at x of the confidence band of the line."""
@@ -464,6 +459,13 @@ class RobustInference(Inference):
             variance.slope_slope * s + 2.0 * variance.slope_offset
         ) * s + variance.offset_offset
         return np.sqrt(np.maximum(square, 0.0))
+
+
+def _less(values: Shifted, center: DoubleDouble) -> Any:
+    """Return values less a number near them, which keeps digits that the values as floats do not have."""
+    if values.offset:
+        return values.values + ((values.offset - center.high) - center.low)
+    return (values.values - center.high) - center.low
 
 
 def _sandwich(

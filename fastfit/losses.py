@@ -60,8 +60,8 @@ class RobustLoss(_FScale):
     A loss of your own is a subclass with two constants and the formula of one point, which is compiled like the losses
     of fastfit, and used on every kind of points. Numba compiles it, and NumPy calls it with arrays; so it takes numbers
     and arrays alike. ``fastfit.vector_math`` has ``select(condition, a, b)``, for what would be ``a if condition else
-    b``, and ``exp`` and ``log1p``, which are faster in loops than those of NumPy. The loss of residuals scaled with
-    ``f_scale`` scales with its square: :math:`\rho(s r; s c) = s^2 \rho(r; c)`.
+    b``, and ``exp`` and ``log1p``, which are faster in loops than those of NumPy. If residual
+    and ``f_scale`` are scaled by a number, the loss must scale by its square: :math:`\rho(s r; s c) = s^2 \rho(r; c)`.
 
     Attributes
     ----------
@@ -264,7 +264,7 @@ LOSSES: dict[str, type[Loss]] = {
 }
 
 
-# Classes whose formulas have been found to be losses; those of fastfit are by its tests.
+# Classes whose formulas have been checked. The tests check those of fastfit.
 _SOUND: set[type] = set(LOSSES.values())
 
 

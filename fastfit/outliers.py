@@ -32,9 +32,10 @@ def weights(loss: Loss, f_scale: float | None, residual: NDArray[Any], rounding:
 
 
 class Sides(NamedTuple):
-    """How many points are far above a line and far below it, by their weights, of so many that were looked at.
+    """Numbers of points far above a line and far below it, each counted by its weight.
 
-    ``chance`` is the standard deviation of their difference if both sides were equally likely.
+    ``n_points`` is the number of points that were looked at, ``chance`` the standard deviation of the difference of the
+    two numbers if both sides are equally likely.
     """
 
     above: float

@@ -255,7 +255,7 @@ def _count(shown: int, n_points: int) -> str:
 
 
 def _color(color: Any, number: int) -> Any:
-    """Return a colour that was given, or that of a line by its number on the axes."""
+    """Return the colour that was given, or the one of the line with this number on the axes."""
     from matplotlib.colors import is_color_like
 
     if color is None:

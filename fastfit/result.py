@@ -92,8 +92,8 @@ class LineFit:
         which is 0 if more than half of the points lie on the line. None for squared error.
     median_abs_residual : float
         Median of the absolute residuals, in units of y, by which lines of different losses compare. It is computed when
-        it is first asked for: from all points while the arrays that were fitted are in memory, and from files. Of more
-        than some thousand points in tables and lists, it is that of the sample of about a thousand that the fit keeps.
+        it is first asked for: from all points if there are few, if the arrays that were fitted are still in memory, or
+        if they are in files; else from the sample of about a thousand points that the fit keeps.
     rvalue, rsquared : float
         Pearson's correlation coefficient of x and y, and its square, the share of the variance of y that the
         least-squares line explains; without intercept, their counterparts about zero. NaN for a constant y. For a
@@ -107,8 +107,8 @@ class LineFit:
         Covariance matrix of slope and intercept, in this order.
     residual_std : float
         Standard deviation of the residuals, in units of y; of residuals over sigma, if that was given. It includes
-        outliers, for robust lines too: those that are as good as ever then have a larger one than least squares.
-        ``f_scale`` and ``median_abs_residual`` hardly depend on outliers.
+        outliers, for robust lines too, and is smallest for least squares. ``f_scale`` and ``median_abs_residual``
+        hardly depend on outliers.
     pvalue : float
         Two-sided p-value of the hypothesis that the slope is 0, from the t-distribution (with ``absolute_sigma`` from
         the normal distribution). Needs SciPy.

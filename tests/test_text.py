@@ -90,6 +90,15 @@ def test_a_line_of_blanks_is_blank(blank: str, n_before: int, tmp_path: Path) ->
 
 
 @needs_compiler
+def test_a_file_of_blank_lines_has_no_rows(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("t,v\n\n\n")
+    with pytest.raises(
+        ff.FileError, match="t.csv has columns but no rows: its first lines are blank"
+    ):
+        ff.fit_line(ff.scan(path))
+
+
 def test_blank_lines_change_nothing_else(tmp_path: Path) -> None:
     """Numbers for missing values, truth values and rows of nothing but separators are read as without blank lines."""
     path = tmp_path / "t.csv"

@@ -22,7 +22,7 @@ from fastfit.points.files.table import FileError
 _CHUNK = 1 << 18
 # Bytes in which the last line is looked for.
 _TAIL = 1 << 16
-# What was found in unchanged files, of at most so many.
+# Results of checks, by the files they are about; largest number of them.
 _MOST_KNOWN = 4096
 _known: dict[tuple[Any, ...], Found] = {}
 
@@ -109,7 +109,7 @@ def _counted(
 def _require_regular(
     path: str, source: Callable[[], Any], layout: Layout, found: tuple[int, int] | None, before: int
 ) -> None:
-    """Raise FileError about an irregular row, which ends so many bytes after others, with a number of fields."""
+    """Raise FileError if a row is irregular: ``found`` is its end and number of fields, ``before`` the bytes before."""
     if found is None:
         return
     line = _line(source, before + found[0])
@@ -126,7 +126,7 @@ def _require_regular(
 def _require_comments(
     path: str, source: Callable[[], Any], layout: Layout, lines: bytes, before: int
 ) -> None:
-    """Raise FileError about the first comment, in lines that follow so many bytes, that looks like a row."""
+    """Raise FileError about the first comment that looks like a row; ``before`` is the number of bytes before lines."""
     if not (lines.startswith(b"#") or b"\n#" in lines):
         return
     for found in re.finditer(rb"^#.*", lines, re.MULTILINE):

@@ -21,6 +21,7 @@ from fastfit.points.files.options import FileOptions
 from fastfit.points.files.packed import opened, unpacked
 from fastfit.points.files.rows import Found, checked, require_whole_last_line
 from fastfit.points.files.table import Batch, FileError, NotAsTyped, Table, is_url, polars
+from fastfit.times import is_time
 
 # Rows from which the types of columns are inferred.
 _TYPED_BY = 1000
@@ -57,21 +58,22 @@ def text(path: str, options: FileOptions) -> Table:
         require_whole_last_line(path, source, layout)
 
     def read(columns: list[str], as_text: bool) -> Iterator[Batch]:
-        if not seen:
+        if len(seen) < len(layout.names):
+            if seen:
+                raise FileError(f"{path} has columns but no rows: its first lines are blank")
             return
         fields = dict(zip(layout.names, seen, strict=False))
         # The types that the first rows show; where these hold nothing, numbers are the best guess.
         types = {fields[name]: seen[fields[name]] for name in columns}
         guess = {pl.Null: pl.Float64, pl.Int128: pl.String}  # text keeps the digits of integers
         types = {field: guess.get(kind, kind) for field, kind in types.items()}
-        gaps: list[bool] = []  # whether columns of a batch may have any
+        gaps: list[bool] = []  # whether columns of a batch have any
 
         def converted(cells: Any, row: int) -> Values:
             helpful = ("decimal_comma", "null_values")
             found = parsed(path, cells, row, options.null_values, layout.decimal_comma, helpful)
             # A text of blanks alone is missing once it is parsed.
-            has_gaps = cells.dtype == pl.String or cells.null_count() > 0
-            gaps.append(has_gaps)
+            gaps.append(_has_gaps(found) if cells.dtype == pl.String else cells.null_count() > 0)
             return found
 
         if as_text:
@@ -107,8 +109,15 @@ def _unchecked() -> Found:
     return Found(has_points=True, blanks=np.empty(0, int))
 
 
+def _has_gaps(values: Values) -> bool:
+    """Whether any value of a column is missing."""
+    array, missing = values.array, values.missing
+    is_missing = np.isnat(array) if is_time(array) else np.isnan(array)
+    return bool(is_missing.any() or (missing is not None and missing.any()))
+
+
 def _without(batch: Batch, rows: NDArray[np.int64]) -> Batch:
-    """Return a batch without those of some rows that are in it."""
+    """Return a batch without some rows, counted from its first; rows of other batches may be among them."""
     kept = np.ones(batch[0].array.size, bool)
     kept[rows[(rows >= 0) & (rows < kept.size)]] = False
     if kept.all():
