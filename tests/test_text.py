@@ -216,7 +216,9 @@ def test_the_check_of_rows_ends_with_the_fit(tmp_path: Path) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("what", ["path", "scan", "query"])
+@pytest.mark.parametrize(
+    "what", ["scan", *(pytest.param(each, marks=pytest.mark.slow) for each in ("path", "query"))]
+)
 def test_a_child_that_was_forked_after_polars_was_used_gets_an_error(
     what: str, run_script: Script, tmp_path: Path
 ) -> None:
