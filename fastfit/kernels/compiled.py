@@ -32,7 +32,7 @@ from fastfit.kernels.cache import DiskCache
 from fastfit.kernels.median import GROUPS, ResidualWindow, window
 
 # Functions of other rooms that kernels call, with their options.
-_OPTIONS = dict.fromkeys((vector_math.exp, vector_math.log1p), flags.POINT) | {
+_OPTIONS = dict.fromkeys((vector_math.exp, vector_math.log1p), flags.FORMULA) | {
     function: flags.TOTAL
     for module in (double_double, least_squares)
     for _, function in inspect.getmembers(module, inspect.isfunction)
@@ -93,7 +93,7 @@ def _put(values: Any, i: Any, value: Any) -> Any:
     return median.put
 
 
-@_specialised(block.point, flags.POINT)
+@_specialised(block.point, flags.FORMULA)
 def _point(loss: Any, residual: Any) -> Any:
     return loss.instance_class.point
 
