@@ -106,6 +106,7 @@ _IN_SHELL: tuple[tuple[str, Any], ...] = (
     (r", or None to find it", ", or be left out"),
     (r"give x and y\b", "give --x and --y"),
     (r"x and y must be named", "--x and --y must be given"),
+    (r"\S*[/\\]stdin\.\w+", "standard input"),  # its copy
     (r"n_threads", "--threads"),
     (r"rng must be None unless init is 'random'", "--seed must be left out without --init random"),
     (r"^rng\b", "--seed"),

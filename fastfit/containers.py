@@ -12,6 +12,7 @@ import decimal
 import math
 import numbers
 import os
+import re
 import sys
 from collections.abc import Iterator, KeysView, Mapping, Set, ValuesView
 from typing import Any, NamedTuple
@@ -88,6 +89,8 @@ def _refuse_what_holds_no_values(values: Any, name: str) -> None:
     """Raise TypeError for None, text, paths, mappings, sets and what can be read only once."""
     if isinstance(values, str):
         hint = " (a column is named with data=table, files are passed as fastfit.scan(...))"
+        if re.match(r"\d{4}-\d", values):
+            hint = f" (a time is numpy.datetime64({values!r}))"
     elif isinstance(values, os.PathLike):
         hint = " (files are passed as fastfit.scan(...))"
     elif isinstance(values, (Iterator, KeysView, ValuesView)):

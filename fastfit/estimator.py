@@ -40,7 +40,7 @@ class FeatureSelectionWarning(UserWarning):
 
 def _fits_moments(estimator: LineRegressor) -> bool:
     """Return True if moments determine the line of this loss, or raise ValueError."""
-    loss = as_loss(estimator.loss)
+    loss = as_loss(estimator.loss, estimator.f_scale)
     if not isinstance(loss, SquaredError):
         raise ValueError(f"partial_fit needs loss='squared_error'; got {loss!r}")
     return True
@@ -58,7 +58,7 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     Parameters
     ----------
-    loss, solver, fit_intercept, n_threads, backend
+    loss, f_scale, solver, fit_intercept, n_threads, backend
         As in :func:`fastfit.fit_line`.
 
     Attributes
@@ -94,12 +94,14 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self,
         *,
         loss: str | Loss = "squared_error",
+        f_scale: float | Literal["mad"] | None = None,
         solver: str | Solver = "auto",
         fit_intercept: bool = True,
         n_threads: int | None = None,
         backend: Literal["numba", "numpy"] = "numba",
     ) -> None:
         self.loss = loss
+        self.f_scale = f_scale
         self.solver = solver
         self.fit_intercept = fit_intercept
         self.n_threads = n_threads
@@ -137,7 +139,7 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             If X has several features.
         """
         columns, y = self._checked(X, y, reset=True, at_least=2 if self.fit_intercept else 1)
-        method_of(self.loss, self.solver)
+        method_of(self.loss, self.solver, self.f_scale)
         found = [self._fit_column(x, y, sample_weight) for x in columns.T]
         lines, moments = [line for line, _ in found], [moments for _, moments in found]
         if all(line is None for line in lines):
@@ -252,7 +254,7 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         fit_intercept = validation.true_or_false(self.fit_intercept, "fit_intercept")
         if not points.moments().determine_line(fit_intercept=fit_intercept):
             return None
-        loss, solver = method_of(self.loss, self.solver)
+        loss, solver = method_of(self.loss, self.solver, self.f_scale)
         return fit_points(points, loss, solver, fit_intercept=fit_intercept)
 
     def _moments_of(self, x: Any, y: Any, sample_weight: Any) -> Moments:
@@ -307,7 +309,8 @@ class LineRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         others = self.n_features_in_ - 1
         warn_caller(
             f"the line was fitted to feature {names[self.feature_]!r} of X alone, for which the mean loss is smallest; "
-            f"{others:,} other {'feature was' if others == 1 else 'features were'} left out",
+            f"{others:,} other {'feature was' if others == 1 else 'features were'} left out. Pass X[[name]] or "
+            "X[:, [index]] to choose one; for a plane through all of them, use sklearn.linear_model.LinearRegression",
             FeatureSelectionWarning,
         )
 

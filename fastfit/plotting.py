@@ -86,6 +86,7 @@ def draw_fit(
     ax: Axes | None = None,
     *,
     label: str,
+    band_label: str = "",
     points: bool = True,
     color: Any = None,
     bands: Mapping[str, Callable[..., tuple[Any, Any]]] = MappingProxyType({}),
@@ -109,7 +110,13 @@ def draw_fit(
     color = _color(color, n_before)
     span = np.array([x.min(), x.max()], dtype=np.float64)
     ends = np.asarray(fit.predict(span if times is None else times.times(span)))
-    low, high = _bulk(y, ends)
+    place = span / (times.counts if times else 1.0)
+    path = (
+        []
+        if fit.history is None
+        else [fit.history.slope * each + fit.history.intercept for each in place]
+    )
+    low, high, leaves_out = _bulk(y, np.concatenate([ends, *path]))
     inside = (y >= low) & (y <= high)
     title = _count(x.size, fit.n_points)
     if not inside.all():
@@ -117,15 +124,17 @@ def draw_fit(
     if points:
         _draw_points(ax, x[inside], y[inside], drawn)
     if fit.history is not None:
-        _draw_path(ax, fit.history, drawn(span), span / (times.counts if times else 1.0), color)
+        _draw_path(ax, np.column_stack(path), drawn(span), color)
     across = np.linspace(span[0], span[1], _BAND_POINTS)
     for name, band in bands.items():
         bounds = band(across if times is None else times.times(across), level)
         if np.isnan(bounds[0]).all():  # no errors, as with two points
             continue
-        _draw_band(ax, drawn(across), bounds, color, f"{100 * level:.4g} % {name} band", name)
+        _draw_band(
+            ax, drawn(across), bounds, color, f"{100 * level:.4g} % {name} band{band_label}", name
+        )
     ax.plot(drawn(span), ends, color=color, linewidth=2.0, label=label, gid=_MARK, zorder=4)
-    _set_range(ax, low, high, ends, leaves_out=was_empty and not inside.all())
+    _set_range(ax, low, high, leaves_out=was_empty and leaves_out)
     if times and not times.is_duration:
         from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
@@ -265,14 +274,14 @@ def _color(color: Any, number: int) -> Any:
     return color
 
 
-def _set_range(ax: Axes, low: float, high: float, ends: NDArray[Any], *, leaves_out: bool) -> None:
-    """Leave out far points of the first fit on linear axes; widen what was left out for further fits."""
+def _set_range(ax: Axes, low: float, high: float, *, leaves_out: bool) -> None:
+    """Leave out far points and lines of the first fit on linear axes; widen what was left out for further fits."""
     if leaves_out and ax.get_yscale() == "linear":
         _limited.add(ax)
         ax.set_ylim(*_with_margin(low, high))
     elif ax in _limited:
         bottom, top = ax.get_ylim()
-        low, high = _with_margin(min(low, *ends), max(high, *ends))
+        low, high = _with_margin(low, high)
         ax.set_ylim(min(bottom, low), max(top, high))
 
 
@@ -281,15 +290,19 @@ def _with_margin(low: float, high: float) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _bulk(y: NDArray[Any], ends: NDArray[Any]) -> tuple[float, float]:
-    """Return the range of y that a picture shows: of all points but those far above or below the others."""
-    low, high = float(np.min(y)), float(np.max(y))
+def _bulk(y: NDArray[Any], lines: NDArray[Any]) -> tuple[float, float, bool]:
+    """Return the range of y that a picture shows, and whether that leaves anything out.
+
+    It shows all points but those far above or below the others, and of lines what lies no farther.
+    """
     first, third = np.percentile(y, [25, 75])
-    reach = _FAR * (third - first)
-    if reach > 0.0 and (low < first - reach or high > third + reach):
-        near = y[(y >= first - reach) & (y <= third + reach)]
-        low, high = min(near.min(), ends.min()), max(near.max(), ends.max())
-    return float(low), float(high)
+    reach = _FAR * (third - first) or math.inf
+    lower, upper = first - reach, third + reach
+    near = y[(y >= lower) & (y <= upper)]
+    low = min(near.min(), max(lines.min(), lower))
+    high = max(near.max(), min(lines.max(), upper))
+    is_far = min(y.min(), lines.min()) < lower or max(y.max(), lines.max()) > upper
+    return float(low), float(high), bool(is_far)
 
 
 def _draw_band(
@@ -312,15 +325,13 @@ def _draw_band(
     ax.plot(place, edges, style, color=color, linewidth=1.1, path_effects=white, zorder=3)
 
 
-def _draw_path(
-    ax: Axes, history: Steps, place: NDArray[Any], span: NDArray[np.float64], color: str
-) -> None:
-    """Draw at most forty of the recorded lines, from pale (first) to strong (last); ``place`` is where x is drawn."""
-    chosen = np.unique(np.linspace(0, len(history) - 1, 40).round().astype(int))
+def _draw_path(ax: Axes, lines: NDArray[np.float64], place: NDArray[Any], color: str) -> None:
+    """Draw at most forty of the recorded lines, from pale (first) to strong (last), by their ends."""
+    chosen = np.unique(np.linspace(0, len(lines) - 1, 40).round().astype(int))
     for order, row in enumerate(chosen):
         ax.plot(
             place,
-            history.slope[row] * span + history.intercept[row],
+            lines[row],
             color=color,
             linewidth=1.0,
             alpha=0.2 + 0.6 * order / len(chosen),

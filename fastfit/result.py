@@ -41,11 +41,6 @@ def _probability(level: Any) -> float:
     return number
 
 
-def _short(error: float) -> str:
-    """Return an error with two digits."""
-    return f"{error:#.2g}".rstrip(".") if error else "0"
-
-
 def _rounded(value: float, error: float) -> str:
     """Return a number with the digits that its error warrants: down to the second digit of the error."""
     if not (error > 0.0 and math.isfinite(value)):
@@ -55,6 +50,17 @@ def _rounded(value: float, error: float) -> str:
     if last > -16 and -5 < max(first, last) < 9:
         return f"{round(value, -last):.{max(-last, 0)}f}"
     return f"{value:.{min(max(first - last, 0), 16)}e}"
+
+
+def _with_error(value: float, error: float) -> str:
+    """Return a number and its error, with two digits of the error, both written with or both without an exponent."""
+    if not (error > 0.0 and math.isfinite(error)):
+        return f"{value:.12g} +- {error:.2g}"
+    short = f"{error:.1e}"
+    number, error = _rounded(value, float(short)), float(short)
+    if "e" in number:
+        return f"{number} +- {short}"
+    return f"{number} +- {error:.{max(1 - math.floor(math.log10(error)), 0)}f}"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -446,10 +452,12 @@ class LineFit:
         for (name, error), value, interval in zip(errors.items(), values, intervals, strict=True):
             unit = f" per {self.datetime_unit}" if name == "slope" and self.datetime_unit else ""
             is_fitted = self._inference is not None and not self._inference.is_fixed(name)
+            if name == "intercept" and self._times is not None and not self._times.is_duration:
+                unit = " at 1970-01-01"
             if math.isnan(error) or not is_fitted:
                 rows.append((name, f"{value:.12g}{unit}"))
                 continue
-            rows.append((name, f"{_rounded(value, error)} +- {_short(error)}{unit}"))
+            rows.append((name, f"{_with_error(value, error)}{unit}"))
             if interval is not None:
                 low, high = (_rounded(end, error) for end in interval)
                 rows.append((f"  {100 * level:.4g} % interval", f"{low} to {high}"))
@@ -540,7 +548,8 @@ class LineFit:
         points : bool
             Whether to draw the points; False for further lines through the same points.
         label : str, optional
-            What the legend calls the line; by default its equation, and its loss if that is robust.
+            What the legend calls the line and its bands; by default the line's equation, and its loss if that is
+            robust.
         color : str or tuple, optional
             Colour of the line and its bands, as matplotlib has them.
         confidence_band, prediction_band : bool
@@ -589,6 +598,7 @@ class LineFit:
             bands["prediction"] = self.prediction_band
         if confidence_band:
             bands["confidence"] = self.confidence_band
+        band_label = "" if label is None else f", {label}"
         if label is None:
             label = self.equation(digits=4) + (f", {type(self._loss).__name__}" if robust else "")
             label += "" if self.converged else " (not converged)"
@@ -598,6 +608,7 @@ class LineFit:
             ax,
             points=points,
             label=label,
+            band_label=band_label,
             color=color,
             bands=bands,
             level=level,

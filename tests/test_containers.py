@@ -153,6 +153,7 @@ class Odd:
         (dict.fromkeys(FULL).keys(), r"got dict_keys .*; write list\(\.\.\.\) around it"),
         ((v for v in FULL), r"got generator .*; write list\(\.\.\.\) around it"),
         (zip(FULL, strict=True), r"got zip .*; write list\(\.\.\.\) around it"),
+        ("2024-03-01", r"got str '2024-03-01' \(a time is numpy.datetime64\('2024-03-01'\)\)"),
         ("t", r"got str 't' \(a column is named with data=table, files .* fastfit.scan"),
         (pathlib.Path("a.csv"), r"got .*a.csv.* \(files are passed as fastfit.scan"),
         ([1, 2, "x", 4, 5], "real numbers; got str 'x' at index 2"),

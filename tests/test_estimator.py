@@ -99,6 +99,12 @@ def test_the_line_is_that_of_fit_line(points: Points) -> None:
     np.testing.assert_array_equal(regressor.predict(x), line.predict(x[:, 0]))
 
 
+def test_the_scale_of_a_robust_loss(points: Points) -> None:
+    x, y, _ = points
+    regressor = LineRegressor(loss="huber", f_scale=0.5).fit(x, y)
+    assert regressor.line_.to_dict() == ff.fit_line(x, y, loss=ff.Huber(0.5)).to_dict()
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @ignore_selection
 def test_floats_are_read_in_place(

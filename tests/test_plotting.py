@@ -277,6 +277,18 @@ def test_far_points_are_left_out_of_the_picture_and_counted(n: int) -> None:
     assert "outside" not in ff.fit_line(x, np.where(x > 3.9, 9.0, 0.0)).plot().get_title()
 
 
+def test_lines_far_from_the_points_do_not_squeeze_them() -> None:
+    far = np.where(X.max() == X, 1e6, Y)
+    bent = ff.fit_line(X, far).plot(label="all", confidence_band=True)
+    descent = ff.GradientDescent(init=(-5000, 100), record_every=1)
+    of_descent = ff.fit_line(X, Y, solver=descent).plot()
+    for ax in (bent, of_descent):
+        low, high = ax.get_ylim()
+        assert -6 * np.ptp(Y) < low < Y.min()
+        assert Y.max() < high < 6 * np.ptp(Y)
+    assert "95 % confidence band, all" in bent.get_legend_handles_labels()[1]
+
+
 def test_far_points_of_one_fit_do_not_hide_what_else_is_drawn() -> None:
     y = Y.copy()
     y[3] = 1e6

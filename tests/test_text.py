@@ -471,10 +471,12 @@ def test_standard_input_and_pipes_are_read_by_their_first_bytes(kind: str, tmp_p
     for shell in (f"{command} - < {path}", f"{command} <(cat {path})"):
         result = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
         assert "y = 2 x + 0.5" in result.stdout, result.stderr
-    empty = subprocess.run(
-        [*command.split(), "-"], input="", capture_output=True, text=True, check=False
-    )
-    assert (empty.returncode, empty.stderr) == (2, "fastfit: error: standard input is empty\n")
+    for text, why in (("", " is empty\n"), ("a,b\n1,2\nx,3\n", ": column 'a' holds text: 'x'")):
+        failed = subprocess.run(
+            [*command.split(), "-"], input=text, capture_output=True, text=True, check=False
+        )
+        assert failed.returncode == 2
+        assert failed.stderr.startswith(f"fastfit: error: standard input{why}")
 
 
 def test_a_pipe_is_read_once_and_its_copy_at_every_pass(tmp_path: Path) -> None:

@@ -98,6 +98,7 @@ def test_dates_count_from_1970(make: Any) -> None:
     fit = ff.fit_line(make(days), [1.0, 3.0, 5.0, 11.0], datetime_unit="D")
     # 2024-02-28 is day 19,781.
     assert (fit.slope, fit.intercept) == (2.0, 1.0 - 2 * 19_781)
+    assert "-39561 +- 0 at 1970-01-01\n" in fit.summary()
 
 
 def test_months_are_calendar_months_and_durations_of_months_have_no_length() -> None:
@@ -113,6 +114,7 @@ def test_durations_count_from_zero(make: Any) -> None:
     hours = np.array([0, 1, 2, 5]).astype("m8[h]").astype("m8[us]")
     fit = ff.fit_line(make(hours), [1.0, 3.0, 5.0, 11.0], datetime_unit="m")
     assert (fit.slope, fit.intercept) == (2.0 / 60.0, 1.0)
+    assert "1970" not in fit.summary()
     assert fit.predict(datetime.timedelta(hours=10)) == pytest.approx(21.0, rel=1e-15)
 
 

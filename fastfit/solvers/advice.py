@@ -49,8 +49,8 @@ def advice(descent: Descent, state: State, status: Status, n_iter: int) -> str:
         is_far = descent.convergence.fit_intercept and _distance(descent) >= _FAR
         other = ", or subtract the mean from x" if is_far else ""
         return (
-            f"{said} Pass standardize=True and learning_rate='auto' ({needs}rates mean another thing on standardised "
-            f"axes){other}."
+            f"{said} Pass standardize=True and learning_rate='auto' ({needs}a rate chosen for the axes as they are "
+            f"does not fit standardised ones){other}."
         )
     if status is Status.DIVERGED:
         return said

@@ -161,11 +161,7 @@ def resolve_columns(
 def _require_header(table: Table) -> None:
     """Raise FileError if the names of columns are numbers."""
     if table.may_lack_header and table.names and all(map(is_float, table.names)):
-        above = (
-            f", or give x and y by the names in the comment above it, {table.above!r}"
-            if table.above
-            else ""
-        )
+        above = f", or by names of the comment above it, {table.above!r}" if table.above else ""
         raise FileError(
             f"{table.path} has no header: its first line holds the numbers {', '.join(table.names[:5])}; "
             f"add a line of names, or give x and y if the numbers are names{above}"
