@@ -152,7 +152,7 @@ def _fail(error: Exception) -> NoReturn:
 
 
 @contextmanager
-def _errors_in_one_line(checkpoint: Path | None = None) -> Iterator[None]:
+def _errors_in_one_line() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             # The message is printed with the fit.
@@ -160,14 +160,11 @@ def _errors_in_one_line(checkpoint: Path | None = None) -> Iterator[None]:
             yield
     except (ValueError, TypeError, ImportError, OSError, MemoryError, RuntimeError) as error:
         _fail(error)
-    except KeyboardInterrupt:
-        _interrupted(checkpoint)
-
-
-def _interrupted(checkpoint: Path | None) -> NoReturn:
-    after = f"; the same command goes on from {checkpoint}" if checkpoint else ""
-    typer.echo(f"fastfit: interrupted{after}", err=True)
-    raise typer.Exit(130)
+    except KeyboardInterrupt as interrupt:
+        notes = getattr(interrupt, "__notes__", [])  # about the checkpoint
+        said = "; ".join(["fastfit: interrupted", *notes])
+        typer.echo(said.replace("the same call", "the same command"), err=True)
+        raise typer.Exit(130) from None
 
 
 def _pair(text: str | None) -> tuple[float, float] | str | None:
@@ -305,7 +302,7 @@ def fit(
 
     Example: fastfit fit flights.parquet --x distance --y air_time --plot flights.png
     """
-    with _errors_in_one_line(checkpoint):
+    with _errors_in_one_line():
         _check_plot(plot)
         if bands and plot is None:
             raise ValueError("--bands must be left out without --plot")

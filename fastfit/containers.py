@@ -89,7 +89,7 @@ def _refuse_what_holds_no_values(values: Any, name: str) -> None:
     """Raise TypeError for None, text, paths, mappings, sets and what can be read only once."""
     if isinstance(values, str):
         hint = " (a column is named with data=table, files are passed as fastfit.scan(...))"
-        if re.match(r"\d{4}-\d", values):
+        if _is_date(values):
             hint = f" (a time is numpy.datetime64({values!r}))"
     elif isinstance(values, os.PathLike):
         hint = " (files are passed as fastfit.scan(...))"
@@ -101,6 +101,19 @@ def _refuse_what_holds_no_values(values: Any, name: str) -> None:
         return
     got = "None" if values is None else what_came(values)
     raise TypeError(f"{name} must be an array of numbers; got {got}{hint}")
+
+
+def _how_to_convert(text: str) -> str:
+    """Return how text becomes numbers or times."""
+    if _is_date(text):
+        return "; convert times with pandas.to_datetime"
+    if re.fullmatch(r"\s*[-+]?[\d.]*,\d+\s*", text):
+        return "; read decimal commas with pandas.read_csv(..., decimal=',')"
+    return "; convert text with pandas.to_numeric"
+
+
+def _is_date(text: str) -> bool:
+    return re.match(r"\s*\d{4}-\d", text) is not None
 
 
 # Libraries
@@ -278,7 +291,7 @@ def _of_objects(array: NDArray[Any], name: str) -> tuple[NDArray[Any], NDArray[n
         what = "real numbers" if allowed[0] == "whole" else f"{expected}s throughout"
         hint = ""
         if isinstance(items[place], str):
-            hint = "; convert text with pandas.to_numeric(..., errors='coerce'), or to times with pandas.to_datetime"
+            hint = _how_to_convert(items[place])
         raise TypeError(
             f"{name} must hold {what}; got {what_came(items[place])} at index {place:,}{hint}"
         )

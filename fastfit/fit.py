@@ -79,7 +79,7 @@ def fit_line(
     f_scale : float or "mad", optional
         Residual at which a robust loss departs from the square, in units of y. By default ("mad") it is estimated from
         the residuals. ``loss="huber", f_scale=1.5`` is ``loss=Huber(1.5)``.
-    solver : str or solver object
+    solver : str, solver object or class
         ``"exact"`` or :class:`Exact`, the closed form of least squares; ``"newton"`` or :class:`Newton`, for every
         loss; ``"gradient_descent"`` or :class:`GradientDescent`. ``"auto"`` is exact for squared error, and Newton's
         method for robust losses.

@@ -25,13 +25,13 @@ def require_sound(cls: Any) -> None:
             )
     if not isinstance(inspect.getattr_static(cls, "point", None), staticmethod):
         raise TypeError(f"{cls.__name__}.point must be a staticmethod of (loss, residual)")
-    finite_number(
-        getattr(cls, "tuning", None), f"{cls.__name__}.tuning", "a number above 0", above=0.0
-    )
+    must_be = "a number above 0, given in the class"
+    finite_number(getattr(cls, "tuning", None), f"{cls.__name__}.tuning", must_be, above=0.0)
     true_or_false(getattr(cls, "is_convex", None), f"{cls.__name__}.is_convex")
     r, formula = _TRIED, _Formula(cls)
     found = formula.at(r)
-    formula.require("be finite", np.isfinite(found).all(axis=0), r, found[0], found[1])
+    for part, many in zip(_PARTS, found, strict=True):
+        formula.require(f"have a finite {part}", np.isfinite(many), r, many)
     value, slope, curvature, weight = found
     single = np.array([formula.at(each) for each in r]).T
     for part, many, one in zip(_PARTS, found, single, strict=True):
@@ -90,6 +90,8 @@ class _Formula:
                 found = self._cls.point(self._cls._make([f_scale]), residual)
                 shape = np.shape(residual)
                 rows = [np.broadcast_to(np.asarray(each, dtype=float), shape) for each in found]
+        except NameError as error:  # which says itself what is wrong
+            raise NameError(f"{self._name}: {error}") from error
         except Exception as error:
             raise TypeError(
                 f"{self._name} must take a number, or an array of them (with fastfit.vector_math.select in place of "
@@ -101,17 +103,18 @@ class _Formula:
             )
         return np.array(rows)
 
-    def require(self, what: str, holds: Any, residual: Any, found: Any, expected: Any) -> None:
+    def require(
+        self, what: str, holds: Any, residual: Any, found: Any, expected: Any = None
+    ) -> None:
         """Raise ValueError about the first residual at which something does not hold."""
         wrong = np.flatnonzero(~np.asarray(holds))
         if wrong.size:
             place = wrong[0]
-            got, other = (
-                np.broadcast_to(each, residual.shape)[place] for each in (found, expected)
-            )
+            got = f"{np.broadcast_to(found, residual.shape)[place]:.6g}"
+            if expected is not None:
+                got += f", and not {np.broadcast_to(expected, residual.shape)[place]:.6g}"
             raise ValueError(
-                f"{self._name} must {what}; at a residual of {residual[place]:.4g} (f_scale 1), got {got:.6g}, and "
-                f"not {other:.6g}"
+                f"{self._name} must {what}; at a residual of {residual[place]:.4g} (f_scale 1), got {got}"
             )
 
     def require_derivative(self, what: str, part: int, unit: Any) -> None:

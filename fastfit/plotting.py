@@ -130,9 +130,10 @@ def draw_fit(
         bounds = band(across if times is None else times.times(across), level)
         if np.isnan(bounds[0]).all():  # no errors, as with two points
             continue
-        _draw_band(
-            ax, drawn(across), bounds, color, f"{100 * level:.4g} % {name} band{band_label}", name
-        )
+        called = f"{100 * level:.4g} % {name} band{band_label}"
+        # On white, edges are visible over a density; single points must not vanish under it.
+        halo = points and x.size > _MOST_DOTS
+        _draw_band(ax, drawn(across), bounds, color, called, name, halo=halo)
     ax.plot(drawn(span), ends, color=color, linewidth=2.0, label=label, gid=_MARK, zorder=4)
     _set_range(ax, low, high, leaves_out=was_empty and leaves_out)
     if times and not times.is_duration:
@@ -312,15 +313,17 @@ def _draw_band(
     color: str,
     label: str,
     name: str,
+    *,
+    halo: bool,
 ) -> None:
-    """Draw a band: shaded, and with edges on white, which are visible over a density of points."""
+    """Draw a band: shaded, and with edges, on white with ``halo``."""
     from matplotlib.patheffects import withStroke
 
     ax.fill_between(
         place, *bounds, color=color, alpha=_SHADES[name], linewidth=0, label=label, zorder=2.5
     )
     style = "-" if name == "confidence" else "--"
-    white = [withStroke(linewidth=2.6, foreground="white")]
+    white = [withStroke(linewidth=2.6, foreground="white")] if halo else None
     edges = np.column_stack(bounds)
     ax.plot(place, edges, style, color=color, linewidth=1.1, path_effects=white, zorder=3)
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _SQUARED_ERROR = SquaredError()
+# Smaller p-values are not printed: they come close to the end of the range of floats.
+_LEAST_PVALUE = 1e-300
 
 
 def _probability(level: Any) -> float:
@@ -200,6 +202,14 @@ class LineFit:
                 "numpy.median(abs(y - fit.predict(x)))"
             )
         return self._median_of(self._points.some_points())
+
+    @cached_property
+    def _median_in_reach(self) -> float | None:
+        """Median of the absolute residuals of all points; None if they are not at hand."""
+        if self._points is None or self._inference is None:
+            return None
+        points = self._points.points_in_reach()
+        return None if points is None else self._median_of(points)
 
     def _median_of(self, points: Points) -> float:
         """Return the median of the absolute residuals of some points."""
@@ -462,7 +472,9 @@ class LineFit:
                 low, high = (_rounded(end, error) for end in interval)
                 rows.append((f"  {100 * level:.4g} % interval", f"{low} to {high}"))
             if name == "slope" and not math.isnan(pvalue):
-                rows.append(("  p-value (slope = 0)", f"{pvalue:.3g}"))
+                is_tiny = pvalue < _LEAST_PVALUE and error > 0.0
+                shown = f"< {_LEAST_PVALUE:g}" if is_tiny else f"{pvalue:.3g}"
+                rows.append(("  p-value (slope = 0)", shown))
         inference = self._inference
         if inference is not None and inference.why_no_errors():
             rows.append(("standard errors", f"none: {inference.why_no_errors()}"))
@@ -471,10 +483,12 @@ class LineFit:
         if self.converged or not math.isnan(self.rsquared):  # not that of another line
             rows.append((f"R squared{about}{of_line}", f"{self.rsquared:.6g}"))
         rows.append(("residual std", f"{self.residual_std:.6g}"))
+        median, about = self._median_in_reach, ""
         some = None if self._points is None else self._points.sample()
-        if some is not None and self._inference is not None:  # which takes no pass over all points
-            about = "" if some.n_points == self.n_points else "about "
-            rows.append(("median |residual|", f"{about}{self._median_of(some):.4g}"))
+        if median is None and some is not None and self._inference is not None:
+            median, about = self._median_of(some), "about "
+        if median is not None:
+            rows.append(("median |residual|", f"{about}{median:.4g}"))
         rows.append(("mean loss", f"{self.loss:.6g}"))
         if self.f_scale is not None:
             rows.append(("f_scale", f"{self.f_scale:.6g}"))

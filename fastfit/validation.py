@@ -18,6 +18,8 @@ def lookup(value: Any, known: Mapping[str, type[T]], name: str) -> T:
         if value not in known:
             raise ValueError(f"{name} must be {one_of(known)}; got {value!r}")
         return known[value]()
+    if isinstance(value, type) and value in known.values():
+        return cast(T, value())
     if not isinstance(value, tuple(known.values())):
         raise TypeError(f"{name} must be {one_of(known)} or such an object; got {what_came(value)}")
     return cast(T, value)

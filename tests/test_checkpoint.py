@@ -220,14 +220,24 @@ def test_an_interrupt_or_error_keeps_what_was_found_up_to_the_last_file(
     reads.start(reads.batches - 1, error)
     with pytest.raises(type(error)) as raised:
         ff.fit_line(points, **OMIT, checkpoint=path)
-    note = f"The checkpoint {path} keeps what was read; the same call goes on from there."
-    notes = [note] if isinstance(error, KeyboardInterrupt) else []
+    notes = [f"the same call goes on from {path}"] if isinstance(error, KeyboardInterrupt) else []
     assert getattr(raised.value, "__notes__", []) == notes
     written = json.loads(path.read_text())
     assert (written["passes"], written["under_way"]["files"]) == ([], N_FILES - 1)
     reads.start()
     assert ff.fit_line(points, **OMIT, checkpoint=path).to_dict() == expected
     assert reads.files == 1
+
+
+def test_an_interrupt_in_the_first_file_says_that_nothing_is_kept(
+    points: FilePoints, path: Path, reads: Reads
+) -> None:
+    reads.start(1, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt) as raised:
+        ff.fit_line(points, **OMIT, checkpoint=path)
+    assert raised.value.__notes__ == [
+        f"the first file was not read to its end, so nothing is in {path} yet"
+    ]
 
 
 def test_fits_with_one_checkpoint_do_not_disturb_each_other(points: FilePoints, path: Path) -> None:

@@ -324,8 +324,11 @@ def test_checkpoints_on_the_command_line(folder: Path, tmp_path: Path) -> None:
 
 
 def test_an_interrupt_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: Any, **__: Any) -> None:
-        raise KeyboardInterrupt
+    def interrupted(*_: Any, checkpoint: Any, **__: Any) -> None:
+        interrupt = KeyboardInterrupt()
+        if checkpoint is not None:
+            interrupt.add_note("the same call goes on from c")
+        raise interrupt
 
     monkeypatch.setattr("fastfit.cli.fit_line", interrupted)
     for more, after in (((), ""), (("--checkpoint", "c"), "; the same command goes on from c")):

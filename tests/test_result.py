@@ -54,6 +54,21 @@ def test_summary_is_a_table(fit: ff.LineFit) -> None:
     assert lines[-1] == ff.Status.CONVERGED.value
 
 
+def test_the_median_in_the_summary_is_that_of_all_points_while_they_are_there() -> None:
+    x = np.arange(20_000.0)
+    y = np.sin(x) * x
+    fit = ff.fit_line(x, y)
+    row = next(line for line in fit.summary().splitlines() if line.startswith("median |residual|"))
+    assert row.split()[-1] == f"{np.median(abs(y - fit.predict(x))):.4g}"
+    of_list = ff.fit_line(x.tolist(), y.tolist()).summary()  # whose points are gone
+    assert "median |residual|       about " in of_list
+
+
+def test_a_tiny_p_value_is_below_what_is_printed() -> None:
+    x = np.arange(1000.0)
+    assert "p-value (slope = 0)   < 1e-300\n" in ff.fit_line(x, x + np.sin(x)).summary()
+
+
 @pytest.mark.parametrize(
     ("slope", "error", "shown"),
     [

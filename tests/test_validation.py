@@ -230,7 +230,7 @@ OBJECT = "or such an object; got"
         ({"loss": float}, TypeError, "loss must be .* got type <class"),
         ({"solver": "sgd"}, ValueError, "'auto' or 'exact' or 'gradient_descent' or .* got 'sgd'"),
         ({"solver": None}, TypeError, f"solver must be .* {OBJECT} NoneType None"),
-        ({"solver": ff.GradientDescent}, TypeError, "solver must be .* got type <class"),
+        ({"solver": ff.Huber}, TypeError, "solver must be .* got type <class"),
         ({"backend": "jax"}, ValueError, "backend must be 'numba' or 'numpy'; got 'jax'"),
         ({"nan_policy": "drop"}, ValueError, "nan_policy must be 'raise' or .* got 'drop'"),
         ({"n_threads": 0}, ValueError, "n_threads must be an integer of at least 1; got 0"),

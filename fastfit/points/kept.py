@@ -61,6 +61,10 @@ class KeptPoints:
         """Return all points; None if they are gone or have changed."""
         return self._points or (self._sample if self._is_whole else self._read_again())
 
+    def points_in_reach(self) -> Points | None:
+        """Return all points, but not those that each pass reads anew; None also if they are gone or have changed."""
+        return self.points() if self._points is None else None
+
     def some_points(self) -> Points:
         """Return all points, or a sample of them if they are gone or have changed."""
         return self.points() or self._sample

@@ -45,13 +45,14 @@ def advice(descent: Descent, state: State, status: Status, n_iter: int) -> str:
     standard = descent.convergence.standard
     if descent.axes != standard:
         quick = steps(standard, 1.0 / steepest(standard, descent.convergence))
-        needs = f"{_about(quick)}; " if quick > 0 else ""
+        takes = [_about(quick)] if quick > 0 else []
+        same = steps(standard, rate)
+        if 0 < same < _MOST_STEPS:
+            takes.append(f"{_about(same)} with a learning_rate of {rate:g}")
+        needs = f" ({'; '.join(takes)})" if takes else ""
         is_far = descent.convergence.fit_intercept and _distance(descent) >= _FAR
-        other = ", or subtract the mean from x" if is_far else ""
-        return (
-            f"{said} Pass standardize=True and learning_rate='auto' ({needs}a rate chosen for the axes as they are "
-            f"does not fit standardised ones){other}."
-        )
+        other = ", or subtract the mean from x and choose learning_rate anew" if is_far else ""
+        return f"{said} Pass standardize=True and learning_rate='auto'{needs}{other}."
     if status is Status.DIVERGED:
         return said
     if rate < 0.45 * limit:

@@ -247,9 +247,11 @@ class FilePoints(Source):
         try:
             yield checkpoint
         except KeyboardInterrupt as interrupt:
-            interrupt.add_note(
-                f"The checkpoint {checkpoint.path} keeps what was read; the same call goes on from there."
-            )
+            if checkpoint.has_begun:
+                note = f"the same call goes on from {checkpoint.path}"
+            else:
+                note = f"the first file was not read to its end, so nothing is in {checkpoint.path} yet"
+            interrupt.add_note(note)
             raise
         finally:
             checkpoint.close()
