@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import fastfit as ff
 from bench.own_losses import GemanMcClure, LogCosh
 from fastfit.formulas import require_sound
+from fastfit.kernels import compiled as _compiled  # noqa: F401  # tells Numba of exp
 from fastfit.losses import LOSSES
 from fastfit.vector_math import exp, select
 from tests.conftest import needs_compiler
