@@ -1,0 +1,105 @@
+"""What compiled code has in the place of a function, chosen by the types of its arguments; and Numba told of them all.
+
+Importing this module tells Numba of every function that kernels are compiled from.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.extending import intrinsic, overload, register_jitable
+
+from fastfit import vector_math
+from fastfit.exact import double_double, least_squares
+from fastfit.kernels import block, flags, median, moments
+from fastfit.kernels import center as _center  # noqa: F401  # marks its functions
+from fastfit.kernels import gradient as _gradient  # noqa: F401  # marks its functions
+from fastfit.kernels import residuals as _residuals  # noqa: F401  # marks its functions
+
+# Functions of other rooms that kernels call, with their options.
+_OPTIONS = dict.fromkeys((vector_math.exp, vector_math.log1p), flags.FORMULA) | {
+    function: flags.TOTAL
+    for module in (double_double, least_squares)
+    for _, function in inspect.getmembers(module, inspect.isfunction)
+    if function is not double_double.fused and function.__module__ == module.__name__
+}
+flags.MARKED.extend(_OPTIONS.items())
+for _function, _options in flags.MARKED:
+    register_jitable(**_options)(_function)
+
+
+def _specialised(function: Callable[..., Any], options: dict[str, Any]) -> Any:
+    """Return a decorator for what compiled code has in place of a function, selected by argument types."""
+
+    def register(chosen_by_type: Callable[..., Any]) -> Callable[..., Any]:
+        flags.MARKED.append((chosen_by_type, options))
+        overload(function, jit_options=options, strict=False)(chosen_by_type)
+        return chosen_by_type
+
+    return register
+
+
+@intrinsic
+def _fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
+    """Return ``a * b + c`` rounded once: an instruction of its own, which vectorises."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fma(*arguments)
+
+    return types.float64(types.float64, types.float64, types.float64), generate
+
+
+@_specialised(double_double.fused, flags.POINT)
+def _fused(a: Any, b: Any, c: Any) -> Any:
+    return lambda a, b, c: _fma(a, b, c)  # noqa: PLW0108  # an intrinsic is no function
+
+
+@_specialised(vector_math.select, flags.POINT)
+def _select(condition: Any, a: Any, b: Any) -> Any:
+    return lambda condition, a, b: a if condition else b
+
+
+@_specialised(block.weight, flags.POINT)
+def _weight(w: Any, i: Any) -> Any:
+    if isinstance(w, types.NoneType):
+        return lambda w, i: 1.0
+    return lambda w, i: np.float64(w[i])
+
+
+@_specialised(block.weights_at, flags.DRIVER)
+def _weights_at(w: Any, rows: Any) -> Any:
+    return (lambda w, rows: None) if isinstance(w, types.NoneType) else lambda w, rows: w[rows]
+
+
+@_specialised(median.put, flags.POINT)
+def _put(values: Any, i: Any, value: Any) -> Any:
+    if isinstance(values, types.NoneType):
+        return lambda values, i, value: None
+    return median.put
+
+
+@_specialised(block.point, flags.FORMULA)
+def _point(loss: Any, residual: Any) -> Any:
+    return loss.instance_class.point
+
+
+@_specialised(moments.keeps_point, flags.POINT)
+def _keeps_point(kernel: Any, u: Any, v: Any, k: Any) -> Any:
+    return kernel.instance_class.keeps_point
+
+
+@_specialised(block.block_sums, flags.BLOCK_SUMS)
+def _block_sums(kernel: Any, loss: Any, x: Any, y: Any, w: Any, center: Any, params: Any) -> Any:
+    loop = kernel.instance_class.block
+    if hasattr(kernel.instance_class, "keeps_point"):
+        return lambda kernel, loss, x, y, w, center, params: loop(kernel, x, y, w, center, params)
+    return lambda kernel, loss, x, y, w, center, params: loop(loss, x, y, w, center, params)
+
+
+@_specialised(block.finish, flags.TOTAL)
+def _finish(kernel: Any, n: Any, center: Any, totals: Any, lost: Any) -> Any:
+    return kernel.instance_class.finish
