@@ -245,6 +245,11 @@ def _gatherer(parallel: bool, *arguments: Any) -> Any:
     return _ready.get(key) or _compiled(DRIVERS["gather"][parallel], key, *arguments)
 
 
+def code_for(function: Any, key: tuple[Any, ...], *arguments: Any) -> Any:
+    """Return the machine code of a function for arguments of these types, which the key stands for."""
+    return _ready.get(key) or _compiled(function, key, *arguments)
+
+
 def _compiled(function: Any, key: tuple[Any, ...], *arguments: Any) -> Any:
     """Return the machine code of a function for arguments of these types."""
     if numba.config.DISABLE_JIT:

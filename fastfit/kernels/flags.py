@@ -33,6 +33,9 @@ BLOCK_SUMS: dict[str, Any] = {**_ALWAYS, "fastmath": {"reassoc", "contract"}}
 # Sums of blocks: compensated, so nothing may be reordered or contracted.
 TOTAL: dict[str, Any] = {**_ALWAYS, "fastmath": set()}
 
+# A few lines of such arithmetic, which a long loop would else call, and then not vectorise.
+INLINED: dict[str, Any] = {**TOTAL, "forceinline": True}
+
 DRIVER: dict[str, Any] = {**_ALWAYS, "fastmath": set()}
 PARALLEL_DRIVER: dict[str, Any] = {**DRIVER, "parallel": True}
 

@@ -15,7 +15,7 @@ from numba.extending import intrinsic, overload, register_jitable
 
 from fastfit import vector_math
 from fastfit.exact import double_double, least_squares
-from fastfit.kernels import block, flags, median, moments
+from fastfit.kernels import block, flags, many, median, moments
 from fastfit.kernels import center as _center  # noqa: F401  # marks its functions
 from fastfit.kernels import gradient as _gradient  # noqa: F401  # marks its functions
 from fastfit.kernels import residuals as _residuals  # noqa: F401  # marks its functions
@@ -103,3 +103,45 @@ def _block_sums(kernel: Any, loss: Any, x: Any, y: Any, w: Any, center: Any, par
 @_specialised(block.finish, flags.TOTAL)
 def _finish(kernel: Any, n: Any, center: Any, totals: Any, lost: Any) -> Any:
     return kernel.instance_class.finish
+
+
+@_specialised(many.lost, flags.INLINED)
+def _lost(y: Any, v: Any, level: Any, above: Any) -> Any:
+    if y.dtype == types.float32:
+        return lambda y, v, level, above: -0.0
+    return many.lost
+
+
+@_specialised(many.like_values, flags.INLINED)
+def _like_values(y: Any, level: Any) -> Any:
+    if y.dtype == types.float32:
+        return lambda y, level: np.float64(np.float32(level))
+    return lambda y, level: level
+
+
+@_specialised(many.place, flags.INLINED)
+def _place(x: Any, at: Any, u: Any, rest: Any, origin: Any) -> Any:
+    if isinstance(x, types.NoneType):
+        return lambda x, at, u, rest, origin: (u - origin, rest)
+    return many.place
+
+
+@_specialised(many.own_place, flags.INLINED)
+def _own_place(x: Any, at: Any, u: Any) -> Any:
+    if isinstance(x, types.NoneType):
+        return lambda x, at, u: u
+    return lambda x, at, u: np.float64(x[at])
+
+
+@_specialised(many.weighted, flags.INLINED)
+def _weighted(w: Any, k: Any, value: Any) -> Any:
+    if isinstance(w, types.NoneType):
+        return lambda w, k, value: value
+    return lambda w, k, value: k * value
+
+
+@_specialised(many.add_weight, flags.INLINED)
+def _add_weight(w: Any, sums: Any, at: Any, k: Any) -> Any:
+    if isinstance(w, types.NoneType):
+        return lambda w, sums, at, k: None
+    return many.add_weight

@@ -1,0 +1,623 @@
+"""Many lines at once: the sums that least-squares lines of many short series follow from, and these lines.
+
+A line is first drawn through two of its points, the *first line*; what is summed are the residuals from it, their
+squares and their products with x. Residuals are small where values are large, so plain sums of them keep their digits;
+how far the least-squares line lies from the first one follows. Each residual is computed with the rounding errors of
+the differences before it, and so is exact but for its own last digit. Where the first line turns out to be far off, as
+through an outlier, the sums are made once more from the line just found.
+
+Points lie in memory in one of two ways, and so there are two loops. Where the values of all lines at one x lie side by
+side, as in a stack of images, each lane of a vector has a line of its own, and eight rows are read side by side
+(``add_rows``, and ``add_full_rows`` without gaps). Where the points of one line lie side by side, they share out the
+lanes (``add_points``, ``add_full_points``). Lines never meet: a line has the same bits whatever the others hold, and on
+any number of threads.
+
+Arrays are flat, with a start and a stride. ``u`` holds the distances of x from a center, in whole numbers of a spacing
+so that their differences are exact, and ``rest`` what they lack.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastfit.exact.double_double import fused
+from fastfit.kernels.block import weight
+from fastfit.kernels.flags import BLOCK_SUMS, INLINED, TOTAL, compiled
+
+# Rows of points that are read side by side: sums are read and written once for all of them.
+ROWS = 8
+# Lines of a tile: short rows are slow to read in turn, and the sums must fit in the second-level cache.
+TILE = 4096
+# Points that are summed before their sums are added to those of the points before.
+CHUNK = 512
+# How many times larger a sum of squares may be than about its mean, before it is made again closer to it.
+LOOSE = 16.0
+# Rows in which a line is looked for at either end before it is left for later: of gaps alone, or with few points.
+PATIENCE = 8
+# How often sums may be made again.
+ROUNDS = 3
+# Sums of squares below this have lost digits to the end of the range of floats.
+SMALLEST = 2.0**-960
+
+# From the sums of one kind to the next; no multiple of 4,096 bytes, which would slow down reads after writes.
+STRIDE = TILE + 40
+# The first line: its value at a place, its slope, and the place. Then the sums: number of points, of weights, and of
+# what residuals e and distances u from the place make.
+LEVEL, SLOPE, PLACE, N, W, U, E, UU, UE, EE = (k * STRIDE for k in range(10))
+# From sums to their totals over the chunks before.
+TOTALS = 7 * STRIDE
+# Whether a line lies so far from its first line that sums lost digits: 1 or 0.
+FAR = 17 * STRIDE
+N_SUMS = 18 * STRIDE
+
+# Rows of the results: the line, its residual sum of squares and mean of y; then what gaps and weights change.
+RESULTS = ("slope", "intercept", "residual_square", "y_mean", "n", "u_mean", "uu", "w")
+
+
+# What compiled code chooses by type
+
+
+def lost(y: Any, v: Any, level: Any, above: Any) -> Any:
+    """Return the rounding error of ``above``, the difference of v and the level: none where y is of float32."""
+    return rounded_off(v, level, above)
+
+
+def like_values(y: Any, level: Any) -> Any:
+    """Return a number near a level from which values differ exactly: of float32, if y is."""
+    return float(np.float32(level)) if y.dtype == np.float32 else level
+
+
+def place(x: Any, at: Any, u: Any, rest: Any, origin: Any) -> Any:
+    """Return how far a point lies from an origin, and what that lacks: by its row, or by an x of its own."""
+    if x is None:
+        return u - origin, rest
+    own = np.float64(x[at])
+    return own - origin, rounded_off(own, origin, own - origin)
+
+
+def own_place(x: Any, at: Any, u: Any) -> Any:
+    """Return where a point lies: in its row, or at an x of its own."""
+    return u if x is None else np.float64(x[at])
+
+
+def weighted(w: Any, k: Any, value: Any) -> Any:
+    """Return ``k * value``, the value itself without weights."""
+    return value if w is None else k * value
+
+
+def add_weight(w: Any, sums: Any, at: Any, k: Any) -> None:
+    """Add a sum of weights to another, if there are weights."""
+    if w is not None:
+        sums[at] += k
+
+
+# Rows of points: a line in each lane
+
+
+@compiled(INLINED)
+def rounded_off(a: Any, b: Any, difference: Any) -> Any:
+    """Return the rounding error of ``a - b``."""
+    back = difference - a
+    return (a - (difference - back)) - (b + back)
+
+
+@compiled(INLINED)
+def residual(y: Any, v: Any, level: Any, slope: Any, u: Any, rest: Any) -> Any:
+    """Return how far a value lies above the first line."""
+    above = v - level
+    return fused(-slope, rest, fused(-slope, u, above) + lost(y, v, level, above))
+
+
+@compiled(TOTAL)
+def add_full_rows(y: Any, start: Any, stride: Any, m: Any, u: Any, rest: Any, sums: Any) -> None:
+    """Add eight rows of points without gaps to the sums of m lines; what x alone makes is not summed."""
+    for j in range(m):
+        level, slope = sums[LEVEL + j], sums[SLOPE + j]
+        e_sum = ue = ee = 0.0
+        for k in range(ROWS):
+            v = np.float64(y[np.uint64(start) + np.uint64(k) * np.uint64(stride) + np.uint64(j)])
+            e = residual(y, v, level, slope, u[k], rest[k])
+            e_sum += e
+            ue = fused(u[k], e, ue)
+            ee = fused(e, e, ee)
+        sums[E + j] += e_sum
+        sums[UE + j] += ue
+        sums[EE + j] += ee
+
+
+@compiled(TOTAL)
+def add_rows(
+    y: Any, x: Any, w: Any, start: Any, stride: Any, m: Any, u: Any, rest: Any, sums: Any
+) -> None:
+    """Add eight rows of points to the sums of m lines, but for those with NaN, be it in ``u``."""
+    for j in range(m):
+        level, slope, origin = sums[LEVEL + j], sums[SLOPE + j], sums[PLACE + j]
+        n = w_sum = u_sum = e_sum = uu = ue = ee = 0.0
+        for k in range(ROWS):
+            at = np.uint64(start) + np.uint64(k) * np.uint64(stride) + np.uint64(j)
+            v, q = np.float64(y[at]), weight(w, at)
+            p, p_rest = place(x, at, u[k], rest[k], origin)
+            e = residual(y, v, level, slope, p, p_rest)
+            counts = not (np.isnan(v) | np.isnan(q) | np.isnan(p) | np.isnan(u[k]))
+            e = e if counts else 0.0
+            p = p if counts else 0.0
+            q = q if counts else 0.0
+            n += 1.0 if counts else 0.0
+            w_sum += q
+            qp, qe = weighted(w, q, p), weighted(w, q, e)
+            u_sum += qp
+            e_sum += qe
+            uu = fused(qp, p, uu)
+            ue = fused(qp, e, ue)
+            ee = fused(qe, e, ee)
+        sums[N + j] += n
+        add_weight(w, sums, W + j, w_sum)
+        sums[U + j] += u_sum
+        sums[E + j] += e_sum
+        sums[UU + j] += uu
+        sums[UE + j] += ue
+        sums[EE + j] += ee
+
+
+@compiled(TOTAL)
+def add_to_totals(m: Any, sums: Any) -> None:
+    """Add the sums of a chunk to those of the chunks before, and start anew."""
+    for k in range(7):
+        for j in range(N + k * STRIDE, N + k * STRIDE + m):
+            sums[TOTALS + j] += sums[j]
+            sums[j] = 0.0
+
+
+@compiled(TOTAL)
+def start_sums(n: Any, m: Any, sums: Any) -> None:
+    """Set all sums of m lines to 0."""
+    for k in range(7 if n <= CHUNK else 14):
+        for j in range(N + k * STRIDE, N + k * STRIDE + m):
+            sums[j] = 0.0
+
+
+@compiled(TOTAL)
+def has_gap(m: Any, sums: Any) -> Any:
+    """Return whether a sum of squares is NaN."""
+    gaps = 0
+    for j in range(m):
+        gaps += 1 if np.isnan(sums[EE + j]) else 0
+    return gaps > 0
+
+
+@compiled(TOTAL)
+def sum_full_rows(
+    y: Any, start: Any, stride: Any, n: Any, m: Any, u: Any, rest: Any, sums: Any
+) -> Any:
+    """Sum rows as if without gaps, but for the last few; return whether there was none."""
+    start_sums(n, m, sums)
+    n_rows = n - n % ROWS
+    u_sum = uu = 0.0
+    for i in range(0, n_rows, ROWS):
+        add_full_rows(y, start + i * stride, stride, m, u[i : i + ROWS], rest[i : i + ROWS], sums)
+        u_of_rows = uu_of_rows = 0.0
+        for k in range(i, i + ROWS):
+            u_of_rows += u[k]
+            uu_of_rows = fused(u[k], u[k], uu_of_rows)
+        u_sum += u_of_rows
+        uu += uu_of_rows
+        done = i + ROWS
+        ends = done % CHUNK == 0 or done == n_rows
+        if (ends or i == 0) and has_gap(m, sums):  # which mostly show early
+            return False
+        if ends:
+            for j in range(m):
+                sums[N + j] = float((done - 1) % CHUNK + 1)
+                sums[U + j] = u_sum
+                sums[UU + j] = uu
+            u_sum = uu = 0.0
+        if done % CHUNK == 0 and n > CHUNK:
+            add_to_totals(m, sums)
+    return True
+
+
+@compiled(TOTAL)
+def sum_rows(
+    y: Any, x: Any, w: Any, start: Any, stride: Any, n: Any, m: Any, u: Any, rest: Any, sums: Any
+) -> None:
+    """Sum rows that may have gaps, but for the last few."""
+    start_sums(n, m, sums)
+    for i in range(0, n - n % ROWS, ROWS):
+        at = start + i * stride
+        add_rows(y, x, w, at, stride, m, u[i : i + ROWS], rest[i : i + ROWS], sums)
+        if (i + ROWS) % CHUNK == 0 and n > CHUNK:
+            add_to_totals(m, sums)
+
+
+@compiled(TOTAL)
+def sum_last_rows(
+    y: Any, x: Any, w: Any, start: Any, stride: Any, n: Any, m: Any, u: Any, rest: Any, sums: Any
+) -> None:
+    """Sum the rows that are left when eight are taken at a time: of the last eight, those not summed yet."""
+    n_left = n % ROWS
+    if n_left:
+        last = np.full(ROWS, np.nan)
+        last[ROWS - n_left :] = u[n - n_left :]
+        at = start + (n - ROWS) * stride
+        add_rows(y, x, w, at, stride, m, last, rest[n - ROWS :], sums)
+    if n > CHUNK:
+        add_to_totals(m, sums)
+
+
+@compiled(TOTAL)
+def find_values(
+    y: Any,
+    x: Any,
+    start: Any,
+    stride: Any,
+    m: Any,
+    u: Any,
+    order: Any,
+    sums: Any,
+    values: Any,
+    places: Any,
+) -> None:
+    """Find the first value of each of m lines, and where it lies, by rows in this order; NaN where there is none."""
+    for j in range(m):
+        at = np.uint64(start) + np.uint64(order[0]) * np.uint64(stride) + np.uint64(j)
+        sums[values + j], sums[places + j] = np.float64(y[at]), own_place(x, at, u[order[0]])
+    for j in range(m):
+        if np.isnan(sums[values + j]) | np.isnan(sums[places + j]):
+            sums[values + j] = np.nan
+            for i in order[1:]:
+                at = np.uint64(start) + np.uint64(i) * np.uint64(stride) + np.uint64(j)
+                v, p = np.float64(y[at]), own_place(x, at, u[i])
+                if not (np.isnan(v) | np.isnan(p)):
+                    sums[values + j], sums[places + j] = v, p
+                    break
+
+
+@compiled(TOTAL)
+def draw_first_lines(
+    y: Any,
+    x: Any,
+    start: Any,
+    stride: Any,
+    m: Any,
+    u: Any,
+    order: Any,
+    patience: Any,
+    through_origin: Any,
+    sums: Any,
+) -> None:
+    """Draw the first lines, through the first and the last point of each in the order of x.
+
+    Those of lines that have none among ``patience`` rows are left for later, and level.
+    """
+    low, low_place, high, high_place = U, E, UU, UE
+    find_values(y, x, start, stride, m, u, order[::-1][:patience], sums, high, high_place)
+    if through_origin:
+        for j in range(m):
+            sums[low + j] = sums[low_place + j] = 0.0
+    else:
+        find_values(y, x, start, stride, m, u, order[:patience], sums, low, low_place)
+    has_own = x is not None and not through_origin
+    for j in range(m):
+        value, at = sums[low + j], sums[low_place + j]
+        slope = (sums[high + j] - value) / (sums[high_place + j] - at)
+        slope = slope if abs(slope) < np.inf else 0.0
+        origin = at if has_own else 0.0
+        level = like_values(y, value - slope * (at - origin))
+        is_found = abs(level) < np.inf
+        sums[SLOPE + j] = slope
+        sums[PLACE + j] = origin if is_found else 0.0
+        sums[LEVEL + j] = level if is_found else 0.0
+
+
+@compiled(TOTAL)
+def fit_rows(
+    y: Any,
+    x: Any,
+    w: Any,
+    start: Any,
+    stride: Any,
+    n: Any,
+    m: Any,
+    u: Any,
+    rest: Any,
+    order: Any,
+    through_origin: Any,
+    sums: Any,
+) -> Any:
+    """Sum the rows of m lines about first lines; return whether there were gaps, or might have been."""
+    draw_first_lines(y, x, start, stride, m, u, order, PATIENCE, through_origin, sums)
+    has_gaps = True
+    if x is None and w is None:
+        has_gaps = not sum_full_rows(y, start, stride, n, m, u, rest, sums)
+        if has_gaps:
+            draw_first_lines(y, x, start, stride, m, u, order, PATIENCE, through_origin, sums)
+    if has_gaps:
+        sum_rows(y, x, w, start, stride, n, m, u, rest, sums)
+    sum_last_rows(y, x, w, start, stride, n, m, u, rest, sums)
+    return has_gaps
+
+
+# Points of one line side by side
+
+
+@compiled(BLOCK_SUMS)
+def add_full_points(y: Any, start: Any, u: Any, rest: Any, level: Any, slope: Any) -> Any:
+    """Return the sums of residuals over points without gaps: of themselves, their products with u, and squares."""
+    e_sum = ue = ee = 0.0
+    for i in range(u.size):
+        e = residual(y, np.float64(y[np.uint64(start) + np.uint64(i)]), level, slope, u[i], rest[i])
+        e_sum += e
+        ue += u[i] * e
+        ee += e * e
+    return e_sum, ue, ee
+
+
+@compiled(BLOCK_SUMS)
+def add_points(
+    y: Any, x: Any, w: Any, start: Any, u: Any, rest: Any, level: Any, slope: Any, origin: Any
+) -> Any:
+    """Return the sums over points of one line, but for those with NaN."""
+    n = w_sum = u_sum = e_sum = uu = ue = ee = 0.0
+    for i in range(u.size):
+        at = np.uint64(start) + np.uint64(i)
+        v, q = np.float64(y[at]), weight(w, at)
+        p, p_rest = place(x, at, u[i], rest[i], origin)
+        e = residual(y, v, level, slope, p, p_rest)
+        counts = not (np.isnan(v) | np.isnan(q) | np.isnan(p))
+        e = e if counts else 0.0
+        p = p if counts else 0.0
+        q = q if counts else 0.0
+        n += 1.0 if counts else 0.0
+        w_sum += q
+        qp, qe = weighted(w, q, p), weighted(w, q, e)
+        u_sum += qp
+        e_sum += qe
+        uu += qp * p
+        ue += qp * e
+        ee += qe * e
+    return n, w_sum, u_sum, e_sum, uu, ue, ee
+
+
+@compiled(TOTAL)
+def fit_points(
+    y: Any, x: Any, w: Any, start: Any, n: Any, j: Any, u: Any, rest: Any, own: Any, sums: Any
+) -> Any:
+    """Sum the points of one line about its first line into lane j; return whether there were gaps, or might have been.
+
+    ``own`` holds the sums of u and of its squares.
+    """
+    level, slope, origin = sums[LEVEL + j], sums[SLOPE + j], sums[PLACE + j]
+    for k in range(7):
+        sums[TOTALS + N + k * STRIDE + j] = 0.0
+    if x is None and w is None and origin == 0.0:
+        for i in range(0, n, CHUNK):
+            stop = min(i + CHUNK, n)
+            found = add_full_points(y, start + i, u[i:stop], rest[i:stop], level, slope)
+            sums[TOTALS + E + j] += found[0]
+            sums[TOTALS + UE + j] += found[1]
+            sums[TOTALS + EE + j] += found[2]
+        if not np.isnan(sums[TOTALS + EE + j]):
+            sums[TOTALS + N + j] = float(n)
+            sums[TOTALS + U + j], sums[TOTALS + UU + j] = own
+            return False
+        for k in range(7):
+            sums[TOTALS + N + k * STRIDE + j] = 0.0
+    for i in range(0, n, CHUNK):
+        stop = min(i + CHUNK, n)
+        part = add_points(y, x, w, start + i, u[i:stop], rest[i:stop], level, slope, origin)
+        for k in range(7):
+            sums[TOTALS + N + k * STRIDE + j] += part[k]
+    return True
+
+
+@compiled(TOTAL)
+def draw_first_line(
+    y: Any, x: Any, start: Any, j: Any, u: Any, order: Any, through_origin: Any, sums: Any
+) -> None:
+    """Draw the first line through the outermost points of a line, if they count; else through others."""
+    low, high = order[0], order[order.size - 1]
+    if x is None and not through_origin:
+        value = np.float64(y[np.uint64(start) + np.uint64(low)])
+        slope = (np.float64(y[np.uint64(start) + np.uint64(high)]) - value) / (u[high] - u[low])
+        level = like_values(y, value - slope * u[low])
+        if abs(level) < np.inf:
+            sums[SLOPE + j], sums[PLACE + j], sums[LEVEL + j] = slope, 0.0, level
+            return
+    draw_first_lines(y, x, start, 1, 1, u, order, order.size, through_origin, sums[j:])
+
+
+# Lines
+
+
+@compiled(INLINED)
+def lines_from(
+    y: Any,
+    x: Any,
+    w: Any,
+    m: Any,
+    center: Any,
+    grid: Any,
+    through_origin: Any,
+    base: Any,
+    sums: Any,
+) -> None:
+    """Find the least-squares lines of m lanes, which become their next first lines.
+
+    What is found takes the place of the sums, which start at ``base``: intercept (UE), sum of squared residuals (EE),
+    means of y (E) and of u (U), and the centred sum of squares of u (UU). ``center`` is where u is 0, as two floats;
+    numbers are rounded to the spacing of u by adding and subtracting ``grid``.
+    """
+    c, c_low = center
+    moves = 0.0 if through_origin else 1.0
+    for j in range(m):
+        n = sums[base + N + j]
+        total = n if w is None else sums[base + W + j]
+        level, slope, origin = sums[LEVEL + j], sums[SLOPE + j], sums[PLACE + j]
+        u_sum, e_sum = sums[base + U + j], sums[base + E + j]
+        uu_all, ee_all = sums[base + UU + j], sums[base + EE + j]
+        u_mean, e_mean = moves * u_sum / total, moves * e_sum / total
+        uu = uu_all - u_mean * u_sum
+        ue = sums[base + UE + j] - u_mean * e_sum
+        step = ue / uu
+        left = (ee_all - e_mean * e_sum) - step * ue
+        steep = slope + step
+        # The intercept is level + (e_mean - step * u_mean) - (slope + step) * (center + origin); parts may cancel.
+        far, near = slope * c, slope * origin
+        above = level - far
+        whole = above - near
+        low = rounded_off(level, far, above) - fused(slope, c, -far)
+        low += rounded_off(above, near, whole) - fused(slope, origin, -near)
+        low += (e_mean - step * u_mean) - (slope * c_low + step * (c + origin))
+        mean_place = origin + u_mean
+        y_mean = level + (slope * u_mean + e_mean)
+        bound = LOOSE * uu
+        bound = np.inf if through_origin else bound
+        is_far = (0.0 if ee_all <= LOOSE * left else 1.0) + (0.0 if uu_all <= bound else 1.0)
+        is_far = is_far if n > 1.5 else 0.0
+        sums[base + UE + j] = moves * (whole + low)
+        sums[base + EE + j] = left if left > 0.0 else 0.0
+        sums[base + E + j] = y_mean
+        sums[base + U + j] = mean_place
+        sums[base + UU + j] = uu
+        sums[FAR + j] = is_far
+        at_grid = mean_place if x is not None else (mean_place + grid) - grid
+        at_grid = origin if through_origin else at_grid
+        next_level = like_values(y, y_mean + steep * (at_grid - mean_place))
+        sums[LEVEL + j] = level if through_origin else next_level
+        sums[SLOPE + j] = steep
+        sums[PLACE + j] = at_grid
+
+
+@compiled(TOTAL)
+def lines_of(
+    y: Any,
+    x: Any,
+    w: Any,
+    m: Any,
+    center: Any,
+    grid: Any,
+    through_origin: Any,
+    base: Any,
+    sums: Any,
+) -> None:
+    """Find lines as ``lines_from`` does: compiled for both places of the sums, or it would not vectorise."""
+    if base == 0:
+        lines_from(y, x, w, m, center, grid, through_origin, 0, sums)
+    else:
+        lines_from(y, x, w, m, center, grid, through_origin, TOTALS, sums)
+
+
+@compiled(TOTAL)
+def write_lines(
+    w: Any, m: Any, has_gaps: Any, base: Any, sums: Any, found: Any, first: Any, chosen: Any
+) -> Any:
+    """Write what was found of the lines that are chosen; return how many stay chosen, as they lie far off."""
+    rows = (SLOPE, base + UE, base + EE, base + E, base + N, base + U, base + UU, base + W)
+    n_rows = 4
+    if has_gaps:
+        n_rows = 7 if w is None else 8
+    for k in range(n_rows):
+        row = found[k]
+        for j in range(m):
+            row[first + j] = sums[rows[k] + j] if chosen[j] != 0.0 else row[first + j]
+    n_far = 0
+    for j in range(m):
+        far = chosen[j] * sums[FAR + j]
+        chosen[j] = far
+        n_far += 1 if far != 0.0 else 0
+    return n_far
+
+
+@compiled(TOTAL)
+def fit_tile(
+    y: Any,
+    x: Any,
+    w: Any,
+    start: Any,
+    row_stride: Any,
+    lane_stride: Any,
+    n: Any,
+    m: Any,
+    u: Any,
+    rest: Any,
+    order: Any,
+    own: Any,
+    center: Any,
+    grid: Any,
+    through_origin: Any,
+    sums: Any,
+    chosen: Any,
+    found: Any,
+    first: Any,
+) -> Any:
+    """Fit m lines; return whether there were gaps, or might have been."""
+    in_rows = row_stride != 1
+    base = 0 if in_rows and n <= CHUNK else TOTALS
+    has_gaps = False
+    if in_rows:
+        has_gaps = fit_rows(y, x, w, start, row_stride, n, m, u, rest, order, through_origin, sums)
+    else:
+        for j in range(m):
+            at = start + j * lane_stride
+            draw_first_line(y, x, at, j, u, order, through_origin, sums)
+            has_gaps |= fit_points(y, x, w, at, n, j, u, rest, own, sums)
+    chosen[:m] = 1.0
+    options = center, grid, through_origin, base
+    lines_of(y, x, w, m, *options, sums)
+    n_far = write_lines(w, m, has_gaps, base, sums, found, first, chosen)
+    for _ in range(ROUNDS):
+        if n_far == 0:
+            break
+        if in_rows and n_far > m // 16:
+            sum_rows(y, x, w, start, row_stride, n, m, u, rest, sums)
+            sum_last_rows(y, x, w, start, row_stride, n, m, u, rest, sums)
+            lines_of(y, x, w, m, *options, sums)
+            n_far = write_lines(w, m, has_gaps, base, sums, found, first, chosen)
+            continue
+        n_far = 0
+        for j in range(m):
+            if chosen[j] != 0.0:
+                at = start + j * lane_stride
+                if in_rows:
+                    sum_rows(y, x, w, at, row_stride, n, 1, u, rest, sums[j:])
+                    sum_last_rows(y, x, w, at, row_stride, n, 1, u, rest, sums[j:])
+                else:
+                    fit_points(y, x, w, at, n, j, u, rest, own, sums)
+                lines_of(y, x, w, 1, *options, sums[j:])
+                n_far += write_lines(w, 1, has_gaps, base, sums[j:], found, first + j, chosen[j:])
+    return has_gaps
+
+
+@compiled(TOTAL)
+def fit_lines(
+    y: Any,
+    x: Any,
+    w: Any,
+    n: Any,
+    n_lanes: Any,
+    strides: Any,
+    u: Any,
+    rest: Any,
+    order: Any,
+    own: Any,
+    center: Any,
+    grid: Any,
+    through_origin: Any,
+    tiles: Any,
+    found: Any,
+    gaps: Any,
+) -> None:
+    """Fit the lines of some tiles one after the other; ``gaps`` says for each tile whether it has any."""
+    outer_stride, row_stride, lane_stride = strides
+    sums, chosen = np.empty(N_SUMS), np.empty(TILE)
+    each = (n_lanes + TILE - 1) // TILE
+    for tile in range(*tiles):
+        outer, low = tile // each, tile % each * TILE
+        m = min(TILE, n_lanes - low)
+        start = outer * outer_stride + low * lane_stride
+        gaps[tile] = fit_tile(
+            *(y, x, w, start, row_stride, lane_stride, n, m, u, rest, order, own, center, grid),
+            *(through_origin, sums, chosen, found, outer * n_lanes + low),
+        )

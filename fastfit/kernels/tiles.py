@@ -1,0 +1,147 @@
+"""Tiles of lines over threads: the compiled loops of ``many``, and what they need to know of x."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from fastfit.kernels import compiled, many, threads
+from fastfit.kernels.block import BLOCK
+
+# Tiles that share one set of sums.
+_MOST_GROUPS = 64
+
+
+def _over_groups(
+    y: Any,
+    x: Any,
+    w: Any,
+    n: Any,
+    n_lanes: Any,
+    strides: Any,
+    u: Any,
+    rest: Any,
+    order: Any,
+    own: Any,
+    center: Any,
+    grid: Any,
+    through_origin: Any,
+    tiles: Any,
+    found: Any,
+    gaps: Any,
+    n_groups: Any,
+) -> Any:
+    low, high = tiles
+    for g in numba.prange(n_groups):
+        part = low + g * (high - low) // n_groups, low + (g + 1) * (high - low) // n_groups
+        many.fit_lines(
+            *(y, x, w, n, n_lanes, strides, u, rest, order, own, center, grid, through_origin),
+            *(part, found, gaps),
+        )
+
+
+_FIT = compiled.on_threads_or_not(_over_groups)
+
+
+class Places(NamedTuple):
+    """Where the points of lines lie along x, for lines that share it.
+
+    Attributes
+    ----------
+    u, rest : ndarray, shape (n,)
+        Distances from a center, whole numbers of a spacing that differ exactly, and what they lack.
+    order : ndarray of int, shape (n,)
+        Their order.
+    own : (float, float)
+        Sums of u and of its squares.
+    center : (float, float)
+        The center, as a float and what it lacks.
+    grid : float
+        Rounds to the spacing of u if it is added and subtracted.
+    """
+
+    u: NDArray[np.float64]
+    rest: NDArray[np.float64]
+    order: NDArray[np.int64]
+    own: tuple[float, float]
+    center: tuple[float, float]
+    grid: float
+
+    @classmethod
+    def of(cls, x: NDArray[np.float64], offset: float, *, through_origin: bool) -> Places:
+        """Return the places of ``x + offset``; distances are from 0 for lines through the origin."""
+        low, high = float(x.min()), float(x.max())
+        middle = 0.0
+        if not through_origin:
+            middle = low + 0.5 * (high - low)
+            middle = float(x[np.argmin(np.abs(x - middle))])
+        near = x - middle
+        back = near - x
+        lacks = (x - (near - back)) - (middle + back)
+        grid = math.ldexp(3.0, math.frexp(float(np.abs(near).max()))[1])
+        u = (near + grid) - grid
+        center = middle + offset
+        return cls(
+            u,
+            (near - u) + lacks,
+            np.argsort(x, kind="stable"),
+            (math.fsum(u), math.fsum(u * u)),
+            (center, (middle - (center - offset)) if offset else 0.0),
+            grid,
+        )
+
+
+def fit(
+    y: Any,
+    x: Any,
+    w: Any,
+    shape: tuple[int, int, int],
+    strides: tuple[int, int, int],
+    places: Places,
+    *,
+    through_origin: bool,
+    found: NDArray[np.float64],
+    n_threads: int | None = None,
+) -> NDArray[np.bool_]:
+    """Write the least-squares lines of many series, in rows as ``many.RESULTS`` names them.
+
+    Parameters
+    ----------
+    y : ndarray, flat
+        Values, float64 or float32.
+    x, w : ndarray, flat, or None
+        Places and weights of the points, where they are not shared; laid out as y is.
+    shape, strides : (int, int, int)
+        How many series lie outside of the points, points, and series inside of them; and how far these are apart.
+    places : Places
+        Places that all lines share.
+    found : ndarray, shape (8, number of lines)
+        Where results are written. The last four rows are not written for tiles without gaps.
+
+    Returns
+    -------
+    ndarray of bool
+        Which tiles have gaps.
+    """
+    n_outer, n, n_lanes = shape
+    each = -(-n_lanes // many.TILE)
+    n_tiles = n_outer * each
+    gaps = np.zeros(n_tiles, np.bool_)
+    n_groups = min(n_tiles, _MOST_GROUPS)
+    arguments = (
+        *(y, x, w, n, n_lanes, strides, places.u, places.rest, places.order, places.own),
+        *(places.center, places.grid, through_origin, (0, n_tiles), found, gaps, n_groups),
+    )
+    n_blocks = n_outer * n * n_lanes // BLOCK
+    threads.on_threads(n_blocks, n_threads, _code, arguments)
+    return gaps
+
+
+def _code(parallel: bool, *arguments: Any) -> Any:
+    """Return the compiled loops for arguments of these types."""
+    key = ("lines", parallel, *(None if v is None else v.dtype.char for v in arguments[:3]))
+    return compiled.code_for(_FIT[parallel], key, *arguments)
