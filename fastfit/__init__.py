@@ -16,6 +16,8 @@ from fastfit.kernels import forks as _forks  # noqa: F401  # notices a fork from
 
 if TYPE_CHECKING:
     from fastfit.fit import fit_line
+    from fastfit.lines.batched import fit_lines
+    from fastfit.lines.result import LineFits
     from fastfit.losses import Cauchy, Huber, RobustLoss, SoftL1, SquaredError, Tukey
     from fastfit.moments import Moments
     from fastfit.objectives import Objective, objective
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 # Public names, by the module that has them. They are loaded on first use: importing fastfit imports nothing else.
 _PUBLIC = {
     "fit": ("fit_line",),
+    "lines.batched": ("fit_lines",),
+    "lines.result": ("LineFits",),
     "losses": ("Cauchy", "Huber", "RobustLoss", "SoftL1", "SquaredError", "Tukey"),
     "moments": ("Moments",),
     "objectives": ("Objective", "objective"),
@@ -53,6 +57,7 @@ __all__ = [
     "Huber",
     "Iterate",
     "LineFit",
+    "LineFits",
     "Moments",
     "Newton",
     "Objective",
@@ -63,6 +68,7 @@ __all__ = [
     "Tukey",
     "__version__",
     "fit_line",
+    "fit_lines",
     "objective",
     "scan",
 ]

@@ -308,6 +308,53 @@ def _shifted(
     return array, 0.0, missing
 
 
+class Numbers(NamedTuple):
+    """Numbers of any shape: the caller passed ``array + offset``.
+
+    Attributes
+    ----------
+    array : ndarray
+        Real numbers of any type, as they came if float64 can hold them.
+    missing : ndarray of bool or None
+        Which are missing or masked; None for none. NaN counts as well.
+    offset : float
+        0, except for numbers that float64 cannot hold.
+    times : TimeUnit or None
+        How they count time; None for numbers.
+    """
+
+    array: NDArray[Any]
+    missing: NDArray[np.bool_] | None = None
+    offset: float = 0.0
+    times: TimeUnit | None = None
+
+
+def numbers_of(values: Any, name: str, datetime_unit: str | None = None) -> Numbers:
+    """Return real numbers of any shape, without converting them; times, if ``name`` is x, as counts.
+
+    Raises
+    ------
+    TypeError
+        If values do not hold real numbers.
+    """
+    if type(values) is np.ndarray and _is_ready(values):
+        array, missing, masked = values, None, None
+    else:
+        array, missing, masked, _ = values_of(values, name)
+    times = None
+    if is_time(array):
+        if name != "x":
+            _refuse_times(array, name)
+        times = unit_for(array, datetime_unit, name)
+        array = counts_of(array, times, name)
+    elif datetime_unit is not None and name == "x":
+        _refuse_unit(array)
+    shape = array.shape
+    array, offset, missing = _shifted(array, missing, masked, name, times)
+    gone = _either(missing, masked)
+    return Numbers(array, None if gone is None else gone.reshape(shape), offset, times)
+
+
 class Shifted(NamedTuple):
     """Numbers ``values + offset``; the offset is 0 unless float64 cannot hold the numbers."""
 

@@ -53,6 +53,10 @@ class Status(Enum):
         "within tol of zero."
     )
     STOPPED = "Stopped: the callback ended the fit before the gradient came within tol of zero."
+    TOO_FEW_POINTS = "Not fitted: fewer points than a line needs, or than min_points asks for."
+    CONSTANT_X = "Not fitted: all points have the same x, so no slope is determined."
+    BAD_WEIGHTS = "Not fitted: a weight is negative or infinite, a sigma is not above 0, or all weights are 0."
+    INFINITE = "Not fitted: x or y holds infinity, or numbers whose squares are beyond the range of float64."
     NOT_FINITE = (
         "Not fitted: x or y holds NaN or infinity, and nan_policy='propagate' asks for NaN. Pass "
         "nan_policy='omit' to leave out points with NaN."

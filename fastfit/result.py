@@ -24,7 +24,7 @@ from fastfit.plotting import draw_fit
 from fastfit.points.base import Points
 from fastfit.points.kept import KeptPoints
 from fastfit.times import TimeLike, TimeUnit
-from fastfit.validation import finite_number, finite_or_none, true_or_false, what_came
+from fastfit.validation import finite_or_none, probability, true_or_false, what_came
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,15 +32,6 @@ if TYPE_CHECKING:
 _SQUARED_ERROR = SquaredError()
 # Smaller p-values are not printed: they come close to the end of the range of floats.
 _LEAST_PVALUE = 1e-300
-
-
-def _probability(level: Any) -> float:
-    must_be = "a probability between 0 and 1"
-    number = finite_number(level, "level", must_be, above=0.0)
-    if number >= 1.0:
-        hint = f"; {number:g} % is {number / 100:g}" if 1.0 < number < 100.0 else ""
-        raise ValueError(f"level must be {must_be}; got {level!r}{hint}")
-    return number
 
 
 def _rounded(value: float, error: float) -> str:
@@ -294,7 +285,7 @@ class LineFit:
         ImportError
             If SciPy is missing: ``pip install 'fastfit[stats]'``.
         """
-        level = _probability(level)
+        level = probability(level)
         if self._inference is None:
             return np.full((2, 2), math.nan)
         reach = self._inference.quantile(level)
@@ -316,7 +307,7 @@ class LineFit:
         ImportError
             If SciPy is missing: ``pip install 'fastfit[stats]'``.
         """
-        values, level = shifted(x, "x", self._times), _probability(level)
+        values, level = shifted(x, "x", self._times), probability(level)
         half = self._inference.confidence(values, level) if self._inference else math.nan
         line = self._line_at(values)
         return line - half, line + half
@@ -344,7 +335,7 @@ class LineFit:
         ImportError
             If SciPy is missing: ``pip install 'fastfit[stats]'``.
         """
-        values, level = shifted(x, "x", self._times), _probability(level)
+        values, level = shifted(x, "x", self._times), probability(level)
         of_point = None if sigma is None else real_array(sigma, "sigma").astype(np.float64)
         half = math.nan
         if self._inference:
@@ -436,7 +427,7 @@ class LineFit:
         message : str, optional
             What stands below the table; by default ``message``.
         """
-        rows = self._rows(_probability(level))
+        rows = self._rows(probability(level))
         width = max(len(name) for name, _ in rows)
         lines = [f"{name:<{width}}  {value}" for name, value in rows]
         return "\n".join([*lines, *textwrap.wrap(self.message if message is None else message, 80)])
@@ -509,7 +500,7 @@ class LineFit:
         level : float
             Probability that an interval covers the true value, between 0 and 1.
         """
-        level = _probability(level)
+        level = probability(level)
         intervals, pvalue = [[None, None], [None, None]], None
         with contextlib.suppress(ImportError):
             pvalue = finite_or_none(self.pvalue)
@@ -592,7 +583,7 @@ class LineFit:
         true_or_false(prediction_band, "prediction_band")
         if not (label is None or isinstance(label, str)):
             raise TypeError(f"label must be a string or None; got {what_came(label)}")
-        level = _probability(level)
+        level = probability(level)
         if ax is not None and not hasattr(ax, "get_xaxis_transform"):
             hint = ""
             if isinstance(ax, (str, os.PathLike)):

@@ -74,3 +74,13 @@ def positive_integer(value: Any, name: str) -> int:
             return int(value)
         raise ValueError(f"{name} must be an integer of at least 1; got {value!r}")
     raise TypeError(f"{name} must be an integer of at least 1; got {what_came(value)}")
+
+
+def probability(level: Any) -> float:
+    """Return a level as a float, or raise unless it is a probability between 0 and 1."""
+    must_be = "a probability between 0 and 1"
+    number = finite_number(level, "level", must_be, above=0.0)
+    if number >= 1.0:
+        hint = f"; {number:g} % is {number / 100:g}" if 1.0 < number < 100.0 else ""
+        raise ValueError(f"level must be {must_be}; got {level!r}{hint}")
+    return number

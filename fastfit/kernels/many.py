@@ -13,7 +13,7 @@ lanes (``add_points``, ``add_full_points``). Lines never meet: a line has the sa
 any number of threads.
 
 Arrays are flat, with a start and a stride. ``u`` holds the distances of x from a center, in whole numbers of a spacing
-so that their differences are exact, and ``rest`` what they lack.
+so that their differences are exact, and ``rest`` what they lack, None for nothing.
 """
 
 from __future__ import annotations
@@ -77,6 +77,23 @@ def place(x: Any, at: Any, u: Any, rest: Any, origin: Any) -> Any:
     return own - origin, rounded_off(own, origin, own - origin)
 
 
+def part_of(rest: Any, k: Any) -> Any:
+    """Return what a distance lacks, or some distances: None if none lacks anything."""
+    return None if rest is None else rest[k]
+
+
+def plus(u: Any, rest: Any) -> Any:
+    """Return a distance with what it lacks."""
+    return u if rest is None else u + rest
+
+
+def residual(y: Any, v: Any, level: Any, slope: Any, u: Any, rest: Any) -> Any:
+    """Return how far a value lies above the first line."""
+    above = v - level
+    found = fused(-slope, u, above) + lost(y, v, level, above)
+    return found if rest is None else fused(-slope, rest, found)
+
+
 def own_place(x: Any, at: Any, u: Any) -> Any:
     """Return where a point lies: in its row, or at an x of its own."""
     return u if x is None else np.float64(x[at])
@@ -103,13 +120,6 @@ def rounded_off(a: Any, b: Any, difference: Any) -> Any:
     return (a - (difference - back)) - (b + back)
 
 
-@compiled(INLINED)
-def residual(y: Any, v: Any, level: Any, slope: Any, u: Any, rest: Any) -> Any:
-    """Return how far a value lies above the first line."""
-    above = v - level
-    return fused(-slope, rest, fused(-slope, u, above) + lost(y, v, level, above))
-
-
 @compiled(TOTAL)
 def add_full_rows(y: Any, start: Any, stride: Any, m: Any, u: Any, rest: Any, sums: Any) -> None:
     """Add eight rows of points without gaps to the sums of m lines; what x alone makes is not summed."""
@@ -118,9 +128,9 @@ def add_full_rows(y: Any, start: Any, stride: Any, m: Any, u: Any, rest: Any, su
         e_sum = ue = ee = 0.0
         for k in range(ROWS):
             v = np.float64(y[np.uint64(start) + np.uint64(k) * np.uint64(stride) + np.uint64(j)])
-            e = residual(y, v, level, slope, u[k], rest[k])
+            e = residual(y, v, level, slope, u[k], part_of(rest, k))
             e_sum += e
-            ue = fused(u[k], e, ue)
+            ue = fused(plus(u[k], part_of(rest, k)), e, ue)
             ee = fused(e, e, ee)
         sums[E + j] += e_sum
         sums[UE + j] += ue
@@ -138,14 +148,14 @@ def add_rows(
         for k in range(ROWS):
             at = np.uint64(start) + np.uint64(k) * np.uint64(stride) + np.uint64(j)
             v, q = np.float64(y[at]), weight(w, at)
-            p, p_rest = place(x, at, u[k], rest[k], origin)
+            p, p_rest = place(x, at, u[k], part_of(rest, k), origin)
             e = residual(y, v, level, slope, p, p_rest)
             counts = not (np.isnan(v) | np.isnan(q) | np.isnan(p) | np.isnan(u[k]))
             e = e if counts else 0.0
-            p = p if counts else 0.0
+            p = plus(p, p_rest) if counts else 0.0
             q = q if counts else 0.0
             n += 1.0 if counts else 0.0
-            w_sum += q
+            w_sum += q if q >= 0.0 else np.nan  # a negative one spoils its line
             qp, qe = weighted(w, q, p), weighted(w, q, e)
             u_sum += qp
             e_sum += qe
@@ -196,11 +206,20 @@ def sum_full_rows(
     n_rows = n - n % ROWS
     u_sum = uu = 0.0
     for i in range(0, n_rows, ROWS):
-        add_full_rows(y, start + i * stride, stride, m, u[i : i + ROWS], rest[i : i + ROWS], sums)
+        add_full_rows(
+            y,
+            start + i * stride,
+            stride,
+            m,
+            u[i : i + ROWS],
+            part_of(rest, slice(i, i + ROWS)),
+            sums,
+        )
         u_of_rows = uu_of_rows = 0.0
         for k in range(i, i + ROWS):
-            u_of_rows += u[k]
-            uu_of_rows = fused(u[k], u[k], uu_of_rows)
+            p = plus(u[k], part_of(rest, k))
+            u_of_rows += p
+            uu_of_rows = fused(p, p, uu_of_rows)
         u_sum += u_of_rows
         uu += uu_of_rows
         done = i + ROWS
@@ -226,7 +245,7 @@ def sum_rows(
     start_sums(n, m, sums)
     for i in range(0, n - n % ROWS, ROWS):
         at = start + i * stride
-        add_rows(y, x, w, at, stride, m, u[i : i + ROWS], rest[i : i + ROWS], sums)
+        add_rows(y, x, w, at, stride, m, u[i : i + ROWS], part_of(rest, slice(i, i + ROWS)), sums)
         if (i + ROWS) % CHUNK == 0 and n > CHUNK:
             add_to_totals(m, sums)
 
@@ -241,7 +260,7 @@ def sum_last_rows(
         last = np.full(ROWS, np.nan)
         last[ROWS - n_left :] = u[n - n_left :]
         at = start + (n - ROWS) * stride
-        add_rows(y, x, w, at, stride, m, last, rest[n - ROWS :], sums)
+        add_rows(y, x, w, at, stride, m, last, part_of(rest, slice(n - ROWS, n)), sums)
     if n > CHUNK:
         add_to_totals(m, sums)
 
@@ -347,9 +366,11 @@ def add_full_points(y: Any, start: Any, u: Any, rest: Any, level: Any, slope: An
     """Return the sums of residuals over points without gaps: of themselves, their products with u, and squares."""
     e_sum = ue = ee = 0.0
     for i in range(u.size):
-        e = residual(y, np.float64(y[np.uint64(start) + np.uint64(i)]), level, slope, u[i], rest[i])
+        e = residual(
+            y, np.float64(y[np.uint64(start) + np.uint64(i)]), level, slope, u[i], part_of(rest, i)
+        )
         e_sum += e
-        ue += u[i] * e
+        ue += plus(u[i], part_of(rest, i)) * e
         ee += e * e
     return e_sum, ue, ee
 
@@ -363,14 +384,14 @@ def add_points(
     for i in range(u.size):
         at = np.uint64(start) + np.uint64(i)
         v, q = np.float64(y[at]), weight(w, at)
-        p, p_rest = place(x, at, u[i], rest[i], origin)
+        p, p_rest = place(x, at, u[i], part_of(rest, i), origin)
         e = residual(y, v, level, slope, p, p_rest)
         counts = not (np.isnan(v) | np.isnan(q) | np.isnan(p))
         e = e if counts else 0.0
-        p = p if counts else 0.0
+        p = plus(p, p_rest) if counts else 0.0
         q = q if counts else 0.0
         n += 1.0 if counts else 0.0
-        w_sum += q
+        w_sum += q if q >= 0.0 else np.nan  # a negative one spoils its line
         qp, qe = weighted(w, q, p), weighted(w, q, e)
         u_sum += qp
         e_sum += qe
@@ -394,7 +415,9 @@ def fit_points(
     if x is None and w is None and origin == 0.0:
         for i in range(0, n, CHUNK):
             stop = min(i + CHUNK, n)
-            found = add_full_points(y, start + i, u[i:stop], rest[i:stop], level, slope)
+            found = add_full_points(
+                y, start + i, u[i:stop], part_of(rest, slice(i, stop)), level, slope
+            )
             sums[TOTALS + E + j] += found[0]
             sums[TOTALS + UE + j] += found[1]
             sums[TOTALS + EE + j] += found[2]
@@ -406,7 +429,9 @@ def fit_points(
             sums[TOTALS + N + k * STRIDE + j] = 0.0
     for i in range(0, n, CHUNK):
         stop = min(i + CHUNK, n)
-        part = add_points(y, x, w, start + i, u[i:stop], rest[i:stop], level, slope, origin)
+        part = add_points(
+            y, x, w, start + i, u[i:stop], part_of(rest, slice(i, stop)), level, slope, origin
+        )
         for k in range(7):
             sums[TOTALS + N + k * STRIDE + j] += part[k]
     return True
@@ -511,17 +536,33 @@ def lines_of(
 
 @compiled(TOTAL)
 def write_lines(
-    w: Any, m: Any, has_gaps: Any, base: Any, sums: Any, found: Any, first: Any, chosen: Any
+    w: Any,
+    m: Any,
+    has_gaps: Any,
+    full: Any,
+    base: Any,
+    sums: Any,
+    found: Any,
+    first: Any,
+    chosen: Any,
 ) -> Any:
-    """Write what was found of the lines that are chosen; return how many stay chosen, as they lie far off."""
+    """Write what was found of the lines that are chosen; return how many stay chosen, as they lie far off.
+
+    What x alone makes is written of lines with fewer points than ``full``: of the others it is known, and once for the
+    whole tile if it has no gaps.
+    """
     rows = (SLOPE, base + UE, base + EE, base + E, base + N, base + U, base + UU, base + W)
-    n_rows = 4
-    if has_gaps:
-        n_rows = 7 if w is None else 8
-    for k in range(n_rows):
+    for k in range(4):
         row = found[k]
         for j in range(m):
             row[first + j] = sums[rows[k] + j] if chosen[j] != 0.0 else row[first + j]
+    n_rows = 7 if w is None else 8
+    n_lanes = m if has_gaps else min(m, 1)
+    for k in range(4, n_rows):
+        row = found[k]
+        for j in range(n_lanes):
+            writes = (chosen[j] != 0.0) & (sums[base + N + j] < full)
+            row[first + j] = sums[rows[k] + j] if writes else row[first + j]
     n_far = 0
     for j in range(m):
         far = chosen[j] * sums[FAR + j]
@@ -565,8 +606,9 @@ def fit_tile(
             has_gaps |= fit_points(y, x, w, at, n, j, u, rest, own, sums)
     chosen[:m] = 1.0
     options = center, grid, through_origin, base
+    full = float(n) if x is None and w is None else np.inf
     lines_of(y, x, w, m, *options, sums)
-    n_far = write_lines(w, m, has_gaps, base, sums, found, first, chosen)
+    n_far = write_lines(w, m, has_gaps, np.inf, base, sums, found, first, chosen)
     for _ in range(ROUNDS):
         if n_far == 0:
             break
@@ -574,7 +616,7 @@ def fit_tile(
             sum_rows(y, x, w, start, row_stride, n, m, u, rest, sums)
             sum_last_rows(y, x, w, start, row_stride, n, m, u, rest, sums)
             lines_of(y, x, w, m, *options, sums)
-            n_far = write_lines(w, m, has_gaps, base, sums, found, first, chosen)
+            n_far = write_lines(w, m, has_gaps, full, base, sums, found, first, chosen)
             continue
         n_far = 0
         for j in range(m):
@@ -586,7 +628,9 @@ def fit_tile(
                 else:
                     fit_points(y, x, w, at, n, j, u, rest, own, sums)
                 lines_of(y, x, w, 1, *options, sums[j:])
-                n_far += write_lines(w, 1, has_gaps, base, sums[j:], found, first + j, chosen[j:])
+                n_far += write_lines(
+                    w, 1, has_gaps, full, base, sums[j:], found, first + j, chosen[j:]
+                )
     return has_gaps
 
 

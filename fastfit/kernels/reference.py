@@ -192,3 +192,42 @@ def _rough_center(values: Any) -> Any:
     off = values - first if values.size else np.zeros(1)
     offset = float(off.mean())
     return center_for(first + offset, float(np.square(off - offset).mean()))
+
+
+def lines(x: Any, y: Any, w: Any, center: Any, *, through_origin: bool) -> Any:
+    """Return least-squares lines of columns, in rows as ``many.RESULTS`` names them.
+
+    They are found in extended precision where the machine has it, and once more in the residuals of the first line.
+
+    Parameters
+    ----------
+    x, y : ndarray, shape (n, m) or (n, 1), and (n, m)
+        Points, with NaN for those that do not count; x less the center.
+    w : ndarray, shape (n, m), or None
+        Weights.
+    center : (float, float)
+        What was subtracted from x.
+    """
+    x, y = np.broadcast_arrays(x, y)
+    k = np.ones(y.shape) if w is None else w
+    counts = ~(np.isnan(x) | np.isnan(y) | np.isnan(k))
+    u, v, k = (np.where(counts, each, 0.0).astype(np.longdouble) for each in (x, y, k))
+    k = np.where(k < 0.0, np.nan, k)
+    total = k.sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        u_mean = 0.0 * total if through_origin else (k * u).sum(axis=0) / total
+        y_mean = (k * v).sum(axis=0) / total
+        off = np.where(counts, u - u_mean, 0.0)
+        uu = (k * off * off).sum(axis=0)
+        slope, level = 0.0 * total, 0.0 * total
+        left = v
+        for _ in range(3):
+            lift = 0.0 * total if through_origin else (k * left).sum(axis=0) / total
+            left = np.where(counts, left - lift, 0.0)
+            steeper = (k * off * left).sum(axis=0) / uu
+            left = np.where(counts, left - steeper * off, 0.0)
+            slope, level = slope + steeper, level + lift
+        intercept = level - slope * (u_mean + np.longdouble(center[0]) + center[1])
+        found = [slope, 0.0 * slope if through_origin else intercept]
+        found += [(k * left * left).sum(axis=0), y_mean, counts.sum(axis=0), u_mean, uu, total]
+        return np.array([np.asarray(each, dtype=np.float64) for each in found])

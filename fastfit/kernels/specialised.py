@@ -126,6 +126,34 @@ def _place(x: Any, at: Any, u: Any, rest: Any, origin: Any) -> Any:
     return many.place
 
 
+@_specialised(many.part_of, flags.INLINED)
+def _part_of(rest: Any, k: Any) -> Any:
+    return (lambda rest, k: None) if isinstance(rest, types.NoneType) else lambda rest, k: rest[k]
+
+
+@_specialised(many.plus, flags.INLINED)
+def _plus(u: Any, rest: Any) -> Any:
+    return (lambda u, rest: u) if isinstance(rest, types.NoneType) else lambda u, rest: u + rest
+
+
+@_specialised(many.residual, flags.INLINED)
+def _residual(y: Any, v: Any, level: Any, slope: Any, u: Any, rest: Any) -> Any:
+    if isinstance(rest, types.NoneType):
+
+        def without_rest(y: Any, v: Any, level: Any, slope: Any, u: Any, rest: Any) -> Any:
+            above = v - level
+            return many.fused(-slope, u, above) + many.lost(y, v, level, above)
+
+        return without_rest
+
+    def with_rest(y: Any, v: Any, level: Any, slope: Any, u: Any, rest: Any) -> Any:
+        above = v - level
+        found = many.fused(-slope, u, above) + many.lost(y, v, level, above)
+        return many.fused(-slope, rest, found)
+
+    return with_rest
+
+
 @_specialised(many.own_place, flags.INLINED)
 def _own_place(x: Any, at: Any, u: Any) -> Any:
     if isinstance(x, types.NoneType):

@@ -53,11 +53,11 @@ class Places(NamedTuple):
     Attributes
     ----------
     u, rest : ndarray, shape (n,)
-        Distances from a center, whole numbers of a spacing that differ exactly, and what they lack.
+        Distances from a center, whole numbers of a spacing that differ exactly, and what they lack; None for nothing.
     order : ndarray of int, shape (n,)
         Their order.
     own : (float, float)
-        Sums of u and of its squares.
+        Sums of distances and of their squares.
     center : (float, float)
         The center, as a float and what it lacks.
     grid : float
@@ -65,7 +65,7 @@ class Places(NamedTuple):
     """
 
     u: NDArray[np.float64]
-    rest: NDArray[np.float64]
+    rest: NDArray[np.float64] | None
     order: NDArray[np.int64]
     own: tuple[float, float]
     center: tuple[float, float]
@@ -74,22 +74,24 @@ class Places(NamedTuple):
     @classmethod
     def of(cls, x: NDArray[np.float64], offset: float, *, through_origin: bool) -> Places:
         """Return the places of ``x + offset``; distances are from 0 for lines through the origin."""
-        low, high = float(x.min()), float(x.max())
+        low = float(x.min())
         middle = 0.0
         if not through_origin:
-            middle = low + 0.5 * (high - low)
-            middle = float(x[np.argmin(np.abs(x - middle))])
+            mean = low + float(np.mean(x - low))
+            middle = float(x[np.argmin(np.abs(x - mean))])
         near = x - middle
         back = near - x
         lacks = (x - (near - back)) - (middle + back)
         grid = math.ldexp(3.0, math.frexp(float(np.abs(near).max()))[1])
         u = (near + grid) - grid
         center = middle + offset
+        rest = (near - u) + lacks
+        whole = u + rest
         return cls(
             u,
-            (near - u) + lacks,
+            rest if rest.any() else None,
             np.argsort(x, kind="stable"),
-            (math.fsum(u), math.fsum(u * u)),
+            (math.fsum(whole), math.fsum(whole * whole)),
             (center, (middle - (center - offset)) if offset else 0.0),
             grid,
         )
@@ -128,6 +130,7 @@ def fit(
         Which tiles have gaps.
     """
     n_outer, n, n_lanes = shape
+    y, x, w = map(_read_only, (y, x, w))
     each = -(-n_lanes // many.TILE)
     n_tiles = n_outer * each
     gaps = np.zeros(n_tiles, np.bool_)
@@ -141,7 +144,17 @@ def fit(
     return gaps
 
 
+def _read_only(values: Any) -> Any:
+    """Return the same array, which compiled code takes for of one type with those that must not be written."""
+    if values is not None:
+        values = values.view()
+        values.flags.writeable = False
+    return values
+
+
 def _code(parallel: bool, *arguments: Any) -> Any:
     """Return the compiled loops for arguments of these types."""
-    key = ("lines", parallel, *(None if v is None else v.dtype.char for v in arguments[:3]))
+    rest = arguments[7]
+    kinds = (None if v is None else v.dtype.char for v in (*arguments[:3], rest))
+    key = ("lines", parallel, *kinds)
     return compiled.code_for(_FIT[parallel], key, *arguments)

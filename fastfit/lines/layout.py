@@ -1,0 +1,126 @@
+"""Where the points of many lines lie in an array of any number of dimensions, and how to read them without a copy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastfit.columns import Numbers
+from fastfit.kernels.many import ROWS
+
+# Numbers that are converted or gathered at a time: 16 MB.
+_AT_A_TIME = 2_000_000
+
+
+class Layout(NamedTuple):
+    """How the compiled loops walk through an array.
+
+    Attributes
+    ----------
+    shape, strides : (int, int, int)
+        Lines outside of the points, points, and lines inside of them; and how many items these are apart.
+    axes : tuple of int
+        The axes of the array other than that of the points, in the order in which lines are counted.
+    """
+
+    shape: tuple[int, int, int]
+    strides: tuple[int, int, int]
+    axes: tuple[int, ...]
+
+
+def layout_of(array: NDArray[Any], axis: int) -> Layout | None:
+    """Return how to walk through an array whose points lie along an axis; None if it must be copied first."""
+    is_ready = array.dtype.char in "df" and array.dtype.isnative and array.flags.aligned
+    n, size = array.shape[axis], array.itemsize
+    if not is_ready or n < ROWS or array.size == 0:
+        return None
+    if any(
+        step <= 0 or step % size
+        for step, k in zip(array.strides, array.shape, strict=True)
+        if k > 1
+    ):
+        return None
+    steps = [step // size for step in array.strides]
+    others = [k for k in range(array.ndim) if k != axis]
+    others.sort(key=lambda k: -steps[k] if array.shape[k] > 1 else -math.inf)
+    outer = [k for k in others if array.shape[k] == 1 or steps[k] > steps[axis]]
+    inner = [k for k in others if k not in outer]
+    n_outer, outer_step = _as_one(array, outer, steps)
+    n_inner, inner_step = _as_one(array, inner, steps)
+    if inner and inner_step == 1 and n_outer is not None and n_inner is not None:
+        return Layout((n_outer, n, n_inner), (outer_step, steps[axis], 1), (*outer, *inner))
+    if not inner and steps[axis] == 1 and n_outer is not None:
+        return Layout((1, n, n_outer), (0, 1, outer_step), tuple(outer))
+    return None
+
+
+def _as_one(
+    array: NDArray[Any], axes: Sequence[int], steps: Sequence[int]
+) -> tuple[int | None, int]:
+    """Return length and step of axes as one axis; no length if they are not evenly apart."""
+    length, step = 1, 0
+    for k in reversed(axes):
+        if array.shape[k] == 1:
+            continue
+        if length > 1 and steps[k] != step * length:
+            return None, 0
+        step = step if length > 1 else steps[k]
+        length *= array.shape[k]
+    return length, step
+
+
+def flat(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the memory from the first to the last item of an array as one axis, without a copy."""
+    steps = zip(array.shape, array.strides, strict=True)
+    span = 1 + sum((k - 1) * step for k, step in steps) // array.itemsize
+    plain = array.view(np.ndarray)
+    return np.lib.stride_tricks.as_strided(plain, (span,), (array.itemsize,), writeable=False)
+
+
+def is_like(array: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Return whether two arrays can be walked through side by side."""
+    steps = tuple(step // array.itemsize for step in array.strides)
+    return (
+        array.shape == other.shape
+        and array.dtype.char in "df"
+        and array.dtype.isnative
+        and array.flags.aligned
+        and steps == tuple(step // other.itemsize for step in other.strides)
+    )
+
+
+def blocks(shape: tuple[int, ...], n: int) -> Iterator[tuple[tuple[Any, ...], slice]]:
+    """Yield indices of blocks of lines of n points, and which lines they hold, of lines of this shape in C order."""
+    most = max(1, _AT_A_TIME // max(n, 1))
+    split = len(shape)
+    while split > 0 and math.prod(shape[split - 1 :]) <= most:
+        split -= 1
+    if split == 0:
+        yield (), slice(0, math.prod(shape))
+        return
+    inside = math.prod(shape[split:])
+    step = max(1, most // inside)
+    first = 0
+    for place in np.ndindex(*shape[: split - 1]):
+        for low in range(0, shape[split - 1], step):
+            high = min(low + step, shape[split - 1])
+            count = (high - low) * inside
+            yield (*place, slice(low, high)), slice(first, first + count)
+            first += count
+
+
+def rows(numbers: Numbers, axis: int, index: tuple[Any, ...]) -> NDArray[np.float64]:
+    """Return the points of a block of lines as rows of float64: NaN for what is missing, and to fill up to eight."""
+    part = np.moveaxis(numbers.array, axis, 0)[(slice(None), *index)]
+    n = part.shape[0]
+    found = np.full((max(n, ROWS), math.prod(part.shape[1:])), np.nan)
+    with np.errstate(over="ignore"):
+        found[:n] = part.reshape(n, -1)
+    if numbers.missing is not None:
+        gone = np.moveaxis(numbers.missing, axis, 0)[(slice(None), *index)]
+        found[:n][gone.reshape(n, -1)] = np.nan
+    return found

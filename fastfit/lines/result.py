@@ -1,0 +1,480 @@
+"""The result of many fits: arrays of lines, and what is computed from them when it is asked for."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastfit import inference
+from fastfit.columns import shifted
+from fastfit.exact.double_double import DoubleDouble
+from fastfit.exact.least_squares import Centred
+from fastfit.exact.moment_sums import MomentSums
+from fastfit.lines.series import LineSums
+from fastfit.outcome import Status
+from fastfit.result import LineFit
+from fastfit.times import TimeLike, TimeUnit
+from fastfit.validation import finite_or_none, probability
+
+if TYPE_CHECKING:
+    pass
+
+_EXACT = "Exact: the line of least squares, in closed form."
+# Sums of squares of points so close to zero have lost digits.
+_TINY_SUM, _TINY_SIZE = 2.0**-960, 2.0**-430
+# What to_frame() and to_dict() list.
+_COLUMNS = (
+    *("slope", "intercept", "stderr", "intercept_stderr", "rvalue", "pvalue", "residual_std"),
+    *("loss", "n_points", "n_omitted", "status"),
+)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LineFits:
+    """Fitted lines ``y = slope * x + intercept``, one in each entry of arrays.
+
+    ``fits[3, 7]`` is one of them as a :class:`LineFit` (without its points), and ``fits[3]`` or ``fits[mask]`` some of
+    them. ``len`` and iteration go along the first axis.
+
+    Attributes
+    ----------
+    slope, intercept : ndarray
+        NaN for lines that could not be fitted.
+    n_points, n_omitted : ndarray of int
+        Number of points fitted, and of those left out because they were masked or NaN.
+    stderr, intercept_stderr, rvalue, rsquared, residual_std, loss, pvalue, covariance
+        As in :class:`LineFit`, as arrays; they are computed when they are first asked for.
+    status : ndarray of Status
+        How each fit ended, or why there is no line.
+    converged : ndarray of bool
+        Which lines could be fitted.
+    f_scale : None
+        There is none for least squares.
+    """
+
+    slope: NDArray[np.float64]
+    intercept: NDArray[np.float64]
+    n_points: NDArray[np.int64]
+    n_omitted: NDArray[np.int64]
+    codes: NDArray[np.int8]
+    _sums: LineSums
+    _options: Mapping[str, Any]
+    _axis: int
+    _times: TimeUnit | None = None
+
+    STATUSES: ClassVar[tuple[Status, ...]] = (
+        *(Status.CONVERGED, Status.TOO_FEW_POINTS, Status.CONSTANT_X),
+        *(Status.BAD_WEIGHTS, Status.INFINITE, Status.NOT_FINITE),
+    )
+    f_scale: ClassVar[None] = None
+
+    @classmethod
+    def of(
+        cls,
+        sums: LineSums,
+        *,
+        n_given: int,
+        min_points: int,
+        fit_intercept: bool,
+        has_sigma: bool,
+        known_sigma: bool,
+        times: TimeUnit | None,
+        axis: int,
+    ) -> LineFits:
+        """Return the lines that sums amount to."""
+        n = np.broadcast_to(np.asarray(sums.n), sums.slope.shape)
+        n_points = n.astype(np.int64)
+        codes = _codes(sums, n, min_points)
+        slope, intercept = sums.slope, sums.intercept
+        if codes.any():
+            bad = codes != 0
+            slope, intercept = (np.where(bad, math.nan, each) for each in (slope, intercept))
+        if times is not None:
+            slope = slope * times.counts
+        options = {
+            "fit_intercept": fit_intercept,
+            "has_sigma": has_sigma,
+            "known_sigma": known_sigma,
+        }
+        return cls(
+            slope,
+            intercept,
+            n_points,
+            n_given - n_points,
+            codes,
+            sums,
+            MappingProxyType(options),
+            axis,
+            times,
+        )
+
+    def without(self, bad: NDArray[np.bool_]) -> LineFits:
+        """Return the lines with NaN for those that hold NaN."""
+        slope, intercept = (np.where(bad, math.nan, v) for v in (self.slope, self.intercept))
+        codes = np.where(bad, self.STATUSES.index(Status.NOT_FINITE), self.codes).astype(np.int8)
+        return replace(self, slope=slope, intercept=intercept, codes=codes)
+
+    # Shape
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the arrays."""
+        return self.slope.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions of the arrays."""
+        return self.slope.ndim
+
+    @property
+    def size(self) -> int:
+        """Number of lines."""
+        return self.slope.size
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("a single line has no len(); fits[()] is it")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[k] for k in range(len(self)))
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return one line, a LineFit, or some of them, LineFits."""
+        chosen = self.slope[index]
+        if np.ndim(chosen) == 0:
+            return self._line(index)
+        some = {
+            name: getattr(self, name)[index]
+            for name in ("intercept", "n_points", "n_omitted", "codes")
+        }
+        sums = LineSums(
+            *(
+                value if value is None or np.ndim(value) == 0 else value[index]
+                for value in self._sums[:-2]
+            ),
+            *self._sums[-2:],
+        )
+        return replace(self, slope=chosen, **some, _sums=sums)
+
+    def _line(self, index: Any) -> LineFit:
+        """Return one line."""
+        slope, n = float(self.slope[index]), int(self.n_points[index])
+        code = int(self.codes[index])
+        counts = 1.0 if self._times is None else self._times.counts
+        found = None
+        if code == 0:
+            w, x_mean, y_mean, xx, left = (float(_at(each, index)) for each in self._moments)
+            fitted = self._options["fit_intercept"]
+            raw = slope / counts
+            xy = raw * xx
+            if not fitted:
+                xx, xy = xx - w * x_mean * x_mean, xy - w * x_mean * y_mean
+            yy = float(_at(self._yy, index))
+            pairs = (DoubleDouble(each) for each in (w, x_mean, y_mean, xx, xy, yy))
+            moments = MomentSums(n, Centred(*pairs), times=self._times)
+            found = inference.Inference(
+                moments,
+                DoubleDouble(raw),
+                DoubleDouble(float(self.intercept[index])),
+                left,
+                fit_intercept=fitted,
+                n_effective=float(_at(self._n_effective, index)),
+                unit_sigma=1.0,
+                has_sigma=self._options["has_sigma"],
+                known_sigma=self._options["known_sigma"],
+                converged=True,
+                known=True,
+            )
+        status = self.STATUSES[code]
+        return LineFit(
+            slope=slope,
+            intercept=float(self.intercept[index]),
+            loss=float(self.loss[index]),
+            n_points=n,
+            n_omitted=int(self.n_omitted[index]),
+            n_iter=0,
+            n_passes=1,
+            status=status,
+            _message=_EXACT if code == 0 else status.value,
+            _times=self._times,
+            _inference=found,
+        )
+
+    # What follows from the sums
+
+    @property
+    def _moments(self) -> tuple[Any, Any, Any, Any, Any]:
+        """Sums of weights, means of x and y, centred sums of squares of x, and of the residuals; NaN without a line."""
+        sums = self._sums
+        w = sums.n if sums.w is None else sums.w
+        return w, sums.center + sums.u_mean, sums.y_mean, sums.uu, sums.residual_square
+
+    @property
+    def _n_effective(self) -> Any:
+        sums = self._sums
+        if sums.n_effective is not None:
+            return sums.n_effective
+        return sums.n if sums.w is None or self._options["has_sigma"] else sums.w
+
+    @property
+    def _n_dof(self) -> Any:
+        return self._n_effective - (2.0 if self._options["fit_intercept"] else 1.0)
+
+    @property
+    def _counts(self) -> float:
+        return 1.0 if self._times is None else self._times.counts
+
+    @property
+    def _yy(self) -> Any:
+        """Sums of squares of y about its means, or about zero for lines through the origin."""
+        _, _, _, xx, left = self._moments
+        return left + xx * np.square(self._sums.slope)
+
+    def _where_fitted(self, values: Any) -> NDArray[np.float64]:
+        """Return values as an array of the shape of the lines, NaN where there is none."""
+        shaped = np.broadcast_to(values, self.shape)
+        return np.where(self.codes == 0, shaped, math.nan) if self.codes.any() else np.array(shaped)
+
+    @cached_property
+    def _deviation(self) -> NDArray[np.float64]:
+        """Standard deviations of points of weight 1."""
+        if self._options["known_sigma"]:
+            return self._where_fitted(1.0)
+        return self.residual_std
+
+    @cached_property
+    def residual_std(self) -> NDArray[np.float64]:
+        """Standard deviations of the residuals, with n - 2 degrees of freedom (n - 1 without intercept)."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = inference.residual_deviation(self._moments[4], np.asarray(self._n_dof))
+        return self._where_fitted(found)
+
+    @cached_property
+    def stderr(self) -> NDArray[np.float64]:
+        """Standard errors of the slopes."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = inference.slope_stderr(self._deviation, np.asarray(self._moments[3]))
+        return self._where_fitted(found * self._counts)
+
+    @cached_property
+    def intercept_stderr(self) -> NDArray[np.float64]:
+        """Standard errors of the intercepts; 0 where they are not fitted."""
+        if not self._options["fit_intercept"]:
+            return self._where_fitted(0.0)
+        w, x_mean, _, xx, _ = map(np.asarray, self._moments)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = inference.intercept_stderr(self.stderr / self._counts, w, x_mean, xx)
+        return self._where_fitted(found)
+
+    @cached_property
+    def rvalue(self) -> NDArray[np.float64]:
+        """Correlation coefficients of x and y; without intercept, about zero. NaN for a constant y."""
+        _, _, _, xx, left = self._moments
+        with np.errstate(divide="ignore", invalid="ignore"):
+            xy = self._sums.slope * xx
+            found = inference.correlation(left, np.asarray(xx), xy, np.asarray(self._yy))
+        return self._where_fitted(found)
+
+    @property
+    def rsquared(self) -> NDArray[np.float64]:
+        """Shares of the variance of y that the lines explain."""
+        return np.square(self.rvalue)
+
+    @cached_property
+    def loss(self) -> NDArray[np.float64]:
+        """Mean squared residuals."""
+        w, _, _, _, left = self._moments
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self._where_fitted(np.divide(left, w))
+
+    @cached_property
+    def pvalue(self) -> NDArray[np.float64]:
+        """Two-sided p-values of the hypothesis that the slope is 0; need SciPy."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t = (
+                self.slope / self.stderr
+            )  # infinite without residuals, NaN if the slope is 0 as well
+        found = inference.pvalue(t, None if self._options["known_sigma"] else self._positive_dof)
+        return self._where_fitted(found)
+
+    @property
+    def _positive_dof(self) -> NDArray[np.float64]:
+        n_dof = np.asarray(self._n_dof, dtype=np.float64)
+        return np.where(n_dof > 0.0, n_dof, math.nan)
+
+    @property
+    def covariance(self) -> NDArray[np.float64]:
+        """Covariance matrices of slope and intercept, in this order; shape (..., 2, 2)."""
+        found = np.zeros((*self.shape, 2, 2))
+        found[..., 0, 0] = np.square(self.stderr)
+        if self._options["fit_intercept"]:
+            found[..., 1, 1] = np.square(self.intercept_stderr)
+            across = -found[..., 0, 0] * self._moments[1] / self._counts
+            found[..., 0, 1] = found[..., 1, 0] = across
+        return found
+
+    @property
+    def converged(self) -> NDArray[np.bool_]:
+        """Which lines could be fitted."""
+        return self.codes == 0
+
+    @property
+    def status(self) -> NDArray[Any]:
+        """How each fit ended."""
+        return np.array([*self.STATUSES, None], dtype=object)[self.codes]
+
+    @property
+    def datetime_unit(self) -> str | None:
+        """Unit of x in slopes and errors, such as "D", where x held times; None where x held numbers."""
+        return None if self._times is None else self._times.unit
+
+    def conf_int(self, level: float = 0.95) -> NDArray[np.float64]:
+        """Return confidence intervals, shape (..., 2, 2): of each line, bounds of the slope, then of the intercept.
+
+        Raises
+        ------
+        ImportError
+            If SciPy is missing: ``pip install 'fastfit[stats]'``.
+        """
+        level = probability(level)
+        n_dof = None if self._options["known_sigma"] else self._positive_dof
+        reach = inference.critical_value(level, n_dof)
+        found = np.empty((*self.shape, 2, 2))
+        both = ((self.slope, self.stderr), (self.intercept, self.intercept_stderr))
+        for k, (value, error) in enumerate(both):
+            found[..., k, 0], found[..., k, 1] = value - reach * error, value + reach * error
+        return found
+
+    def predict(self, x: ArrayLike | TimeLike) -> NDArray[np.float64]:
+        """Return the lines at x.
+
+        Parameters
+        ----------
+        x : array_like
+            One place, for values of the shape of the lines; places of shape (m,), for values with m entries along the
+            axis that held the points; or places of such a shape.
+        """
+        at = shifted(x, "x", self._times)
+        values = np.asarray(at.values)
+        axis = self._axis
+
+        def spread(each: Any) -> Any:
+            return each if values.ndim == 0 or np.ndim(each) == 0 else np.expand_dims(each, axis)
+
+        if values.ndim == 1:
+            values = values.reshape([-1 if k == axis else 1 for k in range(self.ndim + 1)])
+        elif values.ndim not in (0, self.ndim + 1):
+            raise ValueError(
+                f"x must be a number, one-dimensional, or have {self.ndim + 1} dimensions; got {values.ndim}"
+            )
+        sums = self._sums
+        if not self._options["fit_intercept"]:
+            return np.asarray((values + at.offset) * spread(self.slope / self._counts))
+        off = values + ((at.offset - sums.center) - sums.center_low) - spread(sums.u_mean)
+        return np.asarray(spread(sums.y_mean) + spread(self.slope / self._counts) * off)
+
+    # For people
+
+    def _columns(self) -> dict[str, NDArray[Any]]:
+        """Return what tables list, by name; p-values only if SciPy is installed."""
+        columns = {}
+        for name in _COLUMNS:
+            try:
+                columns[name] = getattr(self, name)
+            except ImportError:
+                continue
+        columns["status"] = np.array([each.name for each in self.STATUSES], dtype=object)[
+            self.codes
+        ]
+        return columns
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return lists by the names of attributes, nested as the arrays are; NaN and infinity are None."""
+
+        def plain(value: Any) -> Any:
+            return (
+                [plain(each) for each in value]
+                if isinstance(value, list)
+                else finite_or_none(value)
+            )
+
+        return {name: plain(column.tolist()) for name, column in self._columns().items()}
+
+    def to_frame(self) -> Any:
+        """Return a table of pandas with a row for each line; its index is the place in the arrays.
+
+        Raises
+        ------
+        ImportError
+            If pandas is missing.
+        """
+        import pandas as pd
+
+        flat = {name: column.reshape(-1) for name, column in self._columns().items()}
+        names = [f"axis_{k}" for k in range(self.ndim)]
+        index: Any = pd.RangeIndex(self.size, name=names[0] if names else None)
+        if self.ndim > 1:
+            index = pd.MultiIndex.from_product([range(k) for k in self.shape], names=names)
+        return pd.DataFrame(flat, index=index)
+
+    def summary(self) -> str:
+        """Return how many lines were fitted, and quartiles of what was found, as a table."""
+        rows = [("lines", f"{self.size:,} of shape {self.shape}")]
+        counts = np.bincount(self.codes.reshape(-1), minlength=len(self.STATUSES))
+        rows += [
+            (status.label, f"{count:,}")
+            for status, count in zip(self.STATUSES, counts.tolist(), strict=True)
+            if count or status is Status.CONVERGED
+        ]
+        names = ["slope", "stderr", "intercept", "rvalue", "pvalue", "residual_std", "n_points"]
+        columns = self._columns()
+        rows.append(("", "least, quartiles and largest"))
+        for name in names:
+            fitted = (
+                columns.get(name, np.empty(0))[self.converged] if name in columns else np.empty(0)
+            )
+            fitted = fitted[~np.isnan(fitted)]
+            if fitted.size:
+                marks = np.percentile(fitted, [0, 25, 50, 75, 100])
+                rows.append((name, "  ".join(f"{mark:>10.4g}" for mark in marks)))
+        width = max(len(name) for name, _ in rows)
+        return "\n".join(f"{name:<{width}}  {value}".rstrip() for name, value in rows)
+
+    def __repr__(self) -> str:
+        lines = "1 line" if self.size == 1 else f"{self.size:,} lines"
+        bad = int(np.count_nonzero(self.codes))
+        but = f", {bad:,} not fitted" if bad else ""
+        fitted = self.slope[self.converged]
+        about = f", median slope {np.median(fitted):.6g}" if fitted.size else ""
+        return f"LineFits: {lines} of shape {self.shape}{but}{about}"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.summary())}</pre>"
+
+
+def _at(values: Any, index: Any) -> Any:
+    return values if np.ndim(values) == 0 else values[index]
+
+
+def _codes(sums: LineSums, n: NDArray[Any], min_points: int) -> NDArray[np.int8]:
+    """Return the place in ``LineFits.STATUSES`` of the status of each line."""
+    codes = np.zeros(sums.slope.shape, np.int8)
+    # Of several reasons the first one counts, so it is written last.
+    size = abs(sums.y_mean) + abs(sums.slope) * np.sqrt(np.asarray(sums.uu))
+    is_lost = (sums.residual_square < _TINY_SUM) & (size > 0.0) & (size < _TINY_SIZE)
+    is_finite = np.isfinite(sums.slope + sums.intercept + sums.residual_square)
+    codes[~is_finite | is_lost] = LineFits.STATUSES.index(Status.INFINITE)
+    codes[np.broadcast_to(~(np.asarray(sums.uu) > 0.0), codes.shape)] = 2
+    if sums.w is not None:
+        codes[~((sums.w > 0.0) & (sums.w < math.inf))] = 3
+    codes[n < min_points] = 1
+    return codes

@@ -1,0 +1,309 @@
+"""Many series of points, and the sums of their least-squares lines."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastfit.columns import Numbers, numbers_of
+from fastfit.kernels import reference, tiles
+from fastfit.kernels.many import RESULTS, ROWS, TILE
+from fastfit.kernels.tiles import Places
+from fastfit.lines.layout import Layout, blocks, flat, is_like, layout_of, rows
+
+# Powers of two between which distances along x are squared safely.
+_LARGEST = 2.0**300
+
+
+class LineSums(NamedTuple):
+    """What least-squares lines are made of: arrays of the shape of the lines, or numbers that are the same for all.
+
+    Attributes
+    ----------
+    slope, intercept, residual_square, y_mean : ndarray
+        The lines, their weighted sums of squared residuals, and the weighted means of y.
+    n : ndarray or float
+        Number of points.
+    u_mean, uu : ndarray or float
+        Mean of x less the center, and weighted sum of squared deviations from it.
+    w : ndarray or None
+        Sum of the weights; None without weights.
+    n_effective : ndarray or None
+        With sigma and sample weights: sum of the sample weights; None where it is w, or n with sigma.
+    center, center_low : float
+        What is subtracted from x, as two floats.
+    """
+
+    slope: NDArray[np.float64]
+    intercept: NDArray[np.float64]
+    residual_square: NDArray[np.float64]
+    y_mean: NDArray[np.float64]
+    n: Any
+    u_mean: Any
+    uu: Any
+    w: NDArray[np.float64] | None
+    n_effective: NDArray[np.float64] | None
+    center: float
+    center_low: float
+
+
+class Series(NamedTuple):
+    """Points of many lines.
+
+    Attributes
+    ----------
+    x, y : Numbers
+        Places, of one line or of all, and values.
+    weight, sigma : Numbers or None
+        Sample weights and standard deviations, likewise.
+    axis : int
+        The axis of y along which the points of a line lie; not negative.
+    """
+
+    x: Numbers
+    y: Numbers
+    weight: Numbers | None
+    sigma: Numbers | None
+    axis: int
+
+    @classmethod
+    def of(
+        cls, x: Any, y: Any, axis: Any, sample_weight: Any, sigma: Any, datetime_unit: str | None
+    ) -> Series:
+        """Return a caller's arguments, checked.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not what it must be; the message names it.
+        """
+        values = numbers_of(y, "y")
+        shape = values.array.shape
+        if not shape:
+            raise ValueError("y must have at least one dimension; got a single number")
+        try:
+            place = operator.index(axis)
+        except TypeError as error:
+            raise TypeError(f"axis must be an integer; got {axis!r}") from error
+        if not -len(shape) <= place < len(shape):
+            raise ValueError(
+                f"axis must be at least {-len(shape)} and below {len(shape)}, as y has {len(shape)} "
+                f"{'dimension' if len(shape) == 1 else 'dimensions'}; got {place}"
+            )
+        place %= len(shape)
+        places = numbers_of(x, "x", datetime_unit)
+        n = shape[place]
+        others = {
+            "x": places,
+            "sample_weight": None
+            if sample_weight is None
+            else numbers_of(sample_weight, "sample_weight"),
+            "sigma": None if sigma is None else numbers_of(sigma, "sigma"),
+        }
+        for name, found in others.items():
+            if found is not None and found.array.shape not in ((n,), shape):
+                raise ValueError(
+                    f"{name} must have the shape ({n},), as y has {n:,} points along axis {place}, or that of y, "
+                    f"{shape}; got {found.array.shape}"
+                )
+        return cls(places, values, others["sample_weight"], others["sigma"], place)
+
+    @property
+    def n(self) -> int:
+        """Number of points of each line, with those that are missing."""
+        return self.y.array.shape[self.axis]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the lines."""
+        shape = self.y.array.shape
+        return shape[: self.axis] + shape[self.axis + 1 :]
+
+    def fit(self, *, through_origin: bool, n_threads: int | None, backend: str) -> LineSums:
+        """Return the least-squares lines, and what their errors follow from."""
+        series = self._replace(x=_at_origin(self.x)) if through_origin else self
+        shares_x = series.x.array.ndim == 1 and not _has_gaps(series.x)
+        places = _places(series.x, self.n, shares_x=shares_x, through_origin=through_origin)
+        n_lines = math.prod(self.shape)
+        try:
+            found = np.empty((len(RESULTS), n_lines))
+        except (MemoryError, ValueError) as error:
+            size = 8 * len(RESULTS) * n_lines
+            raise MemoryError(f"the results of {n_lines:,} lines need {size:,} bytes") from error
+        layout = layout_of(self.y.array, self.axis)
+        is_direct = (
+            backend == "numba"
+            and layout is not None
+            and self.y.missing is None
+            and self.sigma is None
+            and (shares_x or series._is_like_y(series.x))
+            and (self.weight is None or self._is_like_y(self.weight))
+        )
+        if is_direct:
+            assert layout is not None
+            return series._fit_in_place(layout, places, shares_x, through_origin, n_threads, found)
+        return series._fit_in_blocks(places, shares_x, through_origin, n_threads, backend, found)
+
+    def _is_like_y(self, numbers: Numbers) -> bool:
+        """Return whether numbers can be read side by side with y."""
+        return numbers.missing is None and is_like(numbers.array, self.y.array)
+
+    def _fit_in_place(
+        self,
+        layout: Layout,
+        places: Places,
+        shares_x: bool,
+        through_origin: bool,
+        n_threads: int | None,
+        found: NDArray[np.float64],
+    ) -> LineSums:
+        gaps = tiles.fit(
+            flat(self.y.array),
+            None if shares_x else flat(self.x.array),
+            None if self.weight is None else flat(self.weight.array),
+            layout.shape,
+            layout.strides,
+            places,
+            through_origin=through_origin,
+            found=found,
+            n_threads=n_threads,
+        )
+        n_outer, _, n_inner = layout.shape
+        lines: list[Any] = [*found]
+        if gaps.any():
+            _fill(gaps, n_outer, n_inner, found)
+        else:
+            lines[4:7] = found[4:7, 0]
+        shape = self.y.array.shape
+        ordered = [shape[k] for k in layout.axes]
+        back = np.argsort(layout.axes)
+        lines = [
+            row if row is None or np.ndim(row) == 0 else row.reshape(ordered).transpose(back)
+            for row in lines
+        ]
+        if self.weight is None:
+            lines[7] = None
+        return self._sums(lines, None, places)
+
+    def _fit_in_blocks(
+        self,
+        places: Places,
+        shares_x: bool,
+        through_origin: bool,
+        n_threads: int | None,
+        backend: str,
+        found: NDArray[np.float64],
+    ) -> LineSums:
+        """Copy some lines at a time, as rows."""
+        has_weights = self.weight is not None or self.sigma is not None
+        has_both = self.weight is not None and self.sigma is not None
+        n_effective = np.empty(found.shape[1]) if has_both else None
+        for index, lines in blocks(self.shape, self.n):
+            y = rows(self.y, self.axis, index)
+            m = y.shape[1]
+            x = None if shares_x else self._rows(self.x, index, m)
+            w = self._weights(index, m) if has_weights else None
+            if n_effective is not None:
+                assert self.weight is not None
+                sample = self._rows(self.weight, index, m)
+                n_effective[lines] = np.where(np.isnan(y + w), 0.0, sample).sum(axis=0)
+            if backend == "numpy":
+                at = (
+                    (places.u if places.rest is None else places.u + places.rest)[:, np.newaxis]
+                    if x is None
+                    else x
+                )
+                found[:, lines] = reference.lines(
+                    at, y, w, places.center, through_origin=through_origin
+                )
+                continue
+            part = np.empty((len(RESULTS), m))
+            gaps = tiles.fit(
+                y.reshape(-1),
+                None if x is None else x.reshape(-1),
+                None if w is None else w.reshape(-1),
+                (1, y.shape[0], m),
+                (0, m, 1),
+                places,
+                through_origin=through_origin,
+                found=part,
+                n_threads=n_threads,
+            )
+            _fill(gaps, 1, m, part)
+            found[:, lines] = part
+        shaped = [row.reshape(self.shape) for row in found]
+        of_sample = None if n_effective is None else n_effective.reshape(self.shape)
+        if not has_weights:
+            return self._sums([*shaped[:7], None], None, places)
+        return self._sums(shaped, of_sample, places)
+
+    def _sums(self, lines: list[Any], n_effective: Any, places: Places) -> LineSums:
+        slope, intercept, residual_square, y_mean, n, u_mean, uu, w = lines
+        if self.y.offset:
+            intercept, y_mean = intercept + self.y.offset, y_mean + self.y.offset
+        return LineSums(
+            *(slope, intercept, residual_square, y_mean, n, u_mean, uu, w, n_effective),
+            *places.center,
+        )
+
+    def _rows(self, numbers: Numbers, index: tuple[Any, ...], m: int) -> NDArray[np.float64]:
+        """Return numbers of a block of lines as rows; those that all lines share are repeated."""
+        if numbers.array.ndim == 1 and self.y.array.ndim > 1:
+            return np.repeat(rows(numbers, 0, ()), m, axis=1)
+        return rows(numbers, self.axis, index)
+
+    def _weights(self, index: tuple[Any, ...], m: int) -> NDArray[np.float64]:
+        """Return the weights of a block of lines as rows: negative where a sigma is not above 0."""
+        found = np.ones(1)
+        if self.sigma is not None:
+            sigma = self._rows(self.sigma, index, m)
+            with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+                found = np.where(
+                    sigma > 0.0, (1.0 / sigma) ** 2, np.where(np.isnan(sigma), np.nan, -1.0)
+                )
+        if self.weight is not None:
+            found = found * self._rows(self.weight, index, m)
+        return np.ascontiguousarray(found)
+
+
+def _at_origin(x: Numbers) -> Numbers:
+    """Return x without an offset, rounded if need be."""
+    return x._replace(array=x.array + x.offset, offset=0.0) if x.offset else x
+
+
+def _has_gaps(x: Numbers) -> bool:
+    if x.missing is not None and x.missing.any():
+        return True
+    return x.array.dtype.kind == "f" and bool(np.isnan(x.array).any())
+
+
+def _places(x: Numbers, n: int, *, shares_x: bool, through_origin: bool) -> Places:
+    """Return the places that all lines share; of lines that share none, only the center."""
+    n_rows = max(n, ROWS)
+    if not shares_x or n == 0:
+        zeros = np.zeros(n_rows)
+        return Places(zeros, None, np.arange(n_rows), (0.0, 0.0), (x.offset, 0.0), 0.0)
+    values = x.array.astype(np.float64)
+    wrong = np.flatnonzero(~np.isfinite(values))
+    if wrong.size:
+        raise ValueError(f"x must be finite; got {values[wrong[0]]} at index {wrong[0]:,}")
+    padded = np.append(values, np.full(n_rows - n, values[-1]))
+    places = Places.of(padded, x.offset, through_origin=through_origin)
+    size = float(np.abs(places.u).max())
+    if size and not 1.0 / _LARGEST < size < _LARGEST:
+        raise ValueError(
+            f"x must have distances from its middle whose squares float64 can hold; got {size:.3g}"
+        )
+    return places
+
+
+def _fill(gaps: NDArray[np.bool_], n_outer: int, n_inner: int, found: NDArray[np.float64]) -> None:
+    """Write what x alone makes to all lines of tiles without gaps, where only the first line of each has it."""
+    each = found.reshape(len(RESULTS), n_outer, n_inner)
+    for outer, tile in np.argwhere(~gaps.reshape(n_outer, -1)):
+        lanes = each[4:7, outer, tile * TILE : (tile + 1) * TILE]
+        lanes[:] = lanes[:, :1]
