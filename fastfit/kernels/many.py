@@ -2,9 +2,9 @@
 
 A line is first drawn through two of its points, the *first line*; what is summed are the residuals from it, their
 squares and their products with x. Residuals are small where values are large, so plain sums of them keep their digits;
-how far the least-squares line lies from the first one follows. Each residual is computed with the rounding errors of
-the differences before it, and so is exact but for its own last digit. Where the first line turns out to be far off, as
-through an outlier, the sums are made once more from the line just found.
+how far the least-squares line lies from the first one follows. Where the first line turns out to be far off, as through
+an outlier, or residuals are so small that the differences before them lose their digits, the sums are made once more,
+from the line just found, and with the rounding errors of these differences.
 
 Points lie in memory in one of two ways, and so there are two loops. Where the values of all lines at one x lie side by
 side, as in a stack of images, each lane of a vector has a line of its own, and eight rows are read side by side
@@ -34,6 +34,9 @@ TILE = 4096
 CHUNK = 512
 # How many times larger a sum of squares may be than about its mean, before it is made again closer to it.
 LOOSE = 16.0
+# For each point, how many times larger the sum of squares of the first line's rise may be than that of residuals,
+# before the rounding errors of differences matter to them.
+FLAT = 4.0
 # Rows in which a line is looked for at either end before it is left for later: of gaps alone, or with few points.
 PATIENCE = 8
 # How often sums may be made again.
@@ -59,9 +62,17 @@ RESULTS = ("slope", "intercept", "residual_square", "y_mean", "n", "u_mean", "uu
 # What compiled code chooses by type
 
 
-def lost(y: Any, v: Any, level: Any, above: Any) -> Any:
-    """Return the rounding error of ``above``, the difference of v and the level: none where y is of float32."""
-    return rounded_off(v, level, above)
+def lost(y: Any, v: Any, level: Any, above: Any, exact: Any) -> Any:
+    """Return the rounding error of ``above``, the difference of v and the level, or -0.0.
+
+    There is none where y is of float32; else it is asked for with ``exact``, which is None if not.
+    """
+    return -0.0 if exact is None else rounded_off(v, level, above)
+
+
+def is_exact(y: Any, exact: Any) -> Any:
+    """Return whether residuals are computed with all rounding errors."""
+    return exact is not None or y.dtype == np.float32
 
 
 def like_values(y: Any, level: Any) -> Any:
@@ -87,10 +98,8 @@ def plus(u: Any, rest: Any) -> Any:
     return u if rest is None else u + rest
 
 
-def residual(y: Any, v: Any, level: Any, slope: Any, u: Any, rest: Any) -> Any:
-    """Return how far a value lies above the first line."""
-    above = v - level
-    found = fused(-slope, u, above) + lost(y, v, level, above)
+def less_rest(found: Any, slope: Any, rest: Any) -> Any:
+    """Return a residual less the slope times what a distance lacks."""
     return found if rest is None else fused(-slope, rest, found)
 
 
@@ -114,6 +123,14 @@ def add_weight(w: Any, sums: Any, at: Any, k: Any) -> None:
 
 
 @compiled(INLINED)
+def residual(y: Any, v: Any, level: Any, slope: Any, u: Any, rest: Any, exact: Any) -> Any:
+    """Return how far a value lies above the first line."""
+    above = v - level
+    found = fused(-slope, u, above) + lost(y, v, level, above, exact)
+    return less_rest(found, slope, rest)
+
+
+@compiled(INLINED)
 def rounded_off(a: Any, b: Any, difference: Any) -> Any:
     """Return the rounding error of ``a - b``."""
     back = difference - a
@@ -128,7 +145,7 @@ def add_full_rows(y: Any, start: Any, stride: Any, m: Any, u: Any, rest: Any, su
         e_sum = ue = ee = 0.0
         for k in range(ROWS):
             v = np.float64(y[np.uint64(start) + np.uint64(k) * np.uint64(stride) + np.uint64(j)])
-            e = residual(y, v, level, slope, u[k], part_of(rest, k))
+            e = residual(y, v, level, slope, u[k], part_of(rest, k), None)
             e_sum += e
             ue = fused(plus(u[k], part_of(rest, k)), e, ue)
             ee = fused(e, e, ee)
@@ -139,7 +156,16 @@ def add_full_rows(y: Any, start: Any, stride: Any, m: Any, u: Any, rest: Any, su
 
 @compiled(TOTAL)
 def add_rows(
-    y: Any, x: Any, w: Any, start: Any, stride: Any, m: Any, u: Any, rest: Any, sums: Any
+    y: Any,
+    x: Any,
+    w: Any,
+    exact: Any,
+    start: Any,
+    stride: Any,
+    m: Any,
+    u: Any,
+    rest: Any,
+    sums: Any,
 ) -> None:
     """Add eight rows of points to the sums of m lines, but for those with NaN, be it in ``u``."""
     for j in range(m):
@@ -149,7 +175,7 @@ def add_rows(
             at = np.uint64(start) + np.uint64(k) * np.uint64(stride) + np.uint64(j)
             v, q = np.float64(y[at]), weight(w, at)
             p, p_rest = place(x, at, u[k], part_of(rest, k), origin)
-            e = residual(y, v, level, slope, p, p_rest)
+            e = residual(y, v, level, slope, p, p_rest, exact)
             counts = not (np.isnan(v) | np.isnan(q) | np.isnan(p) | np.isnan(u[k]))
             e = e if counts else 0.0
             p = plus(p, p_rest) if counts else 0.0
@@ -239,20 +265,42 @@ def sum_full_rows(
 
 @compiled(TOTAL)
 def sum_rows(
-    y: Any, x: Any, w: Any, start: Any, stride: Any, n: Any, m: Any, u: Any, rest: Any, sums: Any
+    y: Any,
+    x: Any,
+    w: Any,
+    exact: Any,
+    start: Any,
+    stride: Any,
+    n: Any,
+    m: Any,
+    u: Any,
+    rest: Any,
+    sums: Any,
 ) -> None:
     """Sum rows that may have gaps, but for the last few."""
     start_sums(n, m, sums)
     for i in range(0, n - n % ROWS, ROWS):
         at = start + i * stride
-        add_rows(y, x, w, at, stride, m, u[i : i + ROWS], part_of(rest, slice(i, i + ROWS)), sums)
+        add_rows(
+            y, x, w, exact, at, stride, m, u[i : i + ROWS], part_of(rest, slice(i, i + ROWS)), sums
+        )
         if (i + ROWS) % CHUNK == 0 and n > CHUNK:
             add_to_totals(m, sums)
 
 
 @compiled(TOTAL)
 def sum_last_rows(
-    y: Any, x: Any, w: Any, start: Any, stride: Any, n: Any, m: Any, u: Any, rest: Any, sums: Any
+    y: Any,
+    x: Any,
+    w: Any,
+    exact: Any,
+    start: Any,
+    stride: Any,
+    n: Any,
+    m: Any,
+    u: Any,
+    rest: Any,
+    sums: Any,
 ) -> None:
     """Sum the rows that are left when eight are taken at a time: of the last eight, those not summed yet."""
     n_left = n % ROWS
@@ -260,7 +308,7 @@ def sum_last_rows(
         last = np.full(ROWS, np.nan)
         last[ROWS - n_left :] = u[n - n_left :]
         at = start + (n - ROWS) * stride
-        add_rows(y, x, w, at, stride, m, last, part_of(rest, slice(n - ROWS, n)), sums)
+        add_rows(y, x, w, exact, at, stride, m, last, part_of(rest, slice(n - ROWS, n)), sums)
     if n > CHUNK:
         add_to_totals(m, sums)
 
@@ -353,8 +401,8 @@ def fit_rows(
         if has_gaps:
             draw_first_lines(y, x, start, stride, m, u, order, PATIENCE, through_origin, sums)
     if has_gaps:
-        sum_rows(y, x, w, start, stride, n, m, u, rest, sums)
-    sum_last_rows(y, x, w, start, stride, n, m, u, rest, sums)
+        sum_rows(y, x, w, None, start, stride, n, m, u, rest, sums)
+    sum_last_rows(y, x, w, None, start, stride, n, m, u, rest, sums)
     return has_gaps
 
 
@@ -366,9 +414,8 @@ def add_full_points(y: Any, start: Any, u: Any, rest: Any, level: Any, slope: An
     """Return the sums of residuals over points without gaps: of themselves, their products with u, and squares."""
     e_sum = ue = ee = 0.0
     for i in range(u.size):
-        e = residual(
-            y, np.float64(y[np.uint64(start) + np.uint64(i)]), level, slope, u[i], part_of(rest, i)
-        )
+        v = np.float64(y[np.uint64(start) + np.uint64(i)])
+        e = residual(y, v, level, slope, u[i], part_of(rest, i), None)
         e_sum += e
         ue += plus(u[i], part_of(rest, i)) * e
         ee += e * e
@@ -377,7 +424,16 @@ def add_full_points(y: Any, start: Any, u: Any, rest: Any, level: Any, slope: An
 
 @compiled(BLOCK_SUMS)
 def add_points(
-    y: Any, x: Any, w: Any, start: Any, u: Any, rest: Any, level: Any, slope: Any, origin: Any
+    y: Any,
+    x: Any,
+    w: Any,
+    exact: Any,
+    start: Any,
+    u: Any,
+    rest: Any,
+    level: Any,
+    slope: Any,
+    origin: Any,
 ) -> Any:
     """Return the sums over points of one line, but for those with NaN."""
     n = w_sum = u_sum = e_sum = uu = ue = ee = 0.0
@@ -385,7 +441,7 @@ def add_points(
         at = np.uint64(start) + np.uint64(i)
         v, q = np.float64(y[at]), weight(w, at)
         p, p_rest = place(x, at, u[i], part_of(rest, i), origin)
-        e = residual(y, v, level, slope, p, p_rest)
+        e = residual(y, v, level, slope, p, p_rest, exact)
         counts = not (np.isnan(v) | np.isnan(q) | np.isnan(p))
         e = e if counts else 0.0
         p = plus(p, p_rest) if counts else 0.0
@@ -402,39 +458,50 @@ def add_points(
 
 
 @compiled(TOTAL)
-def fit_points(
-    y: Any, x: Any, w: Any, start: Any, n: Any, j: Any, u: Any, rest: Any, own: Any, sums: Any
+def sum_full_points(
+    y: Any, start: Any, n: Any, j: Any, u: Any, rest: Any, own: Any, sums: Any
 ) -> Any:
-    """Sum the points of one line about its first line into lane j; return whether there were gaps, or might have been.
+    """Sum the points of a line into lane j as if without gaps; return whether there was none.
 
     ``own`` holds the sums of u and of its squares.
     """
+    level, slope = sums[LEVEL + j], sums[SLOPE + j]
+    e_sum = ue = ee = 0.0
+    for i in range(0, n, CHUNK):
+        part = slice(i, min(i + CHUNK, n))
+        found = add_full_points(y, start + i, u[part], part_of(rest, part), level, slope)
+        e_sum += found[0]
+        ue += found[1]
+        ee += found[2]
+    sums[N + j], (sums[U + j], sums[UU + j]) = float(n), own
+    sums[E + j], sums[UE + j], sums[EE + j] = e_sum, ue, ee
+    return not np.isnan(ee)
+
+
+@compiled(TOTAL)
+def sum_points(
+    y: Any,
+    x: Any,
+    w: Any,
+    exact: Any,
+    start: Any,
+    n: Any,
+    j: Any,
+    u: Any,
+    rest: Any,
+    sums: Any,
+) -> None:
+    """Sum the points of a line, which may have gaps, into lane j."""
     level, slope, origin = sums[LEVEL + j], sums[SLOPE + j], sums[PLACE + j]
     for k in range(7):
-        sums[TOTALS + N + k * STRIDE + j] = 0.0
-    if x is None and w is None and origin == 0.0:
-        for i in range(0, n, CHUNK):
-            stop = min(i + CHUNK, n)
-            found = add_full_points(
-                y, start + i, u[i:stop], part_of(rest, slice(i, stop)), level, slope
-            )
-            sums[TOTALS + E + j] += found[0]
-            sums[TOTALS + UE + j] += found[1]
-            sums[TOTALS + EE + j] += found[2]
-        if not np.isnan(sums[TOTALS + EE + j]):
-            sums[TOTALS + N + j] = float(n)
-            sums[TOTALS + U + j], sums[TOTALS + UU + j] = own
-            return False
-        for k in range(7):
-            sums[TOTALS + N + k * STRIDE + j] = 0.0
+        sums[N + k * STRIDE + j] = 0.0
     for i in range(0, n, CHUNK):
-        stop = min(i + CHUNK, n)
-        part = add_points(
-            y, x, w, start + i, u[i:stop], part_of(rest, slice(i, stop)), level, slope, origin
+        part = slice(i, min(i + CHUNK, n))
+        found = add_points(
+            *(y, x, w, exact, start + i, u[part], part_of(rest, part), level, slope, origin)
         )
         for k in range(7):
-            sums[TOTALS + N + k * STRIDE + j] += part[k]
-    return True
+            sums[N + k * STRIDE + j] += found[k]
 
 
 @compiled(TOTAL)
@@ -461,6 +528,7 @@ def lines_from(
     y: Any,
     x: Any,
     w: Any,
+    exact: Any,
     m: Any,
     center: Any,
     grid: Any,
@@ -476,6 +544,7 @@ def lines_from(
     """
     c, c_low = center
     moves = 0.0 if through_origin else 1.0
+    flat = np.inf if is_exact(y, exact) else FLAT
     for j in range(m):
         n = sums[base + N + j]
         total = n if w is None else sums[base + W + j]
@@ -497,16 +566,15 @@ def lines_from(
         low += (e_mean - step * u_mean) - (slope * c_low + step * (c + origin))
         mean_place = origin + u_mean
         y_mean = level + (slope * u_mean + e_mean)
-        bound = LOOSE * uu
-        bound = np.inf if through_origin else bound
-        is_far = (0.0 if ee_all <= LOOSE * left else 1.0) + (0.0 if uu_all <= bound else 1.0)
-        is_far = is_far if n > 1.5 else 0.0
+        bound = np.inf if through_origin else LOOSE * uu
+        is_near = (ee_all <= LOOSE * left) & (uu_all <= bound)
+        is_near = is_near & (slope * slope * uu_all <= flat * n * ee_all)
         sums[base + UE + j] = moves * (whole + low)
         sums[base + EE + j] = left if left > 0.0 else 0.0
         sums[base + E + j] = y_mean
         sums[base + U + j] = mean_place
         sums[base + UU + j] = uu
-        sums[FAR + j] = is_far
+        sums[FAR + j] = 0.0 if is_near | (n < 1.5) else 1.0
         at_grid = mean_place if x is not None else (mean_place + grid) - grid
         at_grid = origin if through_origin else at_grid
         next_level = like_values(y, y_mean + steep * (at_grid - mean_place))
@@ -520,6 +588,7 @@ def lines_of(
     y: Any,
     x: Any,
     w: Any,
+    exact: Any,
     m: Any,
     center: Any,
     grid: Any,
@@ -527,11 +596,11 @@ def lines_of(
     base: Any,
     sums: Any,
 ) -> None:
-    """Find lines as ``lines_from`` does: compiled for both places of the sums, or it would not vectorise."""
+    """Find lines as ``lines_from`` does, compiled for both places of the sums."""
     if base == 0:
-        lines_from(y, x, w, m, center, grid, through_origin, 0, sums)
+        lines_from(y, x, w, exact, m, center, grid, through_origin, 0, sums)
     else:
-        lines_from(y, x, w, m, center, grid, through_origin, TOTALS, sums)
+        lines_from(y, x, w, exact, m, center, grid, through_origin, TOTALS, sums)
 
 
 @compiled(TOTAL)
@@ -595,7 +664,7 @@ def fit_tile(
 ) -> Any:
     """Fit m lines; return whether there were gaps, or might have been."""
     in_rows = row_stride != 1
-    base = 0 if in_rows and n <= CHUNK else TOTALS
+    base = TOTALS if in_rows and n > CHUNK else 0
     has_gaps = False
     if in_rows:
         has_gaps = fit_rows(y, x, w, start, row_stride, n, m, u, rest, order, through_origin, sums)
@@ -603,34 +672,37 @@ def fit_tile(
         for j in range(m):
             at = start + j * lane_stride
             draw_first_line(y, x, at, j, u, order, through_origin, sums)
-            has_gaps |= fit_points(y, x, w, at, n, j, u, rest, own, sums)
+            is_full = False
+            if x is None and w is None:
+                is_full = sum_full_points(y, at, n, j, u, rest, own, sums)
+            if not is_full:
+                sum_points(y, x, w, None, at, n, j, u, rest, sums)
+                has_gaps = True
     chosen[:m] = 1.0
     options = center, grid, through_origin, base
-    full = float(n) if x is None and w is None else np.inf
-    lines_of(y, x, w, m, *options, sums)
+    lines_of(y, x, w, None, m, *options, sums)
     n_far = write_lines(w, m, has_gaps, np.inf, base, sums, found, first, chosen)
+    full = float(n) if x is None and w is None else np.inf
     for _ in range(ROUNDS):
         if n_far == 0:
             break
         if in_rows and n_far > m // 16:
-            sum_rows(y, x, w, start, row_stride, n, m, u, rest, sums)
-            sum_last_rows(y, x, w, start, row_stride, n, m, u, rest, sums)
-            lines_of(y, x, w, m, *options, sums)
+            sum_rows(y, x, w, True, start, row_stride, n, m, u, rest, sums)
+            sum_last_rows(y, x, w, True, start, row_stride, n, m, u, rest, sums)
+            lines_of(y, x, w, True, m, *options, sums)
             n_far = write_lines(w, m, has_gaps, full, base, sums, found, first, chosen)
             continue
         n_far = 0
         for j in range(m):
             if chosen[j] != 0.0:
-                at = start + j * lane_stride
+                at, lane = start + j * lane_stride, sums[j:]
                 if in_rows:
-                    sum_rows(y, x, w, at, row_stride, n, 1, u, rest, sums[j:])
-                    sum_last_rows(y, x, w, at, row_stride, n, 1, u, rest, sums[j:])
+                    sum_rows(y, x, w, True, at, row_stride, n, 1, u, rest, lane)
+                    sum_last_rows(y, x, w, True, at, row_stride, n, 1, u, rest, lane)
                 else:
-                    fit_points(y, x, w, at, n, j, u, rest, own, sums)
-                lines_of(y, x, w, 1, *options, sums[j:])
-                n_far += write_lines(
-                    w, 1, has_gaps, full, base, sums[j:], found, first + j, chosen[j:]
-                )
+                    sum_points(y, x, w, True, at, n, 0, u, rest, lane)
+                lines_of(y, x, w, True, 1, *options, lane)
+                n_far += write_lines(w, 1, has_gaps, full, base, lane, found, first + j, chosen[j:])
     return has_gaps
 
 
@@ -649,6 +721,7 @@ def fit_lines(
     center: Any,
     grid: Any,
     through_origin: Any,
+    width: Any,
     tiles: Any,
     found: Any,
     gaps: Any,
@@ -656,10 +729,10 @@ def fit_lines(
     """Fit the lines of some tiles one after the other; ``gaps`` says for each tile whether it has any."""
     outer_stride, row_stride, lane_stride = strides
     sums, chosen = np.empty(N_SUMS), np.empty(TILE)
-    each = (n_lanes + TILE - 1) // TILE
+    each = (n_lanes + width - 1) // width
     for tile in range(*tiles):
-        outer, low = tile // each, tile % each * TILE
-        m = min(TILE, n_lanes - low)
+        outer, low = tile // each, tile % each * width
+        m = min(width, n_lanes - low)
         start = outer * outer_stride + low * lane_stride
         gaps[tile] = fit_tile(
             *(y, x, w, start, row_stride, lane_stride, n, m, u, rest, order, own, center, grid),

@@ -106,10 +106,16 @@ def _finish(kernel: Any, n: Any, center: Any, totals: Any, lost: Any) -> Any:
 
 
 @_specialised(many.lost, flags.INLINED)
-def _lost(y: Any, v: Any, level: Any, above: Any) -> Any:
-    if y.dtype == types.float32:
-        return lambda y, v, level, above: -0.0
-    return many.lost
+def _lost(y: Any, v: Any, level: Any, above: Any, exact: Any) -> Any:
+    if y.dtype == types.float32 or isinstance(exact, types.NoneType):
+        return lambda y, v, level, above, exact: -0.0
+    return lambda y, v, level, above, exact: many.rounded_off(v, level, above)
+
+
+@_specialised(many.is_exact, flags.INLINED)
+def _is_exact(y: Any, exact: Any) -> Any:
+    found = y.dtype == types.float32 or not isinstance(exact, types.NoneType)
+    return (lambda y, exact: True) if found else lambda y, exact: False
 
 
 @_specialised(many.like_values, flags.INLINED)
@@ -136,22 +142,11 @@ def _plus(u: Any, rest: Any) -> Any:
     return (lambda u, rest: u) if isinstance(rest, types.NoneType) else lambda u, rest: u + rest
 
 
-@_specialised(many.residual, flags.INLINED)
-def _residual(y: Any, v: Any, level: Any, slope: Any, u: Any, rest: Any) -> Any:
+@_specialised(many.less_rest, flags.INLINED)
+def _less_rest(found: Any, slope: Any, rest: Any) -> Any:
     if isinstance(rest, types.NoneType):
-
-        def without_rest(y: Any, v: Any, level: Any, slope: Any, u: Any, rest: Any) -> Any:
-            above = v - level
-            return many.fused(-slope, u, above) + many.lost(y, v, level, above)
-
-        return without_rest
-
-    def with_rest(y: Any, v: Any, level: Any, slope: Any, u: Any, rest: Any) -> Any:
-        above = v - level
-        found = many.fused(-slope, u, above) + many.lost(y, v, level, above)
-        return many.fused(-slope, rest, found)
-
-    return with_rest
+        return lambda found, slope, rest: found
+    return lambda found, slope, rest: double_double.fused(-slope, rest, found)
 
 
 @_specialised(many.own_place, flags.INLINED)

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from fastfit.kernels import compiled, many, threads
 from fastfit.kernels.block import BLOCK
 
-# Tiles that share one set of sums.
+# Groups of tiles, of which each has one set of sums.
 _MOST_GROUPS = 64
+# Narrower tiles would be slow to read; fewer of them would leave processors idle.
+_NARROWEST, _FEWEST_TILES = 512, 64
 
 
 def _over_groups(
@@ -30,6 +32,7 @@ def _over_groups(
     center: Any,
     grid: Any,
     through_origin: Any,
+    width: Any,
     tiles: Any,
     found: Any,
     gaps: Any,
@@ -40,7 +43,7 @@ def _over_groups(
         part = low + g * (high - low) // n_groups, low + (g + 1) * (high - low) // n_groups
         many.fit_lines(
             *(y, x, w, n, n_lanes, strides, u, rest, order, own, center, grid, through_origin),
-            *(part, found, gaps),
+            *(width, part, found, gaps),
         )
 
 
@@ -108,7 +111,7 @@ def fit(
     through_origin: bool,
     found: NDArray[np.float64],
     n_threads: int | None = None,
-) -> NDArray[np.bool_]:
+) -> tuple[NDArray[np.bool_], int]:
     """Write the least-squares lines of many series, in rows as ``many.RESULTS`` names them.
 
     Parameters
@@ -126,22 +129,24 @@ def fit(
 
     Returns
     -------
-    ndarray of bool
-        Which tiles have gaps.
+    ndarray of bool, int
+        Which tiles have gaps, and how many lines a tile has.
     """
     n_outer, n, n_lanes = shape
     y, x, w = map(_read_only, (y, x, w))
-    each = -(-n_lanes // many.TILE)
+    # No result depends on the width of tiles, but all processors should have some.
+    width = min(many.TILE, max(_NARROWEST, -(-n_lanes * n_outer // _FEWEST_TILES)))
+    each = -(-n_lanes // width)
     n_tiles = n_outer * each
     gaps = np.zeros(n_tiles, np.bool_)
     n_groups = min(n_tiles, _MOST_GROUPS)
     arguments = (
         *(y, x, w, n, n_lanes, strides, places.u, places.rest, places.order, places.own),
-        *(places.center, places.grid, through_origin, (0, n_tiles), found, gaps, n_groups),
+        *(places.center, places.grid, through_origin, width, (0, n_tiles), found, gaps, n_groups),
     )
     n_blocks = n_outer * n * n_lanes // BLOCK
     threads.on_threads(n_blocks, n_threads, _code, arguments)
-    return gaps
+    return gaps, width
 
 
 def _read_only(values: Any) -> Any:

@@ -156,13 +156,8 @@ class LineFits:
             name: getattr(self, name)[index]
             for name in ("intercept", "n_points", "n_omitted", "codes")
         }
-        sums = LineSums(
-            *(
-                value if value is None or np.ndim(value) == 0 else value[index]
-                for value in self._sums[:-2]
-            ),
-            *self._sums[-2:],
-        )
+        parts: list[Any] = [each if np.ndim(each) == 0 else each[index] for each in self._sums]
+        sums = LineSums._make(parts)
         return replace(self, slope=chosen, **some, _sums=sums)
 
     def _line(self, index: Any) -> LineFit:
@@ -325,7 +320,7 @@ class LineFits:
     @property
     def converged(self) -> NDArray[np.bool_]:
         """Which lines could be fitted."""
-        return self.codes == 0
+        return np.equal(self.codes, 0)
 
     @property
     def status(self) -> NDArray[Any]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastfit.columns import Numbers, numbers_of
 from fastfit.kernels import reference, tiles
-from fastfit.kernels.many import RESULTS, ROWS, TILE
+from fastfit.kernels.many import RESULTS, ROWS
 from fastfit.kernels.tiles import Places
 from fastfit.lines.layout import Layout, blocks, flat, is_like, layout_of, rows
 
@@ -115,7 +115,7 @@ class Series(NamedTuple):
     @property
     def n(self) -> int:
         """Number of points of each line, with those that are missing."""
-        return self.y.array.shape[self.axis]
+        return int(self.y.array.shape[self.axis])
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -161,7 +161,7 @@ class Series(NamedTuple):
         n_threads: int | None,
         found: NDArray[np.float64],
     ) -> LineSums:
-        gaps = tiles.fit(
+        gaps, width = tiles.fit(
             flat(self.y.array),
             None if shares_x else flat(self.x.array),
             None if self.weight is None else flat(self.weight.array),
@@ -175,7 +175,7 @@ class Series(NamedTuple):
         n_outer, _, n_inner = layout.shape
         lines: list[Any] = [*found]
         if gaps.any():
-            _fill(gaps, n_outer, n_inner, found)
+            _fill(gaps, width, n_outer, n_inner, found)
         else:
             lines[4:7] = found[4:7, 0]
         shape = self.y.array.shape
@@ -209,6 +209,7 @@ class Series(NamedTuple):
             w = self._weights(index, m) if has_weights else None
             if n_effective is not None:
                 assert self.weight is not None
+                assert w is not None
                 sample = self._rows(self.weight, index, m)
                 n_effective[lines] = np.where(np.isnan(y + w), 0.0, sample).sum(axis=0)
             if backend == "numpy":
@@ -222,7 +223,7 @@ class Series(NamedTuple):
                 )
                 continue
             part = np.empty((len(RESULTS), m))
-            gaps = tiles.fit(
+            gaps, width = tiles.fit(
                 y.reshape(-1),
                 None if x is None else x.reshape(-1),
                 None if w is None else w.reshape(-1),
@@ -233,7 +234,7 @@ class Series(NamedTuple):
                 found=part,
                 n_threads=n_threads,
             )
-            _fill(gaps, 1, m, part)
+            _fill(gaps, width, 1, m, part)
             found[:, lines] = part
         shaped = [row.reshape(self.shape) for row in found]
         of_sample = None if n_effective is None else n_effective.reshape(self.shape)
@@ -301,9 +302,11 @@ def _places(x: Numbers, n: int, *, shares_x: bool, through_origin: bool) -> Plac
     return places
 
 
-def _fill(gaps: NDArray[np.bool_], n_outer: int, n_inner: int, found: NDArray[np.float64]) -> None:
+def _fill(
+    gaps: NDArray[np.bool_], width: int, n_outer: int, n_inner: int, found: NDArray[np.float64]
+) -> None:
     """Write what x alone makes to all lines of tiles without gaps, where only the first line of each has it."""
     each = found.reshape(len(RESULTS), n_outer, n_inner)
     for outer, tile in np.argwhere(~gaps.reshape(n_outer, -1)):
-        lanes = each[4:7, outer, tile * TILE : (tile + 1) * TILE]
+        lanes = each[4:7, outer, tile * width : (tile + 1) * width]
         lanes[:] = lanes[:, :1]
