@@ -349,10 +349,10 @@ def numbers_of(values: Any, name: str, datetime_unit: str | None = None) -> Numb
         array = counts_of(array, times, name)
     elif datetime_unit is not None and name == "x":
         _refuse_unit(array)
-    shape = array.shape
-    array, offset, missing = _shifted(array, missing, masked, name, times)
     gone = _either(missing, masked)
-    return Numbers(array, None if gone is None else gone.reshape(shape), offset, times)
+    gone = None if gone is None else gone.reshape(array.shape)
+    array, offset, gone = _shifted(array, gone, None, name, times)
+    return Numbers(array, gone, offset, times)
 
 
 class Shifted(NamedTuple):

@@ -293,7 +293,6 @@ def sum_last_rows(
     y: Any,
     x: Any,
     w: Any,
-    exact: Any,
     start: Any,
     stride: Any,
     n: Any,
@@ -305,10 +304,11 @@ def sum_last_rows(
     """Sum the rows that are left when eight are taken at a time: of the last eight, those not summed yet."""
     n_left = n % ROWS
     if n_left:
-        last = np.full(ROWS, np.nan)
-        last[ROWS - n_left :] = u[n - n_left :]
+        last = np.empty(ROWS)
+        for k in range(ROWS):
+            last[k] = u[n - ROWS + k] if k >= ROWS - n_left else np.nan
         at = start + (n - ROWS) * stride
-        add_rows(y, x, w, exact, at, stride, m, last, part_of(rest, slice(n - ROWS, n)), sums)
+        add_rows(y, x, w, True, at, stride, m, last, part_of(rest, slice(n - ROWS, n)), sums)
     if n > CHUNK:
         add_to_totals(m, sums)
 
@@ -398,11 +398,9 @@ def fit_rows(
     has_gaps = True
     if x is None and w is None:
         has_gaps = not sum_full_rows(y, start, stride, n, m, u, rest, sums)
-        if has_gaps:
-            draw_first_lines(y, x, start, stride, m, u, order, PATIENCE, through_origin, sums)
     if has_gaps:
         sum_rows(y, x, w, None, start, stride, n, m, u, rest, sums)
-    sum_last_rows(y, x, w, None, start, stride, n, m, u, rest, sums)
+    sum_last_rows(y, x, w, start, stride, n, m, u, rest, sums)
     return has_gaps
 
 
@@ -523,8 +521,8 @@ def draw_first_line(
 # Lines
 
 
-@compiled(INLINED)
-def lines_from(
+@compiled(TOTAL)
+def lines_of(
     y: Any,
     x: Any,
     w: Any,
@@ -570,37 +568,18 @@ def lines_from(
         is_near = (ee_all <= LOOSE * left) & (uu_all <= bound)
         is_near = is_near & (slope * slope * uu_all <= flat * n * ee_all)
         sums[base + UE + j] = moves * (whole + low)
-        sums[base + EE + j] = left if left > 0.0 else 0.0
+        sums[base + EE + j] = 0.0 if left < 0.0 else left  # NaN if it overflowed
         sums[base + E + j] = y_mean
         sums[base + U + j] = mean_place
         sums[base + UU + j] = uu
-        sums[FAR + j] = 0.0 if is_near | (n < 1.5) else 1.0
+        is_fitted = (n > 1.5) & (abs(steep + left) < np.inf)
+        sums[FAR + j] = 0.0 if is_near | (not is_fitted) else 1.0
         at_grid = mean_place if x is not None else (mean_place + grid) - grid
         at_grid = origin if through_origin else at_grid
         next_level = like_values(y, y_mean + steep * (at_grid - mean_place))
         sums[LEVEL + j] = level if through_origin else next_level
         sums[SLOPE + j] = steep
         sums[PLACE + j] = at_grid
-
-
-@compiled(TOTAL)
-def lines_of(
-    y: Any,
-    x: Any,
-    w: Any,
-    exact: Any,
-    m: Any,
-    center: Any,
-    grid: Any,
-    through_origin: Any,
-    base: Any,
-    sums: Any,
-) -> None:
-    """Find lines as ``lines_from`` does, compiled for both places of the sums."""
-    if base == 0:
-        lines_from(y, x, w, exact, m, center, grid, through_origin, 0, sums)
-    else:
-        lines_from(y, x, w, exact, m, center, grid, through_origin, TOTALS, sums)
 
 
 @compiled(TOTAL)
@@ -641,10 +620,33 @@ def write_lines(
 
 
 @compiled(TOTAL)
+def sum_again(
+    y: Any,
+    x: Any,
+    w: Any,
+    in_rows: Any,
+    start: Any,
+    row_stride: Any,
+    n: Any,
+    m: Any,
+    u: Any,
+    rest: Any,
+    sums: Any,
+) -> None:
+    """Sum the points of m lines once more, exactly, about their new first lines."""
+    if in_rows is None:
+        sum_points(y, x, w, True, start, n, 0, u, rest, sums)
+    else:
+        sum_rows(y, x, w, True, start, row_stride, n, m, u, rest, sums)
+        sum_last_rows(y, x, w, start, row_stride, n, m, u, rest, sums)
+
+
+@compiled(TOTAL)
 def fit_tile(
     y: Any,
     x: Any,
     w: Any,
+    in_rows: Any,
     start: Any,
     row_stride: Any,
     lane_stride: Any,
@@ -663,12 +665,8 @@ def fit_tile(
     first: Any,
 ) -> Any:
     """Fit m lines; return whether there were gaps, or might have been."""
-    in_rows = row_stride != 1
-    base = TOTALS if in_rows and n > CHUNK else 0
-    has_gaps = False
-    if in_rows:
-        has_gaps = fit_rows(y, x, w, start, row_stride, n, m, u, rest, order, through_origin, sums)
-    else:
+    base, has_gaps = 0, False
+    if in_rows is None:
         for j in range(m):
             at = start + j * lane_stride
             draw_first_line(y, x, at, j, u, order, through_origin, sums)
@@ -678,7 +676,11 @@ def fit_tile(
             if not is_full:
                 sum_points(y, x, w, None, at, n, j, u, rest, sums)
                 has_gaps = True
-    chosen[:m] = 1.0
+    else:
+        base = TOTALS if n > CHUNK else 0
+        has_gaps = fit_rows(y, x, w, start, row_stride, n, m, u, rest, order, through_origin, sums)
+    for j in range(m):
+        chosen[j] = 1.0
     options = center, grid, through_origin, base
     lines_of(y, x, w, None, m, *options, sums)
     n_far = write_lines(w, m, has_gaps, np.inf, base, sums, found, first, chosen)
@@ -686,23 +688,17 @@ def fit_tile(
     for _ in range(ROUNDS):
         if n_far == 0:
             break
-        if in_rows and n_far > m // 16:
-            sum_rows(y, x, w, True, start, row_stride, n, m, u, rest, sums)
-            sum_last_rows(y, x, w, True, start, row_stride, n, m, u, rest, sums)
-            lines_of(y, x, w, True, m, *options, sums)
-            n_far = write_lines(w, m, has_gaps, full, base, sums, found, first, chosen)
-            continue
+        # All lines of a tile at once if many are to be summed again, else one after the other.
+        step = m if in_rows is not None and n_far > m // 16 else 1
         n_far = 0
-        for j in range(m):
-            if chosen[j] != 0.0:
-                at, lane = start + j * lane_stride, sums[j:]
-                if in_rows:
-                    sum_rows(y, x, w, True, at, row_stride, n, 1, u, rest, lane)
-                    sum_last_rows(y, x, w, True, at, row_stride, n, 1, u, rest, lane)
-                else:
-                    sum_points(y, x, w, True, at, n, 0, u, rest, lane)
-                lines_of(y, x, w, True, 1, *options, lane)
-                n_far += write_lines(w, 1, has_gaps, full, base, lane, found, first + j, chosen[j:])
+        for j in range(0, m, step):
+            if step > 1 or chosen[j] != 0.0:
+                at, lanes = start + j * lane_stride, sums[j:]
+                sum_again(y, x, w, in_rows, at, row_stride, n, step, u, rest, lanes)
+                lines_of(y, x, w, True, step, *options, lanes)
+                n_far += write_lines(
+                    w, step, has_gaps, full, base, lanes, found, first + j, chosen[j:]
+                )
     return has_gaps
 
 
@@ -711,6 +707,7 @@ def fit_lines(
     y: Any,
     x: Any,
     w: Any,
+    in_rows: Any,
     n: Any,
     n_lanes: Any,
     strides: Any,
@@ -726,7 +723,10 @@ def fit_lines(
     found: Any,
     gaps: Any,
 ) -> None:
-    """Fit the lines of some tiles one after the other; ``gaps`` says for each tile whether it has any."""
+    """Fit the lines of some tiles one after the other; ``gaps`` says for each tile whether it has any.
+
+    ``in_rows`` is None where the points of a line lie side by side.
+    """
     outer_stride, row_stride, lane_stride = strides
     sums, chosen = np.empty(N_SUMS), np.empty(TILE)
     each = (n_lanes + width - 1) // width
@@ -735,6 +735,6 @@ def fit_lines(
         m = min(width, n_lanes - low)
         start = outer * outer_stride + low * lane_stride
         gaps[tile] = fit_tile(
-            *(y, x, w, start, row_stride, lane_stride, n, m, u, rest, order, own, center, grid),
-            *(through_origin, sums, chosen, found, outer * n_lanes + low),
+            *(y, x, w, in_rows, start, row_stride, lane_stride, n, m, u, rest, order, own),
+            *(center, grid, through_origin, sums, chosen, found, outer * n_lanes + low),
         )

@@ -22,6 +22,7 @@ def _over_groups(
     y: Any,
     x: Any,
     w: Any,
+    in_rows: Any,
     n: Any,
     n_lanes: Any,
     strides: Any,
@@ -42,8 +43,8 @@ def _over_groups(
     for g in numba.prange(n_groups):
         part = low + g * (high - low) // n_groups, low + (g + 1) * (high - low) // n_groups
         many.fit_lines(
-            *(y, x, w, n, n_lanes, strides, u, rest, order, own, center, grid, through_origin),
-            *(width, part, found, gaps),
+            *(y, x, w, in_rows, n, n_lanes, strides, u, rest, order, own, center, grid),
+            *(through_origin, width, part, found, gaps),
         )
 
 
@@ -94,7 +95,7 @@ class Places(NamedTuple):
             u,
             rest if rest.any() else None,
             np.argsort(x, kind="stable"),
-            (math.fsum(whole), math.fsum(whole * whole)),
+            (math.fsum(whole), math.fsum(np.square(whole))),
             (center, (middle - (center - offset)) if offset else 0.0),
             grid,
         )
@@ -134,6 +135,7 @@ def fit(
     """
     n_outer, n, n_lanes = shape
     y, x, w = map(_read_only, (y, x, w))
+    in_rows = None if strides[1] == 1 else True
     # No result depends on the width of tiles, but all processors should have some.
     width = min(many.TILE, max(_NARROWEST, -(-n_lanes * n_outer // _FEWEST_TILES)))
     each = -(-n_lanes // width)
@@ -141,7 +143,7 @@ def fit(
     gaps = np.zeros(n_tiles, np.bool_)
     n_groups = min(n_tiles, _MOST_GROUPS)
     arguments = (
-        *(y, x, w, n, n_lanes, strides, places.u, places.rest, places.order, places.own),
+        *(y, x, w, in_rows, n, n_lanes, strides, places.u, places.rest, places.order, places.own),
         *(places.center, places.grid, through_origin, width, (0, n_tiles), found, gaps, n_groups),
     )
     n_blocks = n_outer * n * n_lanes // BLOCK
@@ -159,7 +161,7 @@ def _read_only(values: Any) -> Any:
 
 def _code(parallel: bool, *arguments: Any) -> Any:
     """Return the compiled loops for arguments of these types."""
-    rest = arguments[7]
-    kinds = (None if v is None else v.dtype.char for v in (*arguments[:3], rest))
-    key = ("lines", parallel, *kinds)
+    y, x, w, in_rows, _, _, _, _, rest, *_ = arguments
+    kinds = (None if v is None else v.dtype.char for v in (y, x, w))
+    key = ("lines", parallel, *kinds, in_rows, rest is None)
     return compiled.code_for(_FIT[parallel], key, *arguments)

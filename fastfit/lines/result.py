@@ -156,9 +156,10 @@ class LineFits:
             name: getattr(self, name)[index]
             for name in ("intercept", "n_points", "n_omitted", "codes")
         }
-        parts: list[Any] = [each if np.ndim(each) == 0 else each[index] for each in self._sums]
-        sums = LineSums._make(parts)
-        return replace(self, slope=chosen, **some, _sums=sums)
+        sums: tuple[Any, ...] = self._sums
+        parts = [each if each is None or np.ndim(each) == 0 else each[index] for each in sums]
+        some_sums = LineSums._make(parts)
+        return replace(self, slope=chosen, **some, _sums=some_sums)
 
     def _line(self, index: Any) -> LineFit:
         """Return one line."""

@@ -140,12 +140,12 @@ class Series(NamedTuple):
             and layout is not None
             and self.y.missing is None
             and self.sigma is None
-            and (shares_x or series._is_like_y(series.x))
+            and shares_x
             and (self.weight is None or self._is_like_y(self.weight))
         )
         if is_direct:
             assert layout is not None
-            return series._fit_in_place(layout, places, shares_x, through_origin, n_threads, found)
+            return series._fit_in_place(layout, places, through_origin, n_threads, found)
         return series._fit_in_blocks(places, shares_x, through_origin, n_threads, backend, found)
 
     def _is_like_y(self, numbers: Numbers) -> bool:
@@ -156,14 +156,13 @@ class Series(NamedTuple):
         self,
         layout: Layout,
         places: Places,
-        shares_x: bool,
         through_origin: bool,
         n_threads: int | None,
         found: NDArray[np.float64],
     ) -> LineSums:
         gaps, width = tiles.fit(
             flat(self.y.array),
-            None if shares_x else flat(self.x.array),
+            None,
             None if self.weight is None else flat(self.weight.array),
             layout.shape,
             layout.strides,
@@ -206,7 +205,8 @@ class Series(NamedTuple):
             y = rows(self.y, self.axis, index)
             m = y.shape[1]
             x = None if shares_x else self._rows(self.x, index, m)
-            w = self._weights(index, m) if has_weights else None
+            # An own x comes with weights, if of 1: so there are fewer kinds of loops to compile.
+            w = self._weights(index, m) if has_weights or x is not None else None
             if n_effective is not None:
                 assert self.weight is not None
                 assert w is not None
@@ -259,7 +259,7 @@ class Series(NamedTuple):
 
     def _weights(self, index: tuple[Any, ...], m: int) -> NDArray[np.float64]:
         """Return the weights of a block of lines as rows: negative where a sigma is not above 0."""
-        found = np.ones(1)
+        found = np.ones((max(self.n, ROWS), m))
         if self.sigma is not None:
             sigma = self._rows(self.sigma, index, m)
             with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
@@ -292,14 +292,13 @@ def _places(x: Numbers, n: int, *, shares_x: bool, through_origin: bool) -> Plac
     wrong = np.flatnonzero(~np.isfinite(values))
     if wrong.size:
         raise ValueError(f"x must be finite; got {values[wrong[0]]} at index {wrong[0]:,}")
-    padded = np.append(values, np.full(n_rows - n, values[-1]))
-    places = Places.of(padded, x.offset, through_origin=through_origin)
-    size = float(np.abs(places.u).max())
+    size = float(np.abs(values).max() if through_origin else np.ptp(values))
     if size and not 1.0 / _LARGEST < size < _LARGEST:
         raise ValueError(
-            f"x must have distances from its middle whose squares float64 can hold; got {size:.3g}"
+            f"x must have distances whose squares float64 can hold; got {size:.3g}: rescale x"
         )
-    return places
+    padded = np.append(values, np.full(n_rows - n, values[-1]))
+    return Places.of(padded, x.offset, through_origin=through_origin)
 
 
 def _fill(

@@ -1,0 +1,493 @@
+"""Many lines at once: each is the line that its own points have, whatever the others hold."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastfit as ff
+from tests.conftest import needs_compiler
+
+ULP = 2.0**-52
+FIELDS = ("slope", "intercept", "stderr", "intercept_stderr", "rvalue", "residual_std", "loss")
+
+
+class Exact:
+    """The least-squares line of points, by rational arithmetic."""
+
+    def __init__(self, x: Any, y: Any, w: Any = None) -> None:
+        keeps = ~np.isnan(x) & ~np.isnan(y)
+        xs, ys = ([Fraction(float(value)) for value in each[keeps]] for each in (x, y))
+        ws = [Fraction(1)] * len(xs) if w is None else [Fraction(float(v)) for v in w[keeps]]
+        points = list(zip(xs, ys, ws, strict=True))
+        total = sum(ws, Fraction(0))
+        self.x_mean = sum((k * a for a, _, k in points), Fraction(0)) / total
+        self.y_mean = sum(k * b for _, b, k in points) / total
+        self.xx = sum((k * (a - self.x_mean) ** 2 for a, _, k in points), Fraction(0))
+        self.yy = sum(k * (b - self.y_mean) ** 2 for _, b, k in points)
+        xy = sum((k * (a - self.x_mean) * (b - self.y_mean) for a, b, k in points), Fraction(0))
+        self.slope = xy / self.xx
+        self.intercept = self.y_mean - self.slope * self.x_mean
+        self.left = sum(
+            (k * (b - self.intercept - self.slope * a) ** 2 for a, b, k in points), Fraction(0)
+        )
+        self.total = total
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Sizes that errors of slope and intercept are measured by."""
+        slope = max(abs(float(self.slope)), math.sqrt(self.yy / self.xx), 1e-300)
+        level = max(abs(float(self.y_mean)), math.sqrt(self.yy / self.total))
+        return slope, max(level, slope * abs(float(self.x_mean)), 1e-300)
+
+
+def hostile(n: int, x: Any, rng: np.random.Generator) -> dict[str, Any]:
+    """Return series that lose digits where arithmetic is careless."""
+    z, i = rng.normal(size=n), np.arange(n)
+    series = {
+        "noise": z,
+        "offset": 1e13 + 10.0 * rng.random(n),
+        "steep": 3.0 * x + z,
+        "ramp": 3.0 * (x - x[0]) + 1e-9 * z,
+        "constant": np.full(n, 0.1),
+        "block": np.where((i > n / 3) & (i < n / 2), 1e12, 0.0) + z,
+        "late": np.where(i < n - n // 8, np.nan, z + 2.0 * x),
+        "gaps": np.where(rng.random(n) < 0.3, np.nan, z + 1e10),
+        "inner": np.where((i < 20) | (i > n - 20), np.nan, z + 3.0 * x),
+        "two": np.where((i > 0) & (i < n - 1), np.nan, z),
+    }
+    for name, place in (("first", 0), ("middle", n // 2), ("last", n - 1)):
+        series[f"outlier {name}"] = np.where(i == place, 1e12, z)
+    return series
+
+
+@pytest.mark.parametrize("layout", ["rows", "lines"])
+@pytest.mark.parametrize("places", ["index", "fractions", "epoch", "shuffled"])
+@pytest.mark.parametrize("n", [101, 1000])
+@needs_compiler
+def test_lines_are_right_to_the_last_digits(
+    n: int, places: str, layout: str, rng: np.random.Generator
+) -> None:
+    x = {
+        "index": np.arange(n) * 1.0,
+        "fractions": np.linspace(0.0, 1.0, n),
+        "epoch": 1.7e18 + np.arange(n) * 8.64e13,
+        "shuffled": 100.0 * rng.permutation(rng.random(n)),
+    }[places]
+    series = hostile(n, x, rng)
+    y = np.array([*series.values()])
+    fits = ff.fit_lines(x, y, axis=1) if layout == "lines" else ff.fit_lines(x, y.T.copy())
+    for k, (name, points) in enumerate(series.items()):
+        exact = Exact(x, points)
+        slope, level = exact.scale
+        assert abs(Fraction(float(fits.slope[k])) - exact.slope) <= 4 * ULP * slope, name
+        assert abs(Fraction(float(fits.intercept[k])) - exact.intercept) <= 8 * ULP * level, name
+        left = fits.loss[k] * fits.n_points[k]
+        assert left == pytest.approx(float(exact.left), rel=1e-14, abs=1e-40 * float(exact.yy))
+    constant = [*series].index("constant")
+    assert (fits.slope[constant], fits.loss[constant]) == (0.0, 0.0)
+
+
+def cube(rng: np.random.Generator, dtype: Any = np.float64) -> tuple[Any, Any]:
+    """Return x and values of 5 by 3 lines of 40 points, along the first axis, with gaps."""
+    x = np.arange(40) * 0.5 - 3.0
+    y = rng.normal(size=(40, 5, 3)) + x[:, None, None]
+    y[rng.random(y.shape) < 0.1] = np.nan
+    return x, y.astype(dtype)
+
+
+def same(fits: Any, others: Any) -> None:
+    """Require the same bits."""
+    for name in ("slope", "intercept", "loss", "stderr", "n_points", "codes"):
+        np.testing.assert_array_equal(getattr(fits, name), getattr(others, name), err_msg=name)
+
+
+@pytest.mark.parametrize("options", [{}, {"fit_intercept": False}], ids=["plain", "origin"])
+@pytest.mark.parametrize("given", ["y", "weights", "sigma", "both", "known sigma", "own x", "all"])
+def test_each_line_is_that_of_fit_line(
+    given: str, options: dict[str, Any], rng: np.random.Generator
+) -> None:
+    x, y = cube(rng)
+    arrays: dict[str, Any] = {}
+    if given in ("weights", "both", "all"):
+        arrays["sample_weight"] = rng.integers(0, 3, size=y.shape) * 0.75
+    if given in ("sigma", "known sigma"):
+        arrays["sigma"] = rng.uniform(0.5, 2.0, size=40)
+    if given == "both":
+        arrays["sigma"] = rng.uniform(0.5, 2.0, size=y.shape)
+    if given in ("own x", "all"):
+        x = x[:, None, None] + rng.normal(size=y.shape)
+    if given == "known sigma":
+        options = {**options, "absolute_sigma": True}
+    fits = ff.fit_lines(x, y, **arrays, **options)
+    assert fits.shape == (5, 3)
+    for place in np.ndindex(5, 3):
+        whole = (slice(None), *place)
+        own = {name: v if v.ndim == 1 else v[whole] for name, v in arrays.items()}
+        own_x = x if x.ndim == 1 else x[whole]
+        line = ff.fit_line(own_x, y[whole], **own, nan_policy="omit", **options)
+        for name in (*FIELDS, "pvalue", "n_points", "n_omitted"):
+            found, expected = getattr(fits, name)[place], getattr(line, name)
+            assert found == pytest.approx(expected, rel=1e-12, abs=1e-14), name
+            assert getattr(fits[place], name) == pytest.approx(found, rel=1e-13, abs=1e-15), name
+        np.testing.assert_allclose(fits.covariance[place], line.covariance, rtol=1e-12, atol=1e-15)
+        np.testing.assert_allclose(fits.conf_int(0.9)[place], line.conf_int(0.9), rtol=1e-12)
+        np.testing.assert_allclose(fits[place].conf_int(), line.conf_int(), rtol=1e-12)
+        np.testing.assert_allclose(fits.predict(own_x)[whole], line.predict(own_x), rtol=1e-12)
+        np.testing.assert_allclose(fits.predict(2.5)[place], line.predict(2.5), rtol=1e-12)
+
+
+LAYOUTS: dict[str, Any] = {
+    "first axis": lambda y: (y, 0),
+    "last axis": lambda y: (np.moveaxis(y, 0, -1).copy(), -1),
+    "middle axis": lambda y: (np.moveaxis(y, 0, 1).copy(), 1),
+    "moved": lambda y: (np.moveaxis(y.copy(), 0, 1), 1),
+    "Fortran": lambda y: (np.asfortranarray(y), 0),
+    "every other": lambda y: (np.repeat(np.repeat(y, 2, axis=0), 2, axis=2)[::2, :, ::2], 0),
+    "reversed": lambda y: (y[::-1].copy()[::-1], 0),
+    "read-only": lambda y: (np.broadcast_to(y, y.shape), 0),
+    "swapped bytes": lambda y: (y.astype(y.dtype.newbyteorder()), 0),
+    "masked": lambda y: (np.ma.masked_invalid(y), 0),
+    "long double": lambda y: (y.astype(np.longdouble), 0),
+    "nested lists": lambda y: (y.tolist(), 0),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_however_values_lie_in_memory(layout: str, dtype: Any, rng: np.random.Generator) -> None:
+    x, y = cube(rng, dtype)
+    expected = ff.fit_lines(x, y.astype(np.float64))
+    values, axis = LAYOUTS[layout](y)
+    fits = ff.fit_lines(x, values, axis=axis)
+    assert fits.shape == (5, 3)
+    for name in (*FIELDS, "n_points", "n_omitted"):
+        np.testing.assert_allclose(getattr(fits, name), getattr(expected, name), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.int64, np.uint64, bool, np.float16])
+def test_numbers_of_any_type(dtype: Any, rng: np.random.Generator) -> None:
+    y = rng.integers(0, 2 if dtype is bool else 100, size=(30, 4)).astype(dtype)
+    x = np.arange(30, dtype=np.int16)
+    expected = ff.fit_lines(x * 1.0, y.astype(float))
+    same(ff.fit_lines(x, y), expected)
+    same(ff.fit_lines(x, y.T, axis=1), expected)
+
+
+def test_integers_that_floats_cannot_hold() -> None:
+    y = 2**60 + np.array([[0, 5], [1, 4], [2, 3], [3, 2]])
+    fits = ff.fit_lines([0, 1, 2, 3], y)
+    np.testing.assert_array_equal(fits.slope, [1.0, -1.0])
+    np.testing.assert_array_equal(fits.loss, [0.0, 0.0])
+
+
+def test_a_memory_map_is_read_in_place(tmp_path: Any, rng: np.random.Generator) -> None:
+    x, y = cube(rng)
+    np.save(tmp_path / "y.npy", y)
+    same(ff.fit_lines(x, np.load(tmp_path / "y.npy", mmap_mode="r")), ff.fit_lines(x, y))
+
+
+@needs_compiler
+@pytest.mark.parametrize("layout", ["rows", "lines"])
+def test_bits_depend_on_the_line_alone(layout: str, rng: np.random.Generator) -> None:
+    n, m = 530, 1300  # more than one tile, and more than one chunk of points
+    x = np.arange(n) * 1.0
+    y = rng.normal(size=(n, m)) + 0.01 * x[:, None]
+    y[:, 3] = 1e12 * (x == 0)  # is summed again
+    y[:, 4] = 3.0 * x + 1e-9 * rng.normal(size=n)
+    gappy = y.copy()
+    gappy[rng.random(y.shape) < 0.05] = np.nan
+    gappy[:, 7:] = y[:, 7:]
+
+    def fitted(values: Any, **options: Any) -> Any:
+        if layout == "rows":
+            return ff.fit_lines(x, np.ascontiguousarray(values), **options)
+        return ff.fit_lines(x, np.ascontiguousarray(values.T), axis=1, **options)
+
+    whole = fitted(y)
+    for n_threads in (1, 2):
+        same(fitted(y, n_threads=n_threads), whole)
+    same(fitted(y[:, 2:9]), whole[2:9])
+    same(fitted(y[:, 600:]), whole[600:])
+    with_gaps = fitted(gappy)
+    same(with_gaps[7:], whole[7:])
+    same(fitted(gappy[:, :2]), with_gaps[:2])
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 8, 9, 15, 16, 17, 511, 512, 513, 1025])
+def test_any_number_of_points(n: int, rng: np.random.Generator) -> None:
+    x = rng.normal(size=n)
+    y = 2.0 * x[:, None] + rng.normal(size=(n, 3))
+    y[rng.random(y.shape) < 0.1] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ff.ConvergenceWarning)
+        found = [
+            ff.fit_lines(x, y),
+            ff.fit_lines(x, y.T.copy(), axis=1),
+            ff.fit_lines(x, y, backend="numpy"),
+        ]
+    for fits in found:
+        np.testing.assert_array_equal(fits.n_points, (~np.isnan(y)).sum(axis=0))
+        for k in np.flatnonzero(fits.n_points > 1):
+            exact = Exact(x, y[:, k])
+            assert fits.slope[k] == pytest.approx(float(exact.slope), rel=1e-13)
+            left = fits.loss[k] * fits.n_points[k]
+            assert left == pytest.approx(float(exact.left), rel=1e-13, abs=1e-28)
+        assert np.isnan(fits.slope[fits.n_points < 2]).all()
+
+
+def test_the_reference_finds_the_same_lines(rng: np.random.Generator) -> None:
+    x, y = cube(rng)
+    options: list[dict[str, Any]] = [
+        {},
+        {"fit_intercept": False},
+        {"sample_weight": rng.random(y.shape)},
+        {"sigma": rng.random(40) + 0.5},
+    ]
+    for more in options:
+        ours, reference = (ff.fit_lines(x, y, **more, backend=b) for b in ("numba", "numpy"))
+        for name in FIELDS:
+            values = getattr(ours, name), getattr(reference, name)
+            np.testing.assert_allclose(*values, rtol=1e-12, atol=1e-13, err_msg=name)
+
+
+def test_times_are_whole_numbers_in_the_unit_asked_for() -> None:
+    start = np.datetime64("2024-03-01T00:00:00.000000001")
+    times = start + np.arange(40) * np.timedelta64(1, "D")
+    y = np.arange(40)[:, None] * np.array([2.0, -1.0]) + 5.0
+    fits = ff.fit_lines(times, y, datetime_unit="D")
+    np.testing.assert_array_equal(fits.slope, [2.0, -1.0])
+    assert fits.datetime_unit == "D"
+    one = ff.fit_line(times, y[:, 0], datetime_unit="D")
+    assert fits.intercept[0] == pytest.approx(one.intercept, rel=1e-15)
+    np.testing.assert_allclose(fits.predict(times), y, rtol=1e-12)
+    assert fits.predict(times[3])[0] == pytest.approx(11.0, rel=1e-12)
+    assert fits[1].predict(times[3]) == pytest.approx(2.0, rel=1e-12)
+
+
+# Lines that cannot be fitted
+
+
+def test_a_bad_line_spoils_no_other_and_one_warning_counts_them() -> None:
+    x = np.arange(10.0)
+    y = np.outer(x, np.ones(8)) + np.sin(np.arange(80.0)).reshape(10, 8)
+    good = ff.fit_lines(x, y)
+    y[4, 1] = np.inf
+    y[:, 2] = np.nan
+    y[1:, 3] = np.nan
+    y[:, 4] = [*[1e200] * 5, *[-1e200] * 5]
+    y[:, 5] = 1e-200 * np.sin(x)
+    with pytest.warns(ff.ConvergenceWarning) as warned:
+        fits = ff.fit_lines(x, y)
+    assert [str(each.message) for each in warned] == [
+        "4 of 8 lines could not be fitted and are NaN (1 too few points, 3 infinite); fits.status says "
+        "why"
+    ]
+    assert warned[0].filename == __file__
+    assert [each.name for each in fits.status] == [
+        *("CONVERGED", "INFINITE", "TOO_FEW_POINTS", "TOO_FEW_POINTS", "INFINITE", "INFINITE"),
+        *("CONVERGED", "CONVERGED"),
+    ]
+    bad = ~fits.converged
+    for name in (*FIELDS, "pvalue"):
+        assert np.isnan(getattr(fits, name)[bad]).all(), name
+    same(fits[~bad], good[~bad])
+    assert fits[1].status is ff.Status.INFINITE
+    assert "infinity" in fits[1].message
+    assert math.isnan(fits[1].predict(3.0))
+
+
+def test_lines_without_points_are_no_reason_to_warn() -> None:
+    y = np.full((10, 3), np.nan)
+    y[:, 1] = np.arange(10)
+    fits = ff.fit_lines(np.arange(10), y)
+    np.testing.assert_array_equal(fits.slope, [np.nan, 1.0, np.nan])
+    np.testing.assert_array_equal(fits.n_omitted, [10, 0, 10])
+
+
+def test_weights_that_no_line_can_have(rng: np.random.Generator) -> None:
+    x, y = np.arange(20.0), rng.normal(size=(20, 5))
+    w = rng.random((20, 5))
+    good = ff.fit_lines(x, y, sample_weight=w)
+    w[3, 1], w[:, 2], w[5, 3] = -1.0, 0.0, np.inf
+    with pytest.warns(ff.ConvergenceWarning, match="3 of 5 lines .*3 bad weights"):
+        fits = ff.fit_lines(x, y, sample_weight=w)
+    assert [each.name == "BAD_WEIGHTS" for each in fits.status] == [False, True, True, True, False]
+    same(fits[[0, 4]], good[[0, 4]])
+    sigma = np.where(w > 0.0, 1.0, w)
+    with pytest.warns(ff.ConvergenceWarning, match="2 of 5 lines .*2 bad weights"):
+        assert np.isnan(ff.fit_lines(x, y, sigma=sigma).slope[[1, 2]]).all()
+
+
+def test_constant_x_and_few_points() -> None:
+    x = np.array([[1.0, 1.0], [1.0, 2.0], [1.0, 3.0]])
+    y = np.array([[1.0, 1.0], [2.0, 2.0], [4.0, 4.0]])
+    with pytest.warns(ff.ConvergenceWarning, match="1 of 2 lines .*1 constant x"):
+        fits = ff.fit_lines(x, y)
+    assert fits.status[0] is ff.Status.CONSTANT_X
+    assert fits.slope[1] == 1.5
+    with pytest.warns(ff.ConvergenceWarning, match="2 of 2 lines .*2 constant x"):
+        ff.fit_lines([3.0, 3.0, 3.0], y)
+    with pytest.warns(ff.ConvergenceWarning, match="2 of 2 lines .*2 too few points"):
+        ff.fit_lines([1.0, 2.0, 3.0], y, min_points=4)
+    assert ff.fit_lines([1.0, 2.0, 3.0], y, min_points=3).converged.all()
+
+
+def test_missing_values_by_policy(rng: np.random.Generator) -> None:
+    x, y = np.arange(20.0), rng.normal(size=(20, 3))
+    whole = ff.fit_lines(x, y)
+    y[4, 1] = np.nan
+    with pytest.raises(
+        ValueError, match=r"must not hold NaN with nan_policy='raise'; .* in 1 of 3"
+    ):
+        ff.fit_lines(x, y, nan_policy="raise")
+    with pytest.warns(ff.ConvergenceWarning, match="1 of 3 lines"):
+        fits = ff.fit_lines(x, y, nan_policy="propagate")
+    same(fits[[0, 2]], whole[[0, 2]])
+    assert fits.status[1] is ff.Status.NOT_FINITE
+    assert np.isnan([fits.slope[1], fits.stderr[1], fits.loss[1]]).all()
+    x[2] = np.nan  # of all lines
+    np.testing.assert_array_equal(ff.fit_lines(x, y).n_points, [19, 18, 19])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (([1, 2, 3], 5.0), ValueError, "y must have at least one dimension"),
+        (
+            ([1, 2], np.ones((3, 4))),
+            ValueError,
+            r"x must have the shape \(3,\), as y has 3 points al",
+        ),
+        (
+            ([1, 2, 3], np.ones((3, 4)), {"axis": 2}),
+            ValueError,
+            "axis must be at least -2 and below 2",
+        ),
+        (
+            ([1, 2, 3], np.ones((3, 4)), {"axis": 0.5}),
+            TypeError,
+            "axis must be an integer; got 0.5",
+        ),
+        (([1, np.inf, 3], np.ones((3, 4))), ValueError, "x must be finite; got inf at index 1"),
+        (
+            ([1, 2, 3e200], np.ones((3, 4))),
+            ValueError,
+            "x must have distances whose squares",
+        ),
+        (([1, 2, 3], [["a"], ["b"], ["c"]]), TypeError, "y must hold real numbers"),
+        (([1, 2, 3], np.array([[{}], [1], [2]])), TypeError, "y must hold real numbers"),
+        ((["a", "b", "c"], np.ones((3, 4))), TypeError, "x must hold real numbers"),
+        (
+            ([1, 2, 3], np.ones((3, 4)), {"min_points": 1}),
+            ValueError,
+            "min_points must be at least 2",
+        ),
+        (
+            ([1, 2, 3], np.ones((3, 4)), {"min_points": 2.5}),
+            TypeError,
+            "min_points must be an integ",
+        ),
+        (
+            ([1, 2, 3], np.ones((3, 4)), {"loss": "huber"}),
+            ValueError,
+            "loss must be 'squared_error'",
+        ),
+        (
+            ([1, 2, 3], np.ones((3, 4)), {"sigma": [1, 2]}),
+            ValueError,
+            r"sigma must have the shape \(3,",
+        ),
+        (
+            ([1, 2, 3], np.ones((3, 4)), {"absolute_sigma": True}),
+            ValueError,
+            "absolute_sigma must be F",
+        ),
+        (
+            ([1, 2, 3], np.ones((3, 4)), {"nan_policy": "drop"}),
+            ValueError,
+            "nan_policy must be 'raise'",
+        ),
+        (
+            ([1, 2, 3], np.ones((3, 4)), {"backend": "jax"}),
+            ValueError,
+            "backend must be 'numba' or",
+        ),
+        (
+            ([1, 2, 3], np.ones((3, 4)), {"n_threads": 0}),
+            ValueError,
+            "n_threads must be an integer",
+        ),
+        (
+            ([1, 2, 3], np.ones((3, 4)), {"datetime_unit": "D"}),
+            ValueError,
+            "datetime_unit must be None",
+        ),
+        (
+            ([1, 2, 3], np.broadcast_to(1.0, (3, 10**15))),
+            MemoryError,
+            "1,000,000,000,000,000 lines nee",
+        ),
+    ],
+)
+def test_bad_input(arguments: Any, error: type[Exception], message: str) -> None:
+    x, y, *options = arguments
+    with pytest.raises(error, match=message):
+        ff.fit_lines(x, y, **(options[0] if options else {}))
+
+
+def test_no_lines_and_no_points() -> None:
+    empty = ff.fit_lines([1.0, 2.0, 3.0], np.ones((3, 0)))
+    assert (empty.shape, empty.slope.shape, len(empty)) == ((0,), (0,), 0)
+    assert repr(empty) == "LineFits: 0 lines of shape (0,)"
+    assert empty.to_dict()["slope"] == []
+    assert ff.fit_lines([], np.ones((0, 3))).n_points.tolist() == [0, 0, 0]
+    with pytest.warns(ff.ConvergenceWarning, match="2 of 2 lines"):
+        ff.fit_lines([1.0], np.ones((1, 2)))
+
+
+# The result
+
+
+def test_lines_by_place(rng: np.random.Generator) -> None:
+    x, y = cube(rng)
+    fits = ff.fit_lines(x, y)
+    assert len(fits) == 5
+    assert [each.shape for each in fits] == [(3,)] * 5
+    assert fits[1, 2].slope == fits.slope[1, 2] == fits[1][2].slope
+    same(fits[fits.slope > 1.0], fits[np.nonzero(fits.slope > 1.0)])
+    single = ff.fit_lines(x, y[:, 0, 0])
+    assert single.shape == ()
+    assert single[()].slope == single.slope == fits.slope[0, 0]
+    with pytest.raises(TypeError, match=r"fits\[\(\)\] is it"):
+        len(single)
+    with pytest.raises(IndexError):
+        fits[7]
+    with pytest.raises(ValueError, match="this fit has no points to draw"):
+        fits[0, 0].plot()
+
+
+def test_tables_and_texts(rng: np.random.Generator) -> None:
+    pd = pytest.importorskip("pandas")
+    x, y = cube(rng)
+    y[:, 0, 0] = np.nan
+    fits = ff.fit_lines(x, y)
+    table = fits.to_frame()
+    assert table.shape == (15, 11)
+    assert table.index.names == ["axis_0", "axis_1"]
+    assert table.loc[(1, 2), "stderr"] == fits.stderr[1, 2]
+    assert table.loc[(0, 0), "status"] == "TOO_FEW_POINTS"
+    assert isinstance(fits[0].to_frame().index, pd.RangeIndex)
+    plain = fits.to_dict()
+    assert plain["slope"][0][0] is None
+    assert plain["pvalue"][1][2] == fits.pvalue[1, 2]
+    assert repr(fits).startswith("LineFits: 15 lines of shape (5, 3), 1 not fitted, median slope ")
+    rows = dict(line.split(maxsplit=1) for line in fits.summary().splitlines() if line.strip())
+    assert rows["converged"] == "14"
+    assert float(rows["slope"].split()[2]) == pytest.approx(np.nanmedian(fits.slope), rel=1e-3)
+    assert fits._repr_html_().startswith("<pre>lines")
