@@ -27,6 +27,7 @@ from fastfit.validation import finite_or_none, probability
 if TYPE_CHECKING:
     pass
 
+_QUIET: dict[str, Any] = dict.fromkeys(("divide", "invalid", "over", "under"), "ignore")
 _EXACT = "Exact: the line of least squares, in closed form."
 # Sums of squares of points so close to zero have lost digits.
 _TINY_SUM, _TINY_SIZE = 2.0**-960, 2.0**-430
@@ -233,7 +234,8 @@ class LineFits:
     def _yy(self) -> Any:
         """Sums of squares of y about its means, or about zero for lines through the origin."""
         _, _, _, xx, left = self._moments
-        return left + xx * np.square(self._sums.slope)
+        with np.errstate(**_QUIET):
+            return left + xx * np.square(self._sums.slope)
 
     def _where_fitted(self, values: Any) -> NDArray[np.float64]:
         """Return values as an array of the shape of the lines, NaN where there is none."""
@@ -250,14 +252,14 @@ class LineFits:
     @cached_property
     def residual_std(self) -> NDArray[np.float64]:
         """Standard deviations of the residuals, with n - 2 degrees of freedom (n - 1 without intercept)."""
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(**_QUIET):
             found = inference.residual_deviation(self._moments[4], np.asarray(self._n_dof))
         return self._where_fitted(found)
 
     @cached_property
     def stderr(self) -> NDArray[np.float64]:
         """Standard errors of the slopes."""
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(**_QUIET):
             found = inference.slope_stderr(self._deviation, np.asarray(self._moments[3]))
         return self._where_fitted(found * self._counts)
 
@@ -267,7 +269,7 @@ class LineFits:
         if not self._options["fit_intercept"]:
             return self._where_fitted(0.0)
         w, x_mean, _, xx, _ = map(np.asarray, self._moments)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(**_QUIET):
             found = inference.intercept_stderr(self.stderr / self._counts, w, x_mean, xx)
         return self._where_fitted(found)
 
@@ -275,7 +277,7 @@ class LineFits:
     def rvalue(self) -> NDArray[np.float64]:
         """Correlation coefficients of x and y; without intercept, about zero. NaN for a constant y."""
         _, _, _, xx, left = self._moments
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(**_QUIET):
             xy = self._sums.slope * xx
             found = inference.correlation(left, np.asarray(xx), xy, np.asarray(self._yy))
         return self._where_fitted(found)
@@ -289,13 +291,13 @@ class LineFits:
     def loss(self) -> NDArray[np.float64]:
         """Mean squared residuals."""
         w, _, _, _, left = self._moments
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(**_QUIET):
             return self._where_fitted(np.divide(left, w))
 
     @cached_property
     def pvalue(self) -> NDArray[np.float64]:
         """Two-sided p-values of the hypothesis that the slope is 0; need SciPy."""
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(**_QUIET):
             t = (
                 self.slope / self.stderr
             )  # infinite without residuals, NaN if the slope is 0 as well
@@ -465,7 +467,8 @@ def _codes(sums: LineSums, n: NDArray[Any], min_points: int) -> NDArray[np.int8]
     """Return the place in ``LineFits.STATUSES`` of the status of each line."""
     codes = np.zeros(sums.slope.shape, np.int8)
     # Of several reasons the first one counts, so it is written last.
-    size = abs(sums.y_mean) + abs(sums.slope) * np.sqrt(np.asarray(sums.uu))
+    with np.errstate(**_QUIET):
+        size = abs(sums.y_mean) + abs(sums.slope) * np.sqrt(np.asarray(sums.uu))
     is_lost = (sums.residual_square < _TINY_SUM) & (size > 0.0) & (size < _TINY_SIZE)
     is_finite = np.isfinite(sums.slope + sums.intercept + sums.residual_square)
     codes[~is_finite | is_lost] = LineFits.STATUSES.index(Status.INFINITE)
