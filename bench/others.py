@@ -117,6 +117,23 @@ def least_squares(x: Any, y: Any) -> Iterator[Other]:
         yield Other("JAX, jitted closed form", call, "threads of XLA", identity)
 
 
+def many_lines(x: Any, y: Any) -> Iterator[Other]:
+    """Yield the calls that fit a line to each column of y, as far as they can with the gaps there are."""
+    has_gaps = bool(np.isnan(y).any())
+    first: Any = lambda found: np.asarray(found)[0][:5]  # noqa: E731
+    if not has_gaps:
+        yield Other("numpy.polyfit(x, y, 1)", lambda: np.polyfit(x, y, 1), BLAS, first)
+    if stats := _optional("scipy.stats"):
+        linregress = functools.partial(
+            stats.linregress, x[:, None], y, axis=0, nan_policy="omit" if has_gaps else "propagate"
+        )
+        yield Other("scipy.stats.linregress(axis=0)", linregress, ONE, first)
+    if xarray := _optional("xarray"):
+        data = xarray.DataArray(y, dims=("t", "line"), coords={"t": x})
+        slopes: Any = lambda found: found["polyfit_coefficients"].values[0][:5]  # noqa: E731
+        yield Other("xarray polyfit", lambda: data.polyfit("t", 1), BLAS, slopes)
+
+
 def files(path: Path, suffix: str) -> Iterator[Other]:
     """Yield other ways to the least-squares line of a file."""
     pl, duckdb = _optional("polars"), _optional("duckdb")

@@ -29,7 +29,7 @@ from bench import others
 from bench.others import ONE, READ, Call, Other, identity, line, read
 from bench.own_losses import OWN
 from fastfit.kernels import compiled, flags, reference
-from fastfit.kernels.bare_read import read_block
+from fastfit.kernels.bare_read import bare_read, read_block
 from fastfit.kernels.block import BLOCK, block_sums
 from fastfit.kernels.gradient import LossGradient, LossGradientCurvature
 from fastfit.kernels.moments import ProductSums
@@ -333,6 +333,99 @@ def _on_dask(kind: str, n: int) -> Prepared:
     )
 
 
+# Many lines: points and lines, type, and whether the points lie along the first axis.
+_STACKS: dict[str, tuple[int, int, str, bool]] = {
+    "rows-float32": (100, 1_000_000, "f", True),
+    "rows-float64": (300, 100_000, "d", True),
+    "series-float64": (300, 100_000, "d", False),
+    "peers": (100, 20_000, "d", True),
+    "few": (100, 2_000, "d", True),
+}
+
+
+@functools.lru_cache(maxsize=1)
+def stack(kind: str, gaps: str) -> tuple[Any, Any]:
+    """Return x and the values of many seeded lines, of which a twentieth is missing with ``gaps``."""
+    n, m, dtype, in_rows = _STACKS[kind]
+    rng = np.random.default_rng(n)
+    x = np.arange(n) * 1.0
+    y = rng.standard_normal((n, m) if in_rows else (m, n), dtype=np.float32).astype(dtype)
+    y += (0.01 * (x[:, None] if in_rows else x)).astype(dtype)
+    if gaps == "gaps":
+        for row in y:
+            row[rng.random(row.size, dtype=np.float32) < 0.05] = np.nan
+    y.flags.writeable = False
+    return x, y
+
+
+def _first_lines(kind: str, fits: Any, x: Any, y: Any) -> None:
+    """Check some lines with NumPy."""
+    for k in range(3):
+        own = y[:, k] if _STACKS[kind][3] else y[k]
+        there = ~np.isnan(own)
+        expected = np.polyfit(x[there], own[there].astype(float), 1)
+        _close((fits.slope[k], fits.intercept[k]), expected, 1e-9, 1e-11)
+
+
+def _many(kind: str, gaps: str) -> Prepared:
+    x, y = stack(kind, gaps)
+    more: dict[str, Any] = {"axis": 0 if _STACKS[kind][3] else 1}
+    together = [y]
+    if gaps == "weights":
+        more["sample_weight"] = np.ones_like(y)
+        together.append(more["sample_weight"])
+
+    def read_all() -> None:
+        for each in together:
+            items = each.reshape(-1)
+            bare_read(items[: items.size // 2], items[items.size // 2 :])
+
+    one_thread = functools.partial(ff.fit_lines, x, y, **more, n_threads=1)
+    return Prepared(
+        functools.partial(ff.fit_lines, x, y, **more),
+        lambda fits: _first_lines(kind, fits, x, y),
+        lambda: [Other(READ, read_all, others.ALL), Other("one thread", one_thread)],
+        lambda _: (),
+    )
+
+
+def _many_peers(kind: str, gaps: str) -> Prepared:
+    x, y = stack(kind, gaps)
+    return Prepared(
+        functools.partial(ff.fit_lines, x, y),
+        lambda fits: _first_lines(kind, fits, x, y),
+        lambda: others.many_lines(x, y),
+        lambda fits: np.asarray(fits.slope)[:5],
+    )
+
+
+def _many_drop_in(name: str, gaps: str) -> Prepared:
+    from fastfit import compat
+
+    x, y = stack("peers" if name == "polyfit" else "few", gaps)
+    own: dict[str, Call] = {
+        "polyfit": lambda: compat.polyfit(x, y, 1),
+        "linregress": lambda: compat.linregress(x[:, None], y, axis=0, nan_policy="omit"),
+    }
+    other = next(each for each in others.many_lines(x, y) if name in each.name)
+    numbers: Any = other.numbers
+    return Prepared(
+        own[name],
+        lambda found: _close(numbers(found), numbers(other.call()), 1e-9),
+        lambda: [other],
+        numbers,
+    )
+
+
+def _single(_: str, n: int) -> Prepared:
+    x, y = points(n)
+    return Prepared(
+        functools.partial(ff.fit_lines, x, y),
+        lambda fits: _close(line(fits), _expected_line(x, y)),
+        lambda: [Other("fit_line", functools.partial(ff.fit_line, x, y))],
+    )
+
+
 def _moments_of(_: str, n: int) -> Prepared:
     x, y = points(n)
     return Prepared(
@@ -420,6 +513,7 @@ GATE = {
     *("pass/LossGradient/squared_error/float64/10_000_000", "gather/0.001/1_000_000"),
     *("fit/exact/1_000", "fit/exact/10_000_000", "fit/descent-samples/1_000_000"),
     *("fit/huber-mad/1_000", "fit/huber-mad/1_000_000", "process/import", "process/fit"),
+    *("many/peers/full", "many/peers/gaps"),
 }
 # Rows of README's table.
 TITLES = {
@@ -451,6 +545,19 @@ TARGETS = {
     "latency/evaluate/1_000": [Target(15.0, "microseconds")],
     "memory/squared_error/10_000_000": [Target(16.0, "MB")],
     "memory/tukey/10_000_000": [Target(32.0, "MB")],
+    "many/rows-float32/full": [Target(2.4), Target(0.59, "one thread")],
+    "many/rows-float32/gaps": [Target(3.3), Target(0.59, "one thread")],
+    "many/rows-float64/full": [Target(1.5)],
+    "many/rows-float64/gaps": [Target(1.7)],
+    "many/series-float64/full": [Target(1.2)],
+    "many/series-float64/gaps": [Target(1.4)],
+    "many/rows-float64/weights": [Target(1.6)],
+    "many-peers/peers/full": [Target(0.1, "numpy.polyfit(x, y, 1)")],
+    "many-peers/few/full": [Target(0.002, "scipy.stats.linregress(axis=0)")],
+    "many-peers/few/gaps": [Target(0.005, "xarray polyfit")],
+    "many-drop-in/polyfit/full": [Target(0.2, "numpy.polyfit(x, y, 1)")],
+    "many-drop-in/linregress/*": [Target(0.02, "scipy.stats.linregress(axis=0)")],
+    "many-single/line/1_000": [Target(2.0, "fit_line")],
     "process/import": [Target(1.15, "import numpy")],
     "process/fit": [Target(0.6, "scipy.stats.linregress")],
 }
@@ -500,6 +607,20 @@ WORKLOADS = {
         # All threads compared with one; ``report.py load`` times them while other processes are busy.
         _grid(_under_load, "load", ("squared_error", "huber"), (30_000, 100_000, 1_000_000)),
         _grid(_drop_in, "drop-in", ("linregress", "polyfit", "LineRegressor"), (SMALL, MEDIUM)),
+        # Many lines, compared with the read of y, and with other libraries.
+        *(
+            _grid(_many, "many", [kind], more, n_points=_STACKS[kind][0] * _STACKS[kind][1])
+            for kind, more in (
+                ("rows-float32", ("full", "gaps")),
+                ("rows-float64", ("full", "gaps", "weights")),
+                ("series-float64", ("full", "gaps")),
+                ("peers", ("full", "gaps")),
+            )
+        ),
+        _grid(_many_peers, "many-peers", ("peers", "few"), ("full", "gaps"), n_points=2_000_000),
+        _grid(_many_drop_in, "many-drop-in", ["polyfit"], ["full"], n_points=2_000_000),
+        _grid(_many_drop_in, "many-drop-in", ["linregress"], ("full", "gaps"), n_points=200_000),
+        _grid(_single, "many-single", ["line"], [SMALL]),
         # Files, compared with other readers, and Dask, compared with memory.
         _grid(_scanned, "scan", ("parquet", "parquet-snappy", "csv", "arrow"), [LARGE]),
         _grid(_on_dask, "dask", ("exact", "huber"), [LARGE]),

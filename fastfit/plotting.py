@@ -34,6 +34,8 @@ _FAR = 5.0
 # Number of positions at which a band, a hyperbola, is computed.
 _BAND_POINTS = 200
 _DOTS = "#00798c"
+# Colour of slopes that are not clearly other than 0, and the largest number of lines in one picture.
+_UNCLEAR, _MOST_LINES = "#c4c4c4", 300
 # Largest number of recorded states that are marked one by one.
 _MOST_MARKED = 60
 
@@ -181,6 +183,75 @@ def draw_descent(fit: Line, x: NDArray[Any], y: NDArray[Any]) -> Figure:
     left.set_title("the line, from first to last")
     draw_loss(fit.history, right)
     return drawn
+
+
+def draw_map(
+    slope: NDArray[Any], is_clear: NDArray[np.bool_], level: float, unit: str, ax: Axes | None
+) -> Axes:
+    """Draw slopes of a grid of lines as colours: grey if not clearly other than 0, white if missing."""
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch
+
+    ax = _new_axes() if ax is None else ax
+    shown = np.abs(slope[np.isfinite(slope) & is_clear])
+    most = float(np.percentile(shown, 98)) if shown.size else 1.0
+    colours = np.where(is_clear, slope, np.nan)
+    picture = ax.imshow(colours, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
+    unclear = np.ma.masked_where(is_clear | np.isnan(slope), np.zeros(slope.shape))
+    ax.imshow(unclear, cmap=ListedColormap([_UNCLEAR]), interpolation="nearest")
+    figure: Any = ax.get_figure()
+    figure.colorbar(
+        picture, ax=ax, label=f"slope{unit}", extend="both" if shown.size else "neither"
+    )
+    ax.set(xlabel="axis 1", ylabel="axis 0", title=_lines_in_words(slope))
+    if unclear.count():
+        said = f"not other than 0 at {100 * level:.4g} %"
+        ax.legend(
+            handles=[Patch(color=_UNCLEAR, label=said)],
+            loc="upper left",
+            bbox_to_anchor=(0.0, -0.1),
+            frameon=False,
+        )
+    return ax
+
+
+def draw_fan(
+    ends: NDArray[Any],
+    values: NDArray[Any],
+    is_clear: NDArray[np.bool_],
+    level: float,
+    xlabel: str,
+    ax: Axes | None,
+) -> Axes:
+    """Draw lines by their ends, at most some hundreds; those with a slope that is not clearly other than 0 are grey."""
+    from matplotlib.collections import LineCollection
+    from matplotlib.lines import Line2D
+
+    ax = _new_axes() if ax is None else ax
+    chosen = np.flatnonzero(np.isfinite(values).all(axis=1))
+    chosen = chosen[np.unique(np.linspace(0, chosen.size - 1, _MOST_LINES).round().astype(int))]
+    handles = []
+    for clear, color, said in ((False, _UNCLEAR, "slope not"), (True, _LINES[0], "slope")):
+        some = chosen[is_clear[chosen] == clear]
+        segments = np.stack([ends[some], values[some]], axis=-1)
+        alpha = min(1.0, max(0.15, 60.0 / max(chosen.size, 1)))
+        ax.add_collection(LineCollection(list(segments), colors=color, alpha=alpha, linewidths=1.0))
+        if some.size:
+            called = f"{said} other than 0 at {100 * level:.4g} %"
+            handles.append(Line2D([], [], color=color, label=called))
+    ax.autoscale_view()
+    title = _lines_in_words(values[:, 0])
+    title += f", {chosen.size:,} drawn" if chosen.size < len(values) else ""
+    ax.set(xlabel=xlabel, ylabel="y", title=title)
+    if handles:
+        ax.legend(handles=handles, loc="best")
+    return ax
+
+
+def _lines_in_words(values: NDArray[Any]) -> str:
+    """Return how many lines there are, and how many are missing."""
+    missing = int(np.isnan(values).sum())
+    return f"{values.size:,} lines" + (f", {missing:,} not fitted" if missing else "")
 
 
 def check_path(path: Path) -> None:

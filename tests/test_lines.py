@@ -483,6 +483,10 @@ def test_tables_and_texts(rng: np.random.Generator) -> None:
     assert table.loc[(1, 2), "stderr"] == fits.stderr[1, 2]
     assert table.loc[(0, 0), "status"] == "TOO_FEW_POINTS"
     assert isinstance(fits[0].to_frame().index, pd.RangeIndex)
+    pytest.importorskip("xarray")
+    dataset = fits.to_xarray()
+    assert dataset["stderr"].dims == ("axis_0", "axis_1")
+    assert float(dataset["stderr"][1, 2]) == fits.stderr[1, 2]
     plain = fits.to_dict()
     assert plain["slope"][0][0] is None
     assert plain["pvalue"][1][2] == fits.pvalue[1, 2]
@@ -491,3 +495,34 @@ def test_tables_and_texts(rng: np.random.Generator) -> None:
     assert rows["converged"] == "14"
     assert float(rows["slope"].split()[2]) == pytest.approx(np.nanmedian(fits.slope), rel=1e-3)
     assert fits._repr_html_().startswith("<pre>lines")
+
+
+def test_a_grid_is_a_map_and_others_are_lines(rng: np.random.Generator) -> None:
+    pytest.importorskip("matplotlib")
+    from matplotlib import pyplot as plt
+
+    x, y = cube(rng)
+    y[:, 0, 0] = np.nan
+    y[:, 1] -= x[:, None]  # without a slope
+    fits = ff.fit_lines(x, y)
+    ax = fits.plot()
+    assert ax.get_title() == "15 lines, 1 not fitted"
+    images: list[Any] = [image.get_array() for image in ax.get_images()]
+    coloured, grey = images
+    is_clear = fits.pvalue < 0.05
+    assert 8 < is_clear.sum() < 14
+    np.testing.assert_array_equal(coloured.mask, ~is_clear)
+    np.testing.assert_array_equal(coloured[is_clear], fits.slope[is_clear])
+    np.testing.assert_array_equal(grey.mask, is_clear | np.isnan(fits.slope))
+    fan = fits[1].plot(level=0.999)
+    assert fan.get_title() == "3 lines"
+    segments = [s for lines in fan.collections for s in lines.get_segments()]
+    for (left, low), (right, high) in segments:
+        assert x.min() - 1.0 < left < right < x.max() + 1.0
+        slope = (high - low) / (right - left)
+        assert np.isclose(fits.slope[1], slope, rtol=1e-9).any()
+    assert fits[1, 1].slope in fits[1].slope
+    assert fits.plot(fan) is fan
+    with pytest.raises(ValueError, match="plot needs lines of one or two dimensions; got 3"):
+        ff.fit_lines(x, y[..., None]).plot()
+    plt.close("all")

@@ -20,12 +20,13 @@ from fastfit.exact.least_squares import Centred
 from fastfit.exact.moment_sums import MomentSums
 from fastfit.lines.series import LineSums
 from fastfit.outcome import Status
+from fastfit.plotting import draw_fan, draw_map
 from fastfit.result import LineFit
 from fastfit.times import TimeLike, TimeUnit
 from fastfit.validation import finite_or_none, probability
 
 if TYPE_CHECKING:
-    pass
+    from matplotlib.axes import Axes
 
 _QUIET: dict[str, Any] = dict.fromkeys(("divide", "invalid", "over", "under"), "ignore")
 _EXACT = "Exact: the line of least squares, in closed form."
@@ -415,7 +416,10 @@ class LineFits:
         ImportError
             If pandas is missing.
         """
-        import pandas as pd
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError("to_frame needs pandas: pip install pandas") from error
 
         flat = {name: column.reshape(-1) for name, column in self._columns().items()}
         names = [f"axis_{k}" for k in range(self.ndim)]
@@ -423,6 +427,66 @@ class LineFits:
         if self.ndim > 1:
             index = pd.MultiIndex.from_product([range(k) for k in self.shape], names=names)
         return pd.DataFrame(flat, index=index)
+
+    def to_xarray(self) -> Any:
+        """Return a Dataset of xarray with a variable for each attribute, along ``axis_0`` and so on.
+
+        For lines along a named dimension, with coordinates, see ``fastfit.xarray.fit_lines``.
+
+        Raises
+        ------
+        ImportError
+            If xarray is missing: ``pip install 'fastfit[xarray]'``.
+        """
+        try:
+            import xarray as xr
+        except ImportError as error:
+            raise ImportError("to_xarray needs xarray: pip install 'fastfit[xarray]'") from error
+        names = [f"axis_{k}" for k in range(self.ndim)]
+        return xr.Dataset({name: (names, column) for name, column in self._columns().items()})
+
+    def plot(self, ax: Axes | None = None, *, level: float = 0.95) -> Axes:
+        """Draw a map of the slopes if the lines form a grid, else the lines themselves.
+
+        Slopes that are not other than 0 at this level, by their p-values, are grey.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Axes to draw on; a new figure by default.
+        level : float
+            Probability between 0 and 1: 0.95 for p-values below 0.05.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing: ``pip install 'fastfit[plot]'``; or SciPy, which p-values need:
+            ``pip install 'fastfit[stats]'``.
+        ValueError
+            If there are more than two dimensions: draw ``fits[k]``.
+        """
+        is_clear = self.pvalue < 1.0 - probability(level)
+        if self.ndim > 2:
+            raise ValueError(
+                f"plot needs lines of one or two dimensions; got {self.ndim}: draw some of them, such as fits[0]"
+            )
+        if self.ndim == 2:
+            unit = "" if self._times is None else f" per {self._times.unit}"
+            return draw_map(self.slope, is_clear, level, unit, ax)
+        w, _, _, uu, _ = self._moments
+        counts = self._counts
+        with np.errstate(**_QUIET):
+            reach = np.broadcast_to(np.sqrt(3.0 * np.asarray(uu) / w), self.shape).reshape(-1, 1)
+        off = np.array([-1.0, 1.0]) * reach
+        values = (
+            np.reshape(self._sums.y_mean, (-1, 1)) + np.reshape(self.slope / counts, (-1, 1)) * off
+        )
+        mean = np.broadcast_to(self._moments[1], self.shape).reshape(-1, 1)
+        xlabel = "x"
+        if self._times is not None:
+            since = "" if self._times.is_duration else " since 1970-01-01"
+            xlabel = f"x in {self._times.unit}{since}"
+        return draw_fan((mean + off) / counts, values, is_clear.reshape(-1), level, xlabel, ax)
 
     def summary(self) -> str:
         """Return how many lines were fitted, and quartiles of what was found, as a table."""
