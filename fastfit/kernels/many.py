@@ -354,9 +354,9 @@ def draw_first_lines(
     through_origin: Any,
     sums: Any,
 ) -> None:
-    """Draw the first lines, through the first and the last point of each in the order of x.
+    """Draw the first lines, through two points of each that are far apart along x.
 
-    Those of lines that have none among ``patience`` rows are left for later, and level.
+    Those of lines that have none among the first or last ``patience`` rows are left for later, and level.
     """
     low, low_place, high, high_place = U, E, UU, UE
     find_values(y, x, start, stride, m, u, order[::-1][:patience], sums, high, high_place)

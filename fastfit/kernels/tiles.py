@@ -59,7 +59,7 @@ class Places(NamedTuple):
     u, rest : ndarray, shape (n,)
         Distances from a center, whole numbers of a spacing that differ exactly, and what they lack; None for nothing.
     order : ndarray of int, shape (n,)
-        Their order.
+        The order in which points are tried for the first line, from either end: the outermost first.
     own : (float, float)
         Sums of distances and of their squares.
     center : (float, float)
@@ -78,24 +78,30 @@ class Places(NamedTuple):
     @classmethod
     def of(cls, x: NDArray[np.float64], offset: float, *, through_origin: bool) -> Places:
         """Return the places of ``x + offset``; distances are from 0 for lines through the origin."""
-        low = float(x.min())
-        middle = 0.0
+        first, last = int(x.argmin()), int(x.argmax())
+        low, middle = float(x[first]), 0.0
         if not through_origin:
-            mean = low + float(np.mean(x - low))
-            middle = float(x[np.argmin(np.abs(x - mean))])
+            above = x - low
+            middle = float(x[np.abs(above - above.mean()).argmin()])
         near = x - middle
         back = near - x
-        lacks = (x - (near - back)) - (middle + back)
-        grid = math.ldexp(3.0, math.frexp(float(np.abs(near).max()))[1])
+        grid = math.ldexp(3.0, math.frexp(max(near[last], -near[first]))[1])
         u = (near + grid) - grid
+        rest = (near - u) + ((x - (near - back)) - (middle + back))
+        lacks = bool(rest.any())
+        whole = (u + rest if lacks else u).astype(np.longdouble)
+        order = np.arange(x.size)
+        if first > last:
+            order = order[::-1].copy()
+            first, last = x.size - 1 - first, x.size - 1 - last
+        order[[0, first]] = order[[first, 0]]
+        order[[-1, last]] = order[[last, -1]]
         center = middle + offset
-        rest = (near - u) + lacks
-        whole = u + rest
         return cls(
             u,
-            rest if rest.any() else None,
-            np.argsort(x, kind="stable"),
-            (math.fsum(whole), math.fsum(np.square(whole))),
+            rest if lacks else None,
+            order,
+            (float(whole.sum()), float(whole @ whole)),
             (center, (middle - (center - offset)) if offset else 0.0),
             grid,
         )

@@ -127,6 +127,8 @@ def fit_lines(
 
 def _warn_of_bad_lines(fits: LineFits) -> None:
     """Warn once, with their number, about lines that have points and could not be fitted."""
+    if not fits.codes.any():
+        return
     counts = {
         status: int(np.count_nonzero((fits.codes == code) & (fits.n_points > 0)))
         for code, status in enumerate(fits.STATUSES)

@@ -92,9 +92,8 @@ class LineFits:
         axis: int,
     ) -> LineFits:
         """Return the lines that sums amount to."""
-        n = np.broadcast_to(np.asarray(sums.n), sums.slope.shape)
-        n_points = n.astype(np.int64)
-        codes = _codes(sums, n, min_points)
+        n_points = np.full(sums.slope.shape, sums.n, np.int64)
+        codes = _codes(sums, min_points)
         slope, intercept = sums.slope, sums.intercept
         if codes.any():
             bad = codes != 0
@@ -527,7 +526,7 @@ def _at(values: Any, index: Any) -> Any:
     return values if np.ndim(values) == 0 else values[index]
 
 
-def _codes(sums: LineSums, n: NDArray[Any], min_points: int) -> NDArray[np.int8]:
+def _codes(sums: LineSums, min_points: int) -> NDArray[np.int8]:
     """Return the place in ``LineFits.STATUSES`` of the status of each line."""
     codes = np.zeros(sums.slope.shape, np.int8)
     # Of several reasons the first one counts, so it is written last.
@@ -536,8 +535,16 @@ def _codes(sums: LineSums, n: NDArray[Any], min_points: int) -> NDArray[np.int8]
     is_lost = (sums.residual_square < _TINY_SUM) & (size > 0.0) & (size < _TINY_SIZE)
     is_finite = np.isfinite(sums.slope + sums.intercept + sums.residual_square)
     codes[~is_finite | is_lost] = LineFits.STATUSES.index(Status.INFINITE)
-    codes[np.broadcast_to(~(np.asarray(sums.uu) > 0.0), codes.shape)] = 2
+    _put(codes, np.less_equal(sums.uu, 0.0) | np.isnan(sums.uu), 2)
     if sums.w is not None:
         codes[~((sums.w > 0.0) & (sums.w < math.inf))] = 3
-    codes[n < min_points] = 1
+    _put(codes, np.less(sums.n, min_points), 1)
     return codes
+
+
+def _put(codes: NDArray[np.int8], where: Any, code: int) -> None:
+    """Write a code where something holds, which may be the same for all lines."""
+    if np.ndim(where):
+        codes[where] = code
+    elif where:
+        codes[...] = code

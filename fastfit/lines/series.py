@@ -179,7 +179,7 @@ class Series(NamedTuple):
             lines[4:7] = found[4:7, 0]
         shape = self.y.array.shape
         ordered = [shape[k] for k in layout.axes]
-        back = np.argsort(layout.axes)
+        back = sorted(range(len(ordered)), key=layout.axes.__getitem__)
         lines = [
             row if row is None or np.ndim(row) == 0 else row.reshape(ordered).transpose(back)
             for row in lines
@@ -288,17 +288,19 @@ def _places(x: Numbers, n: int, *, shares_x: bool, through_origin: bool) -> Plac
     if not shares_x or n == 0:
         zeros = np.zeros(n_rows)
         return Places(zeros, None, np.arange(n_rows), (0.0, 0.0), (x.offset, 0.0), 0.0)
-    values = x.array.astype(np.float64)
-    wrong = np.flatnonzero(~np.isfinite(values))
-    if wrong.size:
-        raise ValueError(f"x must be finite; got {values[wrong[0]]} at index {wrong[0]:,}")
-    size = float(np.abs(values).max() if through_origin else np.ptp(values))
+    values = x.array.astype(np.float64, copy=False)
+    if not np.isfinite(values).all():
+        wrong = np.flatnonzero(~np.isfinite(values))[0]
+        raise ValueError(f"x must be finite; got {values[wrong]} at index {wrong:,}")
+    if n < n_rows:
+        values = np.append(values, np.full(n_rows - n, values[-1]))
+    places = Places.of(values, x.offset, through_origin=through_origin)
+    size = max(places.u[places.order[-1]], -places.u[places.order[0]])
     if size and not 1.0 / _LARGEST < size < _LARGEST:
         raise ValueError(
             f"x must have distances whose squares float64 can hold; got {size:.3g}: rescale x"
         )
-    padded = np.append(values, np.full(n_rows - n, values[-1]))
-    return Places.of(padded, x.offset, through_origin=through_origin)
+    return places
 
 
 def _fill(
