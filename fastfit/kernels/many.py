@@ -395,16 +395,49 @@ def fit_rows(
 ) -> Any:
     """Sum the rows of m lines about first lines; return whether there were gaps, or might have been."""
     draw_first_lines(y, x, start, stride, m, u, order, PATIENCE, through_origin, sums)
-    has_gaps = True
+    is_full = False
     if x is None and w is None:
-        has_gaps = not sum_full_rows(y, start, stride, n, m, u, rest, sums)
-    if has_gaps:
+        is_full = sum_full_rows(y, start, stride, n, m, u, rest, sums)
+    if not is_full:
         sum_rows(y, x, w, None, start, stride, n, m, u, rest, sums)
     sum_last_rows(y, x, w, start, stride, n, m, u, rest, sums)
-    return has_gaps
+    counts = N if n <= CHUNK else TOTALS + N
+    for j in range(m):
+        is_full = is_full and sums[counts + j] == n  # the last rows may have gaps, too
+    return not is_full
 
 
 # Points of one line side by side
+
+
+@compiled(TOTAL)
+def fit_points(
+    y: Any,
+    x: Any,
+    w: Any,
+    start: Any,
+    lane_stride: Any,
+    n: Any,
+    m: Any,
+    u: Any,
+    rest: Any,
+    order: Any,
+    own: Any,
+    through_origin: Any,
+    sums: Any,
+) -> Any:
+    """Sum the points of m lines about first lines; return whether there were gaps, or might have been."""
+    has_gaps = False
+    for j in range(m):
+        at = start + j * lane_stride
+        draw_first_line(y, x, at, j, u, order, through_origin, sums)
+        is_full = False
+        if x is None and w is None:
+            is_full = sum_full_points(y, at, n, j, u, rest, own, sums)
+        if not is_full:
+            sum_points(y, x, w, None, at, n, j, u, rest, sums)
+            has_gaps = True
+    return has_gaps
 
 
 @compiled(BLOCK_SUMS)
@@ -633,7 +666,7 @@ def sum_again(
     rest: Any,
     sums: Any,
 ) -> None:
-    """Sum the points of m lines once more, exactly, about their new first lines."""
+    """Sum the points of m lines once more, exactly, about their new first lines; of one, if its points lie together."""
     if in_rows is None:
         sum_points(y, x, w, True, start, n, 0, u, rest, sums)
     else:
@@ -667,15 +700,8 @@ def fit_tile(
     """Fit m lines; return whether there were gaps, or might have been."""
     base, has_gaps = 0, False
     if in_rows is None:
-        for j in range(m):
-            at = start + j * lane_stride
-            draw_first_line(y, x, at, j, u, order, through_origin, sums)
-            is_full = False
-            if x is None and w is None:
-                is_full = sum_full_points(y, at, n, j, u, rest, own, sums)
-            if not is_full:
-                sum_points(y, x, w, None, at, n, j, u, rest, sums)
-                has_gaps = True
+        points = lane_stride, n, m, u, rest, order, own, through_origin, sums
+        has_gaps = fit_points(y, x, w, start, *points)
     else:
         base = TOTALS if n > CHUNK else 0
         has_gaps = fit_rows(y, x, w, start, row_stride, n, m, u, rest, order, through_origin, sums)

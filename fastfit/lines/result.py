@@ -235,7 +235,7 @@ class LineFits:
         """Sums of squares of y about its means, or about zero for lines through the origin."""
         _, _, _, xx, left = self._moments
         with np.errstate(**_QUIET):
-            return left + xx * np.square(self._sums.slope)
+            return left + np.square(np.sqrt(xx) * self._sums.slope)
 
     def _where_fitted(self, values: Any) -> NDArray[np.float64]:
         """Return values as an array of the shape of the lines, NaN where there is none."""
@@ -535,6 +535,7 @@ def _codes(sums: LineSums, min_points: int) -> NDArray[np.int8]:
     is_lost = (sums.residual_square < _TINY_SUM) & (size > 0.0) & (size < _TINY_SIZE)
     is_finite = np.isfinite(sums.slope + sums.intercept + sums.residual_square)
     codes[~is_finite | is_lost] = LineFits.STATUSES.index(Status.INFINITE)
+    _put(codes, np.less(sums.uu, _TINY_SUM), LineFits.STATUSES.index(Status.INFINITE))
     _put(codes, np.less_equal(sums.uu, 0.0) | np.isnan(sums.uu), 2)
     if sums.w is not None:
         codes[~((sums.w > 0.0) & (sums.w < math.inf))] = 3

@@ -292,15 +292,15 @@ def _places(x: Numbers, n: int, *, shares_x: bool, through_origin: bool) -> Plac
     if not np.isfinite(values).all():
         wrong = np.flatnonzero(~np.isfinite(values))[0]
         raise ValueError(f"x must be finite; got {values[wrong]} at index {wrong:,}")
-    if n < n_rows:
-        values = np.append(values, np.full(n_rows - n, values[-1]))
-    places = Places.of(values, x.offset, through_origin=through_origin)
-    size = max(places.u[places.order[-1]], -places.u[places.order[0]])
+    with np.errstate(over="ignore"):
+        size = float(np.abs(values if through_origin else values - values[0]).max())
     if size and not 1.0 / _LARGEST < size < _LARGEST:
         raise ValueError(
             f"x must have distances whose squares float64 can hold; got {size:.3g}: rescale x"
         )
-    return places
+    if n < n_rows:
+        values = np.append(values, np.full(n_rows - n, values[-1]))
+    return Places.of(values, x.offset, through_origin=through_origin)
 
 
 def _fill(
