@@ -7,11 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastfit.inference import correlation
 from fastfit.lines.result import LineFits
 from fastfit.lines.series import LineSums, Series
 
 # Sums of squares along x below this have lost digits to the end of the range of floats.
 _SMALLEST = 2.0**-900
+# Values beyond this have squares beyond float64.
+_LARGEST = 2.0**500
 
 
 class ManyLines(NamedTuple):
@@ -41,10 +44,10 @@ class ManyLines(NamedTuple):
             Values; those that are NaN are left out.
         """
         series = Series.of(x, y, 0, w, None, None)
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             try:
                 sums = series.fit(through_origin=False, n_threads=None, backend="numba")
-            except ValueError:  # x is infinite, or its squares are
+            except (ValueError, OverflowError):  # x is infinite, or its squares are out of range
                 return None
             fits = LineFits.of(
                 sums,
@@ -56,7 +59,19 @@ class ManyLines(NamedTuple):
                 times=None,
                 axis=0,
             )
-        return cls(sums, fits, fits.converged & (np.asarray(sums.uu) > _SMALLEST))
+        is_fitted = fits.converged & (np.asarray(sums.uu) > _SMALLEST)
+        no_residuals = is_fitted & (sums.residual_square == 0.0)
+        if no_residuals.any():  # or squares beyond float64
+            is_fitted[no_residuals] = ~(np.abs(y[:, no_residuals]) > _LARGEST).any(axis=0)
+        return cls(sums, fits, is_fitted)
+
+    @property
+    def rvalue(self) -> NDArray[np.float64]:
+        """Correlation coefficients of x and y, NaN where y is constant; any number where there is no line."""
+        left = self.sums.residual_square
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            rise = self.sums.slope * np.sqrt(self.sums.uu)
+            return np.asarray(correlation(left, np.ones(()), rise, left + rise * rise))
 
     @property
     def weight_sum(self) -> Any:

@@ -162,11 +162,9 @@ def _squares(w: NDArray[Any]) -> tuple[NDArray[np.float64] | None, int]:
 
 
 def _line_or_none(points: ArrayPoints) -> ScaledLine | None:
-    """Return the line; None if points are not finite, all x are equal, or all weights are 0."""
-    if not points.moments().is_finite:
-        return None
+    """Return the line; None if points are not finite, too far apart, of one x, or all of weight 0."""
     try:
-        return ScaledLine.through(points)
+        return ScaledLine.through(points) if points.moments().is_finite else None
     except ValueError:
         return None
 

@@ -269,13 +269,14 @@ def _fields_at_once(
         left &= ~has_nan
     elif nan_policy == "raise":
         left |= has_nan
-    found[:3] = fits.slope, fits.intercept, fits.rvalue
+    found[:3] = fits.slope, fits.intercept, lines.rvalue
     found[4:] = fits.stderr, fits.intercept_stderr
-    found[3:, np.isnan(fits.rvalue)] = math.nan  # of a constant y
+    found[3:, np.isnan(found[2])] = math.nan  # of a constant y
     slope, stderr = found[0], found[4]
     if not np.isnan(stderr).all():
         with np.errstate(divide="ignore"):
             found[3] = pvalue(slope / stderr, fits.n_points - 2.0, alternative)
+    found[:, ~lines.is_fitted] = math.nan
     if nan_policy == "propagate":
         found[:, has_nan] = math.nan
     return left
