@@ -276,6 +276,22 @@ def test_numbers_that_float64_cannot_hold_keep_their_digits(kind: str, masks_x: 
         assert getattr(result, name) == pytest.approx(getattr(expected, name), rel=1e-12)
 
 
+@pytest.mark.parametrize("code", ["f8", "f4", "f2", "i8", "i1", "?", ">f8"])
+def test_many_lines_of_numbers_of_any_type(code: str) -> None:
+    rng = np.random.default_rng(20)
+    x, y = rng.integers(0, 2, (2, 12, 3)).astype(code)
+    x[:2], y[:, 2] = [[0], [1]], 1  # no x is constant, but a y
+    found = linregress(x, y)
+    for k in range(3):
+        one = linregress(x[:, k], y[:, k])
+        for name in FIELDS:
+            got = getattr(found, name)
+            assert got.dtype == getattr(one, name).dtype
+            np.testing.assert_allclose(got[k], getattr(one, name), rtol=1e-12, err_msg=name)
+    if code != "f2":  # which NumPy's solver refuses
+        assert_all_close(polyfit(x[:, 0], y, 1), np.polyfit(x[:, 0], y, 1))
+
+
 def test_among_many_lines_only_raise_refuses_nan() -> None:
     x, y = cloud(18, 9, (4,))
     y[2, 1] = np.nan

@@ -13,8 +13,8 @@ from fastfit.lines.series import LineSums, Series
 
 # Sums of squares along x below this have lost digits to the end of the range of floats.
 _SMALLEST = 2.0**-900
-# Values beyond this have squares beyond float64.
-_LARGEST = 2.0**500
+# Values beyond this have squares beyond float64. Of float64, so that numbers of other types are compared as such.
+_LARGEST = np.float64(2.0**500)
 
 
 class ManyLines(NamedTuple):
