@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 from scipy.stats._axis_nan_policy import SmallSampleWarning
 
@@ -153,6 +155,155 @@ def test_masked_points(axis: Any, nan_policy: Any) -> None:
     for pair in (masked, (masked[0], np.nan_to_num(y)), (np.nan_to_num(x), masked[1])):
         as_scipys(*pair, axis=axis, nan_policy=nan_policy)
     as_scipys(np.ma.masked_array(np.arange(5), mask=np.arange(5) == 1), y[3, :5])
+
+
+@st.composite
+def lines(draw: st.DrawFn) -> tuple[Any, Any, dict[str, Any]]:
+    """Draw points of many lines, perhaps with gaps, masks, an x of all lines or of some, and options."""
+    shape = draw(st.lists(st.integers(1, 5), min_size=2, max_size=4))
+    axes = tuple(draw(st.permutations(range(len(shape))))[: draw(st.integers(1, 2))])
+    for k in axes:
+        shape[k] = max(shape[k], 3)
+    shared = [k for k in range(len(shape)) if k not in axes and draw(st.booleans())]
+    x_shape = [1 if k in shared else length for k, length in enumerate(shape)]
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    offset = draw(st.sampled_from([0.0, 1e3]))
+    x: Any = offset + rng.normal(size=x_shape)
+    y: Any = 3.0 + draw(st.sampled_from([0.0, -2.0])) * x + rng.normal(size=shape)
+    y = np.asarray(y, order=draw(st.sampled_from(["C", "F"])))
+    options: dict[str, Any] = {"axis": axes if len(axes) > 1 or draw(st.booleans()) else axes[0]}
+    options["nan_policy"] = draw(st.sampled_from(["propagate", "omit"]))
+    options["alternative"] = draw(st.sampled_from(ALTERNATIVES))
+    options["keepdims"] = draw(st.booleans())
+    for values in (x, y):
+        if draw(st.booleans()):
+            # One point a line, so that at least two are left.
+            values[rng.random(values.shape) < 0.5 / values.size] = np.nan
+    if draw(st.booleans()):
+        y = np.ma.masked_array(y, rng.random(y.shape) < 0.5 / y.size)
+    return x, y, options
+
+
+@given(lines())
+def test_many_lines_are_as_scipys_and_as_one_after_the_other(drawn: Any) -> None:
+    x, y, options = drawn
+    (found, _), (theirs, _) = (
+        with_warnings(each, x, y, **options) for each in (linregress, stats.linregress)
+    )
+    axes = options["axis"] if isinstance(options["axis"], tuple) else (options["axis"],)
+    each: Any = [
+        np.moveaxis(v, axes, range(len(axes)))
+        for v in (np.broadcast_to(x, y.shape), np.ma.getdata(y), np.ma.getmaskarray(y))
+    ]
+    shape = each[0].shape[len(axes) :]
+    xs, ys, masks = (v.reshape(-1, math.prod(shape)) for v in each)
+    one = [
+        with_warnings(
+            linregress,
+            xs[:, k],
+            np.ma.masked_array(ys[:, k], masks[:, k]),
+            options["alternative"],
+            nan_policy=options["nan_policy"],
+        )[0]
+        for k in range(xs.shape[1])
+    ]
+    for name in FIELDS:
+        got, expected = getattr(found, name), np.array([getattr(line, name) for line in one])
+        assert np.shape(got) == np.shape(getattr(theirs, name))
+        np.testing.assert_allclose(np.ravel(got), expected, 1e-11, 1e-14, err_msg=name)
+        # SciPy's loses the digits that x far from zero takes up.
+        if abs(np.nanmean(x)) < 100.0 and xs.shape[0] > 4:
+            np.testing.assert_allclose(got, getattr(theirs, name), 1e-9, 1e-13, err_msg=name)
+
+
+@pytest.mark.parametrize("nan_policy", ["propagate", "omit"])
+@pytest.mark.parametrize("shares_x", [False, True])
+def test_lines_that_need_care_among_others(shares_x: bool, nan_policy: Any) -> None:
+    rng = np.random.default_rng(16)
+    x = rng.normal(size=(9, 1 if shares_x else 8))
+    y = rng.normal(size=(9, 8))
+    y[2, 0] = np.inf
+    y[4, 1] = np.nan
+    y[2:, 2] = np.nan
+    y[1:, 3] = np.nan
+    y[:, 4] = 0.1
+    y[:, 5] *= 1e200
+    y[:, 6] *= 1e-200
+    found, caught = with_warnings(linregress, x, y, nan_policy=nan_policy)
+    one, expected = [], []
+    for k, column in enumerate(y.T):
+        line, warned = with_warnings(
+            linregress, np.broadcast_to(x, y.shape)[:, k], column, nan_policy=nan_policy
+        )
+        one.append(line)
+        expected += warned
+    for name in FIELDS:
+        lines_of_one = [getattr(line, name) for line in one]
+        np.testing.assert_allclose(getattr(found, name), lines_of_one, 1e-12, err_msg=name)
+    assert [(w.category, str(w.message)) for w in caught] == [
+        (w.category, str(w.message)) for w in expected
+    ]
+
+
+@pytest.mark.parametrize("x_large", [np.inf, 1e308, 1e200])
+def test_x_of_all_lines_out_of_range(x_large: float) -> None:
+    x, y = cloud(17, 9, (3,))
+    x[:, 0] = np.linspace(-1.0, 1.0, 9) * min(x_large, 1e308)
+    x[-1, 0] = x_large
+    found, caught = with_warnings(linregress, x[:, :1], y)
+    n_warned = sum("infinity" in str(w.message) for w in caught)
+    assert n_warned == (3 if x_large == np.inf else 0)
+    for k in range(3):
+        one, _ = with_warnings(linregress, x[:, 0], y[:, k])
+        for name in FIELDS:
+            np.testing.assert_array_equal(getattr(found, name)[k], getattr(one, name))
+
+
+@pytest.mark.parametrize("masks_x", [False, True])
+@pytest.mark.parametrize("kind", ["i8", "g"])
+def test_numbers_that_float64_cannot_hold_keep_their_digits(kind: str, masks_x: bool) -> None:
+    far = np.array([[0, 0], [2**60, 0]]).repeat([1, 1], axis=0)[:, :, np.newaxis]
+    steps: Any = np.arange(9) ** 2 % 7
+    x: Any = np.broadcast_to(np.arange(9), (2, 2, 9)) + far
+    y: Any = (steps + 2**62 + 0 * far).astype(kind)
+    x = x.astype(kind)
+    if masks_x:
+        x = np.ma.masked_array(x, np.broadcast_to(np.arange(9) == 3, x.shape))
+    result = linregress(x, y, axis=2)
+    kept = np.arange(9) != 3 if masks_x else np.arange(9) >= 0
+    expected = linregress(np.arange(9.0)[kept], steps[kept].astype(float))
+    for name in ("slope", "rvalue", "pvalue", "stderr"):
+        assert getattr(result, name) == pytest.approx(getattr(expected, name), rel=1e-12)
+
+
+@pytest.mark.parametrize("code", ["f8", "f4", "f2", "i8", "i1", "?", ">f8"])
+def test_many_lines_of_numbers_of_any_type(code: str) -> None:
+    rng = np.random.default_rng(20)
+    x, y = rng.integers(0, 2, (2, 12, 3)).astype(code)
+    x[:2], y[:, 2] = [[0], [1]], 1  # no x is constant, but a y
+    found = linregress(x, y)
+    for k in range(3):
+        one = linregress(x[:, k], y[:, k])
+        for name in FIELDS:
+            got = getattr(found, name)
+            assert got.dtype == getattr(one, name).dtype
+            np.testing.assert_allclose(got[k], getattr(one, name), rtol=1e-12, err_msg=name)
+    if code != "f2":  # which NumPy's solver refuses
+        assert_all_close(polyfit(x[:, 0], y, 1), np.polyfit(x[:, 0], y, 1))
+
+
+def test_among_many_lines_only_raise_refuses_nan() -> None:
+    x, y = cloud(18, 9, (4,))
+    y[2, 1] = np.nan
+    with pytest.raises(ValueError, match="got NaN at 1 of 9 points"):
+        linregress(x, y, nan_policy="raise")
+    x[:, 3] = 2.0
+    y[2, 1] = 0.0
+    if RETURNS_NAN:
+        assert np.isnan(linregress(x, y).slope).tolist() == [False, False, False, True]
+        return
+    with pytest.raises(ValueError, match="two different values"):
+        linregress(x, y)
 
 
 SMALL: list[tuple[Any, Any, dict[str, Any], int]] = [
@@ -407,6 +558,12 @@ LEFT_TO_NUMPY: list[tuple[Any, Any, dict[str, Any]]] = [
     ([1.0, 1.0, 1.0, 1.0], Y, {"deg": 1}),
     ([1.0], [2.0], {"deg": 1}),
     (X, [1.0, np.nan, 3.0, 1.0], {"deg": 1}),
+    (X, [[1.0, 2.0], [2.0, np.nan], [3.0, 4.0], [1.0, 1.0]], {"deg": 1}),
+    (X, [[1.0, 2.0], [2e200, -1e200], [3.0, 4.0], [1.0, 1.0]], {"deg": 1}),
+    ([0.0, 1.0, 2.0, 1e200], [[1.0, 2.0], [2.0, 3.0], [3.0, 5.0], [1.0, 1.0]], {"deg": 1}),
+    ([1.0, 1.0, 1.0, 1.0], [[1.0, 2.0], [2.0, 3.0], [3.0, 5.0], [1.0, 1.0]], {"deg": 1}),
+    (X, [[1.0], [2.0], [3.0], [1.0]], {"deg": 1, "w": [0.0, 0.0, 2.0, 0.0]}),
+    (X, Y, {"deg": 1, "w": [1.0, 1e-150, 1e-145, 0.0]}),
     (X, np.ones((4, 0)), {"deg": 1}),
 ]
 
@@ -448,6 +605,22 @@ def test_numpys_errors(x: Any, y: Any, options: Any) -> None:
     with pytest.raises(theirs.type) as ours:
         polyfit(x, y, **options)
     assert str(ours.value) == str(theirs.value)
+
+
+@pytest.mark.parametrize("cov", [True, "unscaled"])
+@pytest.mark.parametrize("w", WEIGHTS.values(), ids=WEIGHTS)
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_polyfit_of_columns_is_that_of_each(order: Any, w: Any, cov: Any) -> None:
+    rng = np.random.default_rng(19)
+    x = 1e6 + rng.normal(size=8)
+    y = np.asarray(rng.normal(size=(8, 5)) * np.logspace(-9, 9, 5), order=order)
+    coefficients, covariance = polyfit(x, y, 1, w=w, cov=cov)
+    for k in range(5):
+        expected, of_one = polyfit(x, y[:, k], 1, w=w, cov=cov)
+        np.testing.assert_allclose(coefficients[:, k], expected, rtol=1e-13)
+        column = covariance[..., k if cov is True else 0]
+        np.testing.assert_allclose(column, of_one, rtol=1e-12)
+    assert covariance.shape == (2, 2, 5 if cov is True else 1)
 
 
 def test_polyfit_of_x_too_far_from_zero_for_numpy() -> None:

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastfit.compat.line import ScaledLine, scaled
-from fastfit.exact.least_squares import Centred
 from fastfit.inference import covariance
 from fastfit.points.arrays import ArrayPoints
 from fastfit.points.opening import array_points_of
@@ -101,24 +100,45 @@ def _lines(x: Any, y: Any, w: Any, cov: Any) -> Any:
         or (w is not None and (weights is None or weights.shape != x.shape))
     ):
         return None
-    first = y if y.ndim == 1 else y[:, 0]
-    line = _line_or_none(array_points_of(x, first, weights, nan_policy="propagate"))
-    if line is None or (y.ndim == 2 and (line.exponents != (0, 0) or not _is_ordinary(y))):
+    if y.ndim == 2:
+        return _lines_of_columns(x, y, weights, w_exponent, cov, unscaled)
+    line = _line_or_none(array_points_of(x, y, weights, nan_policy="propagate"))
+    if line is None:
         return None
-    residual_square: Any
     slope, intercept, residual_square, sums, exponents = line
     coefficients = _in_units(slope, intercept, exponents)
-    if y.ndim == 2:
-        coefficients, residual_square = _lines_of_columns(x, y, weights, sums)
     if not cov:
         return coefficients
+    moments = sums.w.high, sums.x_mean.high, sums.xx.high
+    if unscaled:
+        return coefficients, _covariance(1.0, *moments, exponents[0], w_exponent)
+    return coefficients, _covariance(residual_square / (n - 2), *moments, *exponents)
+
+
+def _lines_of_columns(
+    x: NDArray[Any],
+    y: NDArray[Any],
+    w: NDArray[np.float64] | None,
+    w_exponent: int,
+    cov: Any,
+    unscaled: bool,
+) -> Any:
+    """Return the result of ``polyfit`` for all columns of y at once, or None to leave it to NumPy."""
+    from fastfit.compat.lines import ManyLines
+
+    lines = ManyLines.through(x, y, w)
+    if lines is None or not lines.is_fitted.all() or lines.fits.n_omitted.any():
+        return None
+    coefficients = np.stack([lines.fits.slope, lines.fits.intercept])
+    if not cov:
+        return coefficients
+    moments = lines.weight_sum, lines.x_mean, lines.sums.uu
     if unscaled:  # without the residuals, all columns have the same covariance
-        found = _covariance(sums, 1.0, exponents[0], w_exponent)
-        return coefficients, found.reshape(2, 2, *[1] * (y.ndim - 1))
-    variance = residual_square / (n - 2)
-    if y.ndim == 1:
-        return coefficients, _covariance(sums, variance, *exponents)
-    return coefficients, np.multiply.outer(_covariance(sums, 1.0, 0, 0), variance)
+        total, x_mean, xx = (np.ravel(each)[0] for each in moments)
+        of_all = _covariance(1.0, total, x_mean, xx, 0, w_exponent)
+        return coefficients, of_all[..., np.newaxis]
+    variance = lines.sums.residual_square / (x.size - 2)
+    return coefficients, np.array(_matrix(variance, *moments))
 
 
 def _in_units(slope: float, intercept: float, exponents: tuple[int, int]) -> NDArray[np.float64]:
@@ -126,37 +146,6 @@ def _in_units(slope: float, intercept: float, exponents: tuple[int, int]) -> NDA
     if x_exponent or y_exponent:
         return np.array([scaled(slope, x_exponent - y_exponent), scaled(intercept, -y_exponent)])
     return np.array([slope, intercept])
-
-
-def _is_ordinary(y: NDArray[Any]) -> bool:
-    """Return whether all values are finite, and their squares in range."""
-    size = np.abs(y)
-    largest = float(size.max())
-    return largest == 0.0 or (
-        largest < 1e150 and float(size.min(where=size > 0.0, initial=1.0)) > 1e-150
-    )
-
-
-def _lines_of_columns(
-    x: NDArray[Any], y: NDArray[Any], w: NDArray[np.float64] | None, sums: Centred
-) -> tuple[Any, Any]:
-    """Return slopes and intercepts, and sums of squared residuals, of all columns of y at once.
-
-    Two rounds: the second fits the residuals of the first and adds the result, which removes its rounding error.
-    """
-    u = (x - sums.x_mean.high) - sums.x_mean.low
-    v = y.astype(np.float64)
-    k = np.ones(x.size) if w is None else w
-    total, wu = sums.w.high, k * u
-    lines = np.zeros((2, v.shape[1]), dtype=np.longdouble)
-    for _ in range(2):
-        level = (k @ v) / total
-        v -= level
-        slope = (wu @ v) / sums.xx.high
-        v -= np.multiply.outer(u, slope)
-        lines += [slope, level]
-    lines[1] -= lines[0] * (np.longdouble(sums.x_mean.high) + np.longdouble(sums.x_mean.low))
-    return lines.astype(np.float64), k @ np.square(v)
 
 
 def _squares(w: NDArray[Any]) -> tuple[NDArray[np.float64] | None, int]:
@@ -173,11 +162,9 @@ def _squares(w: NDArray[Any]) -> tuple[NDArray[np.float64] | None, int]:
 
 
 def _line_or_none(points: ArrayPoints) -> ScaledLine | None:
-    """Return the line; None if points are not finite, all x are equal, or all weights are 0."""
-    if not points.moments().is_finite:
-        return None
+    """Return the line; None if points are not finite, too far apart, of one x, or all of weight 0."""
     try:
-        return ScaledLine.through(points)
+        return ScaledLine.through(points) if points.moments().is_finite else None
     except ValueError:
         return None
 
@@ -187,10 +174,15 @@ def _is_real(values: NDArray[Any]) -> bool:
     return values.dtype.kind in "biuf" and values.dtype.itemsize <= 8
 
 
+def _matrix(variance: Any, w: Any, x_mean: Any, xx: Any) -> list[list[Any]]:
+    """Return the covariance matrix, for residuals of this variance."""
+    slope, both, intercept = covariance(variance, w, x_mean, xx)
+    return [[slope, both], [both, intercept]]
+
+
 def _covariance(
-    sums: Centred, variance: float, x_exponent: int, y_exponent: int
+    variance: float, w: float, x_mean: float, xx: float, x_exponent: int, y_exponent: int
 ) -> NDArray[np.float64]:
     """Return the covariance matrix, for residuals of this variance on the scale of the sums."""
-    slope, both, intercept = covariance(variance, sums.w.high, sums.x_mean.high, sums.xx.high)
     scale = np.array([x_exponent - y_exponent, -y_exponent])
-    return np.asarray(scaled([[slope, both], [both, intercept]], scale + scale[:, np.newaxis]))
+    return np.asarray(scaled(_matrix(variance, w, x_mean, xx), scale + scale[:, np.newaxis]))

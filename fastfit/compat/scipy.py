@@ -183,8 +183,9 @@ def _is_like_1_18() -> bool:
 def _regressions(
     x: Any, y: Any, alternative: str, axis: Any, nan_policy: str, keepdims: bool
 ) -> list[Any]:
-    """Return the fields of the result for points of any shape: one fit after another."""
+    """Return the fields of the result for points of any shape."""
     given = [_filled(x, "x"), _filled(y, "y")]
+    kind = _type_of(*given)
     if is_masked(x) or is_masked(y):
         given += [np.atleast_1d(np.ma.getmaskarray(values)) for values in (x, y)]
     n_dims = max(values.ndim for values in given)
@@ -194,9 +195,10 @@ def _regressions(
         if given[0].size != given[1].size:
             sizes = f"{given[0].size:,} and {given[1].size:,}"
             raise ValueError(f"x and y must have the same length; got {sizes}")
-        shape, n = (), given[0].size
+        n_axes = 1
     else:
         axes = _axes(axis, n_dims)
+        n_axes = len(axes)
         try:
             given = list(np.broadcast_arrays(*given))
         except ValueError as error:
@@ -204,24 +206,88 @@ def _regressions(
             raise ValueError(
                 f"x and y must have shapes that can be broadcast to one another; got {shapes}"
             ) from error
-        given = [np.moveaxis(values, axes, range(-len(axes), 0)) for values in given]
-        shape, n = given[0].shape[: -len(axes)], math.prod(given[0].shape[-len(axes) :])
-    rows = [np.ascontiguousarray(values.reshape(math.prod(shape), n)) for values in given]
-    # Like SciPy: of many slices, warn about those that omitting NaN made too small, and once if all are empty.
-    warns = not shape or (nan_policy == "omit" and _has_nan(*rows[:2]))
-    found = np.full((6, len(rows[0])), math.nan)
-    for i, (x_i, y_i, *masks) in enumerate(zip(*rows, strict=True)):
-        if masks:
-            # Like SciPy: NaN in x counts although y is masked, and the reverse. Masked NaN was filled above.
-            kept = ~(masks[0] | masks[1]) | np.isnan(x_i) | np.isnan(y_i)
-            x_i, y_i = x_i[kept], y_i[kept]  # noqa: PLW2901
-        if x_i.size > 1 or warns or _has_nan(x_i, y_i):
-            found[:, i] = _regression(x_i, y_i, alternative, nan_policy)
+        given = [np.moveaxis(values, sorted(axes), range(n_axes)) for values in given]
+    shape = given[0].shape
+    shape = (math.prod(shape[:n_axes]), *shape[n_axes:])
+    x, y, *masks = (values.reshape(shape) for values in given)
+    # Like SciPy: NaN in x counts although y is masked, and the reverse. Masked NaN was filled above.
+    masked = (masks[0] | masks[1]) & ~(np.isnan(x) | np.isnan(y)) if masks else None
+    found = _fields(x, y, masked, alternative, nan_policy)
+    fields = [kind(field)[()] for field in found]
+    return [np.expand_dims(field, axes) for field in fields] if keepdims else fields
+
+
+def _fields(
+    x: NDArray[Any], y: NDArray[Any], masked: Any, alternative: str, nan_policy: str
+) -> NDArray[np.float64]:
+    """Return the fields of the result, shape (6, ...), for lines whose points lie along the first axis."""
+    n, *shape = y.shape
+    found = np.full((6, *shape), math.nan)
+    left = np.ones(shape, dtype=bool)
+    is_many = bool(shape) and n > 2 and left.size > 0
+    if is_many and not any(_is_wide(values, masked is not None) for values in (x, y)):
+        left = _fields_at_once(x, y, masked, alternative, nan_policy, found)
+    if left.any():
+        # Like SciPy: of many slices, warn about those that omitting NaN made too small, and once if all are empty.
+        warns = not shape or (nan_policy == "omit" and _has_nan(x, y))
+        for index in np.argwhere(left):
+            one: Any = (slice(None), *index)
+            x_i, y_i = x[one], y[one]
+            if masked is not None:
+                x_i, y_i = x_i[~masked[one]], y_i[~masked[one]]
+            if x_i.size > 1 or warns or _has_nan(x_i, y_i):
+                found[one] = _regression(x_i, y_i, alternative, nan_policy)
     if shape and n == 0 and found.size:
         _too_few(0, 0)
-    kind = _type_of(*given[:2])
-    fields = [kind(column.reshape(shape))[()] for column in found]
-    return [np.expand_dims(field, axes) for field in fields] if keepdims else fields
+    return found
+
+
+def _fields_at_once(
+    x: NDArray[Any],
+    y: NDArray[Any],
+    masked: Any,
+    alternative: str,
+    nan_policy: str,
+    found: NDArray[np.float64],
+) -> Any:
+    """Write the fields of all lines that need no special care; return which are left."""
+    from fastfit.compat.lines import ManyLines
+
+    is_shared = not any(step for step, k in zip(x.strides[1:], x.shape[1:], strict=True) if k > 1)
+    lines = ManyLines.through(
+        x.reshape(len(x), -1)[:, 0] if is_shared else x,
+        y if masked is None else np.where(masked, math.nan, y),
+        min_points=3,
+    )
+    if lines is None:
+        return np.ones(y.shape[1:], dtype=bool)
+    fits, left = lines.fits, ~lines.is_fitted
+    has_nan = fits.n_omitted > 0
+    if masked is not None:
+        has_nan = (np.isnan(x) | np.isnan(y)).any(axis=0)
+    if nan_policy == "propagate":
+        left &= ~has_nan
+    elif nan_policy == "raise":
+        left |= has_nan
+    found[:3] = fits.slope, fits.intercept, lines.rvalue
+    found[4:] = fits.stderr, fits.intercept_stderr
+    found[3:, np.isnan(found[2])] = math.nan  # of a constant y
+    slope, stderr = found[0], found[4]
+    if not np.isnan(stderr).all():
+        with np.errstate(divide="ignore"):
+            found[3] = pvalue(slope / stderr, fits.n_points - 2.0, alternative)
+    found[:, ~lines.is_fitted] = math.nan
+    if nan_policy == "propagate":
+        found[:, has_nan] = math.nan
+    return left
+
+
+def _is_wide(values: NDArray[Any], has_masks: bool) -> bool:
+    """Return whether numbers may be so large that float64 cannot hold them, even after one shift for all lines."""
+    if values.dtype.kind not in "iu" or values.dtype.itemsize < 8:
+        return values.dtype.itemsize > 8
+    low, high = int(values.min()), int(values.max())
+    return max(-low, high) > 2**53 and (has_masks or high - low > 2**53)
 
 
 def _filled(values: Any, name: str) -> NDArray[Any]:
