@@ -241,6 +241,19 @@ def test_any_number_of_points(n: int, rng: np.random.Generator) -> None:
         assert np.isnan(fits.slope[fits.n_points < 2]).all()
 
 
+@pytest.mark.parametrize("n", [10, 519])
+@pytest.mark.parametrize("layout", ["rows", "lines"])
+def test_gaps_in_the_last_points_alone(n: int, layout: str) -> None:
+    x = np.arange(n) * 1.0
+    y = np.outer(x, [1.0, 2.0, 3.0]) + np.cos(np.outer(x, [1.0, 2.0, 3.0]))
+    y[n - 2, 0] = np.nan
+    fits = ff.fit_lines(x, y) if layout == "rows" else ff.fit_lines(x, y.T.copy(), axis=1)
+    assert fits.n_points.tolist() == [n - 1, n, n]
+    for k, line in enumerate(fits):
+        expected = ff.fit_line(x, y[:, k], nan_policy="omit")
+        assert line.stderr == pytest.approx(expected.stderr, rel=1e-13)
+
+
 def test_the_reference_finds_the_same_lines(rng: np.random.Generator) -> None:
     x, y = cube(rng)
     options: list[dict[str, Any]] = [
@@ -375,6 +388,12 @@ def test_missing_values_by_policy(rng: np.random.Generator) -> None:
             "axis must be an integer; got 0.5",
         ),
         (([1, np.inf, 3], np.ones((3, 4))), ValueError, "x must be finite; got inf at index 1"),
+        (
+            (
+            ([-1e308, 2, 1e308], np.ones((3, 4))),
+            ValueError,
+            "x must have distances whose squares",
+        ),
         (
             ([1, 2, 3e200], np.ones((3, 4))),
             ValueError,
