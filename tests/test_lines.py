@@ -389,7 +389,6 @@ def test_missing_values_by_policy(rng: np.random.Generator) -> None:
         ),
         (([1, np.inf, 3], np.ones((3, 4))), ValueError, "x must be finite; got inf at index 1"),
         (
-            (
             ([-1e308, 2, 1e308], np.ones((3, 4))),
             ValueError,
             "x must have distances whose squares",
