@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import types
 import warnings
 from fractions import Fraction
 from typing import Any
@@ -252,6 +254,35 @@ def test_gaps_in_the_last_points_alone(n: int, layout: str) -> None:
     for k, line in enumerate(fits):
         expected = ff.fit_line(x, y[:, k], nan_policy="omit")
         assert line.stderr == pytest.approx(expected.stderr, rel=1e-13)
+
+
+def test_long_fits_say_how_far_they_have_come(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[tuple[float, str]] = []
+
+    @contextlib.contextmanager
+    def display() -> Any:
+        yield types.SimpleNamespace(share=lambda *each: said.append(each))
+
+    monkeypatch.setattr("fastfit.points.files.progress.display", display)
+    x, y = np.arange(20.0), rng.normal(size=(20, 1100))
+    whole = ff.fit_lines(x, y)
+    assert said == []
+    monkeypatch.setattr("fastfit.lines.batched._LONG", 1)
+    monkeypatch.setattr("fastfit.kernels.tiles._AT_A_TIME", 1)
+    monkeypatch.setattr("fastfit.kernels.tiles._GROUPS", 1)
+    monkeypatch.setattr("fastfit.kernels.many.TILE", 512)
+    for n_threads in (1, 2):
+        same(ff.fit_lines(x, y, n_threads=n_threads), whole)
+    assert said[-1] == (1.0, "1,100 of 1,100 lines")
+    assert 0.0 < said[0][0] < 1.0
+    said.clear()
+    same(ff.fit_lines(x, y, progress=False), whole)
+    assert said == []
+    monkeypatch.setattr("fastfit.lines.layout._AT_A_TIME", 4000)
+    same(ff.fit_lines(x, y.astype(np.longdouble)), whole)
+    assert [text for _, text in said][:2] == ["200 of 1,100 lines", "400 of 1,100 lines"]
 
 
 def test_the_reference_finds_the_same_lines(rng: np.random.Generator) -> None:

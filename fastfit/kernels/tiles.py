@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numba
@@ -12,10 +13,12 @@ from numpy.typing import NDArray
 from fastfit.kernels import compiled, many, threads
 from fastfit.kernels.block import BLOCK
 
-# Groups of tiles, of which each has one set of sums.
-_MOST_GROUPS = 64
-# Narrower tiles would be slow to read; fewer of them would leave processors idle.
-_NARROWEST, _FEWEST_TILES = 512, 64
+# Groups of tiles for each thread. A group has one set of sums.
+_GROUPS = 4
+# Points that are fitted before the caller hears of it, and may be interrupted.
+_AT_A_TIME = 1 << 27
+# Narrower tiles would be slow to read.
+_NARROWEST = 512
 
 
 def _over_groups(
@@ -118,6 +121,7 @@ def fit(
     through_origin: bool,
     found: NDArray[np.float64],
     n_threads: int | None = None,
+    watch: Callable[[int], object] = int,
 ) -> tuple[NDArray[np.bool_], int]:
     """Write the least-squares lines of many series, in rows as ``many.RESULTS`` names them.
 
@@ -134,6 +138,9 @@ def fit(
     found : ndarray, shape (8, number of lines)
         Where results are written. The last four rows are not written for tiles without gaps.
 
+    watch : callable
+        Called with the number of lines fitted so far, now and then.
+
     Returns
     -------
     ndarray of bool, int
@@ -143,17 +150,22 @@ def fit(
     y, x, w = map(_read_only, (y, x, w))
     in_rows = None if strides[1] == 1 else True
     # No result depends on the width of tiles, but all processors should have some.
-    width = min(many.TILE, max(_NARROWEST, -(-n_lanes * n_outer // _FEWEST_TILES)))
+    n_groups = _GROUPS * (n_threads or threads.default_threads())
+    width = min(many.TILE, max(_NARROWEST, -(-n_lanes * n_outer // n_groups)))
     each = -(-n_lanes // width)
     n_tiles = n_outer * each
     gaps = np.zeros(n_tiles, np.bool_)
-    n_groups = min(n_tiles, _MOST_GROUPS)
-    arguments = (
-        *(y, x, w, in_rows, n, n_lanes, strides, places.u, places.rest, places.order, places.own),
-        *(places.center, places.grid, through_origin, width, (0, n_tiles), found, gaps, n_groups),
-    )
-    n_blocks = n_outer * n * n_lanes // BLOCK
-    threads.on_threads(n_blocks, n_threads, _code, arguments)
+    step = max(n_groups, _AT_A_TIME // max(n * min(width, n_lanes), 1))
+    for low in range(0, n_tiles, step):
+        high = min(low + step, n_tiles)
+        some = width, (low, high), found, gaps, min(high - low, n_groups)
+        arguments = (
+            *(y, x, w, in_rows, n, n_lanes, strides, places.u, places.rest, places.order),
+            *(places.own, places.center, places.grid, through_origin, *some),
+        )
+        n_blocks = (high - low) * n * min(width, n_lanes) // BLOCK
+        threads.on_threads(n_blocks, n_threads, _code, arguments)
+        watch(n_outer * n_lanes * high // n_tiles)
     return gaps, width
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Literal
 
 import numpy as np
@@ -14,6 +16,9 @@ from fastfit.losses import Loss, SquaredError, as_loss
 from fastfit.outcome import ConvergenceWarning, Status, warn_caller
 from fastfit.points.opening import BACKENDS, NAN_POLICIES
 from fastfit.times import TimeLike, Unit
+
+# From this number of points on, progress is shown.
+_LONG = 1 << 29
 
 
 def fit_lines(
@@ -31,6 +36,7 @@ def fit_lines(
     datetime_unit: Unit | None = None,
     n_threads: int | None = None,
     backend: Literal["numba", "numpy"] = "numba",
+    progress: bool = True,
 ) -> LineFits:
     """Fit the line of least squares ``y = slope * x + intercept`` through each of many series.
 
@@ -63,6 +69,8 @@ def fit_lines(
         Largest number of threads; results have the same bits for every number.
     backend : {"numba", "numpy"}
         Compiled loops, or the reference in NumPy.
+    progress : bool
+        Whether to show how far a long fit has come, if stderr is a terminal and Rich is installed.
 
     Returns
     -------
@@ -92,6 +100,7 @@ def fit_lines(
     if not isinstance(as_loss(loss), SquaredError):
         raise ValueError(f"loss must be 'squared_error'; got {loss!r}")
     fit_intercept = validation.true_or_false(fit_intercept, "fit_intercept")
+    progress = validation.true_or_false(progress, "progress")
     absolute_sigma = validation.true_or_false(absolute_sigma, "absolute_sigma")
     validation.require_one_of(nan_policy, NAN_POLICIES, "nan_policy")
     validation.require_one_of(backend, BACKENDS, "backend")
@@ -103,7 +112,11 @@ def fit_lines(
     if absolute_sigma and sigma is None:
         raise ValueError("absolute_sigma must be False unless sigma is given; got True")
     series = Series.of(x, y, axis, sample_weight, sigma, datetime_unit)
-    sums = series.fit(through_origin=not fit_intercept, n_threads=n_threads, backend=backend)
+    shows = progress and series.n * series.n_lines >= _LONG
+    with _watched(series.n_lines) if shows else nullcontext(int) as watch:
+        sums = series.fit(
+            through_origin=not fit_intercept, n_threads=n_threads, backend=backend, watch=watch
+        )
     fits = LineFits.of(
         sums,
         n_given=series.n,
@@ -123,6 +136,20 @@ def fit_lines(
         fits = fits.without(fits.n_omitted > 0)
     _warn_of_bad_lines(fits)
     return fits
+
+
+@contextmanager
+def _watched(n_lines: int) -> Iterator[Callable[[int], object]]:
+    """Show how many lines are fitted, as the function is told that it yields."""
+    from fastfit.points.files.progress import display  # which imports all that reads files
+
+    with display() as shown:
+
+        def watch(n_done: int) -> None:
+            if shown is not None:
+                shown.share(n_done / n_lines, f"{n_done:,} of {n_lines:,} lines")
+
+        yield watch
 
 
 def _warn_of_bad_lines(fits: LineFits) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -118,17 +119,32 @@ class Series(NamedTuple):
         return int(self.y.array.shape[self.axis])
 
     @property
+    def n_lines(self) -> int:
+        """Number of lines."""
+        return math.prod(self.shape)
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the lines."""
         shape = self.y.array.shape
         return shape[: self.axis] + shape[self.axis + 1 :]
 
-    def fit(self, *, through_origin: bool, n_threads: int | None, backend: str) -> LineSums:
-        """Return the least-squares lines, and what their errors follow from."""
+    def fit(
+        self,
+        *,
+        through_origin: bool,
+        n_threads: int | None,
+        backend: str,
+        watch: Callable[[int], object] = int,
+    ) -> LineSums:
+        """Return the least-squares lines, and what their errors follow from.
+
+        ``watch`` is called with the number of lines fitted so far, now and then.
+        """
         series = self._replace(x=_at_origin(self.x)) if through_origin else self
         shares_x = series.x.array.ndim == 1 and not _has_gaps(series.x)
         places = _places(series.x, self.n, shares_x=shares_x, through_origin=through_origin)
-        n_lines = math.prod(self.shape)
+        n_lines = self.n_lines
         try:
             found = np.empty((len(RESULTS), n_lines))
         except (MemoryError, ValueError) as error:
@@ -145,8 +161,10 @@ class Series(NamedTuple):
         )
         if is_direct:
             assert layout is not None
-            return series._fit_in_place(layout, places, through_origin, n_threads, found)
-        return series._fit_in_blocks(places, shares_x, through_origin, n_threads, backend, found)
+            return series._fit_in_place(layout, places, through_origin, n_threads, found, watch)
+        return series._fit_in_blocks(
+            places, shares_x, through_origin, n_threads, backend, found, watch
+        )
 
     def _is_like_y(self, numbers: Numbers) -> bool:
         """Return whether numbers can be read side by side with y."""
@@ -159,6 +177,7 @@ class Series(NamedTuple):
         through_origin: bool,
         n_threads: int | None,
         found: NDArray[np.float64],
+        watch: Callable[[int], object],
     ) -> LineSums:
         gaps, width = tiles.fit(
             flat(self.y.array),
@@ -170,6 +189,7 @@ class Series(NamedTuple):
             through_origin=through_origin,
             found=found,
             n_threads=n_threads,
+            watch=watch,
         )
         n_outer, _, n_inner = layout.shape
         lines: list[Any] = [*found]
@@ -196,6 +216,7 @@ class Series(NamedTuple):
         n_threads: int | None,
         backend: str,
         found: NDArray[np.float64],
+        watch: Callable[[int], object],
     ) -> LineSums:
         """Copy some lines at a time, as rows."""
         has_weights = self.weight is not None or self.sigma is not None
@@ -236,6 +257,7 @@ class Series(NamedTuple):
             )
             _fill(gaps, width, 1, m, part)
             found[:, lines] = part
+            watch(lines.stop)
         shaped = [row.reshape(self.shape) for row in found]
         of_sample = None if n_effective is None else n_effective.reshape(self.shape)
         if not has_weights:
