@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastfit.inference import correlation
 from fastfit.lines.result import LineFits
 from fastfit.lines.series import LineSums, Series
 
@@ -64,14 +63,6 @@ class ManyLines(NamedTuple):
         if no_residuals.any():  # or squares beyond float64
             is_fitted[no_residuals] = ~(np.abs(y[:, no_residuals]) > _LARGEST).any(axis=0)
         return cls(sums, fits, is_fitted)
-
-    @property
-    def rvalue(self) -> NDArray[np.float64]:
-        """Correlation coefficients of x and y, NaN where y is constant; any number where there is no line."""
-        left = self.sums.residual_square
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            rise = self.sums.slope * np.sqrt(self.sums.uu)
-            return np.asarray(correlation(left, np.ones(()), rise, left + rise * rise))
 
     @property
     def weight_sum(self) -> Any:

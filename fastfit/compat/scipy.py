@@ -269,7 +269,7 @@ def _fields_at_once(
         left &= ~has_nan
     elif nan_policy == "raise":
         left |= has_nan
-    found[:3] = fits.slope, fits.intercept, lines.rvalue
+    found[:3] = fits.slope, fits.intercept, fits.rvalue
     found[4:] = fits.stderr, fits.intercept_stderr
     found[3:, np.isnan(found[2])] = math.nan  # of a constant y
     slope, stderr = found[0], found[4]

@@ -172,10 +172,10 @@ class LineFits:
             w, x_mean, y_mean, xx, left = (float(_at(each, index)) for each in self._moments)
             fitted = self._options["fit_intercept"]
             raw = slope / counts
-            xy = raw * xx
-            if not fitted:
+            xy, yy = raw * xx, left + raw * raw * xx
+            if not fitted:  # whose sums are about zero
                 xx, xy = xx - w * x_mean * x_mean, xy - w * x_mean * y_mean
-            yy = float(_at(self._yy, index))
+                yy -= w * y_mean * y_mean
             pairs = (DoubleDouble(each) for each in (w, x_mean, y_mean, xx, xy, yy))
             moments = MomentSums(n, Centred(*pairs), times=self._times)
             found = inference.Inference(
@@ -230,13 +230,6 @@ class LineFits:
     def _counts(self) -> float:
         return 1.0 if self._times is None else self._times.counts
 
-    @property
-    def _yy(self) -> Any:
-        """Sums of squares of y about its means, or about zero for lines through the origin."""
-        _, _, _, xx, left = self._moments
-        with np.errstate(**_QUIET):
-            return left + np.square(np.sqrt(xx) * self._sums.slope)
-
     def _where_fitted(self, values: Any) -> NDArray[np.float64]:
         """Return values as an array of the shape of the lines, NaN where there is none."""
         shaped = np.broadcast_to(values, self.shape)
@@ -278,8 +271,8 @@ class LineFits:
         """Correlation coefficients of x and y; without intercept, about zero. NaN for a constant y."""
         _, _, _, xx, left = self._moments
         with np.errstate(**_QUIET):
-            xy = self._sums.slope * xx
-            found = inference.correlation(left, np.asarray(xx), xy, np.asarray(self._yy))
+            rise = self._sums.slope * np.sqrt(xx)  # for deviations of x whose squares sum to 1
+            found = inference.correlation(left, np.ones(()), rise, left + rise * rise)
         return self._where_fitted(found)
 
     @property
