@@ -119,8 +119,8 @@ def rows(numbers: Numbers, axis: int, index: tuple[Any, ...]) -> NDArray[np.floa
     n = part.shape[0]
     found = np.full((max(n, ROWS), math.prod(part.shape[1:])), np.nan)
     with np.errstate(over="ignore"):
-        found[:n] = part.reshape(n, -1)
+        found[:n] = part.reshape(n, found.shape[1])
     if numbers.missing is not None:
         gone = np.moveaxis(numbers.missing, axis, 0)[(slice(None), *index)]
-        found[:n][gone.reshape(n, -1)] = np.nan
+        found[:n][gone.reshape(n, found.shape[1])] = np.nan
     return found

@@ -36,6 +36,8 @@ class LineSums(NamedTuple):
         With sigma and sample weights: sum of the sample weights; None where it is w, or n with sigma.
     center, center_low : float
         What is subtracted from x, as two floats.
+    y_low : ndarray or float
+        What ``y_mean`` lacks, where it is known.
     """
 
     slope: NDArray[np.float64]
@@ -49,6 +51,7 @@ class LineSums(NamedTuple):
     n_effective: NDArray[np.float64] | None
     center: float
     center_low: float
+    y_low: Any = 0.0
 
 
 class Series(NamedTuple):
