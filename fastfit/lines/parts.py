@@ -118,7 +118,8 @@ def _with_rough(
         found = _Points.of(series, some).sums(series.y.offset, origin, through_origin)
         for name in names:
             whole[name][some] = found[name]
-    return sums._replace(**whole)
+    changed: dict[str, Any] = {**whole}
+    return sums._replace(**changed)
 
 
 class _Points(NamedTuple):

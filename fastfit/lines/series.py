@@ -51,7 +51,7 @@ class LineSums(NamedTuple):
     n_effective: NDArray[np.float64] | None
     center: float
     center_low: float
-    y_low: Any = 0.0
+    y_low: float | NDArray[np.float64] = 0.0
 
 
 class Series(NamedTuple):
