@@ -13,9 +13,8 @@ from fastfit.lines.series import LineSums
 def merged(parts: Sequence[LineSums], *, through_origin: bool = False) -> LineSums:
     """Return the sums over the points of all parts, merged in pairs.
 
-    Parts may have centers of their own. With ``y_low`` as ``parts.sums_of_part`` finds it, slopes are those of the
-    whole to a few roundings. So are residuals, but for those that are smaller than what a rounding of the slope makes
-    of the whole line.
+    Parts may have centers of their own. With what ``parts.sums_of_part`` finds, slopes are those of the whole to a few
+    roundings. So are residuals, but for those that are smaller than what a rounding of the slope makes of the line.
 
     Parameters
     ----------
@@ -52,14 +51,17 @@ def _sum(a: LineSums, b: LineSums, through_origin: bool) -> LineSums:
     one_only = no_a | no_b
     share = np.where(one_only, 0.0, w_b / w)
     apart = (b.center - a.center) + (b.center_low - a.center_low)
-    dx = np.where(one_only, 0.0, apart + (b.u_mean - a.u_mean))
+    dx = np.where(one_only, 0.0, apart + (b.u_mean - a.u_mean) + (b.u_low - a.u_low))
     dy = np.where(one_only, 0.0, (b.y_mean - a.y_mean) + (b.y_low - a.y_low))
-    u_mean = np.where(no_a, apart + b.u_mean, a.u_mean) + share * dx
-    y_a, y_low = np.where(no_a, b.y_mean, a.y_mean), np.where(no_a, b.y_low, a.y_low)
-    y_mean, lost = _two_sum(y_a, share * dy)
-    y_low = y_low + np.where(np.isfinite(lost), lost, 0.0)
+    u_mean, u_low = _sum_of(
+        *(np.where(no_a, apart + b.u_mean, a.u_mean), np.where(no_a, b.u_low, a.u_low)),
+        share * dx,
+    )
+    y_mean, y_low = _sum_of(
+        *(np.where(no_a, b.y_mean, a.y_mean), np.where(no_a, b.y_low, a.y_low)), share * dy
+    )
     if through_origin:
-        dx, dy, u_mean = 0.0 * dx, 0.0 * dy, 0.0 * u_mean
+        dx, dy, u_mean, u_low = 0.0 * dx, 0.0 * dy, 0.0 * u_mean, 0.0 * u_low
     between = 0.0 if through_origin else share * w_a
     uu_a, uu_b = np.where(no_a, 0.0, a.uu), np.where(no_b, 0.0, b.uu)
     uu = uu_a + uu_b + between * dx * dx
@@ -74,18 +76,19 @@ def _sum(a: LineSums, b: LineSums, through_origin: bool) -> LineSums:
     left = left + uu_a * np.square(np.where(flat_a, 0.0, off_a - step))
     left = left + uu_b * np.square(np.where(flat_b, 0.0, off_b - step))
     left = left + between * np.square(dy - rise)
-    place = a.center + (a.center_low + u_mean)
+    place = a.center + (a.center_low + u_mean + u_low)
     intercept = 0.0 * slope if through_origin else (y_mean - slope * place) + y_low
     return LineSums(
         *(slope, intercept, left, y_mean, a.n + b.n, u_mean, uu),
         None if a.w is None or b.w is None else w,
         None if a.n_effective is None or b.n_effective is None else a.n_effective + b.n_effective,
-        *(a.center, a.center_low, y_low),
+        *(a.center, a.center_low, y_low, u_low),
     )
 
 
-def _two_sum(a: Any, b: Any) -> tuple[Any, Any]:
-    """Return the sum and what it lost in rounding (Knuth)."""
+def _sum_of(a: Any, a_low: Any, b: Any) -> tuple[Any, Any]:
+    """Return ``a + a_low + b`` as two floats (Knuth's sum)."""
     total = a + b
     back = total - a
-    return total, (a - (total - back)) + (b - back)
+    lost = (a - (total - back)) + (b - back)
+    return total, a_low + np.where(np.isfinite(lost), lost, 0.0)

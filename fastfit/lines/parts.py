@@ -64,8 +64,11 @@ def sums_of_part(
         rough = ~np.isfinite(sums.slope + sums.residual_square)
         if not through_origin:
             high = ~rough & (abs(sums.y_mean) > _HIGH * np.sqrt(sums.residual_square / w))
+            far = ~rough & (abs(sums.u_mean) > _HIGH * np.sqrt(np.asarray(sums.uu) / w))
             if high.any():
-                sums = sums._replace(y_low=_mean_lows(series, sums.y_mean, high))
+                sums = sums._replace(y_low=_mean_lows(series, sums, high, "y_mean"))
+            if far.any() and (series.x.array.ndim > 1 or np.isnan(series.x.array).any()):
+                sums = sums._replace(u_low=_mean_lows(series, sums, far, "u_mean"))
             is_known = np.isfinite(sums.y_mean + sums.u_mean + sums.residual_square)
             single = np.equal(sums.n, 1.0) & is_known
             rough &= ~single
@@ -94,26 +97,35 @@ def _with_points(series: Series, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]
     return found
 
 
-def _mean_lows(series: Series, y_mean: Any, high: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return what means of y lost in rounding, 0 where that does not matter."""
-    low = np.zeros(high.shape)
-    for some in _some(high, series.n):
+def _mean_lows(
+    series: Series, sums: LineSums, chosen: NDArray[np.bool_], name: str
+) -> NDArray[np.float64]:
+    """Return what means of x or y lost in rounding, 0 for lines that are not chosen."""
+    low, means = np.zeros(chosen.shape), np.broadcast_to(getattr(sums, name), chosen.shape)
+    offset = series.y.offset if name == "y_mean" else _origin(series, sums)
+    for some in _some(chosen, series.n):
         points = _Points.of(series, some)
-        low[some] = points.mean_above(y_mean[some], series.y.offset)
+        values = points.y if name == "y_mean" else points.x
+        low[some] = points.mean_above(values, means[some], offset)
     return low
+
+
+def _origin(series: Series, sums: LineSums) -> float:
+    """Return what is added to x as it came, to count it from the center."""
+    return (series.x.offset - sums.center) - sums.center_low
 
 
 def _with_rough(
     series: Series, sums: LineSums, rough: NDArray[np.bool_], through_origin: bool
 ) -> LineSums:
     """Return sums with those of rough lines made again."""
-    names = ["slope", "residual_square", "y_mean", "n", "u_mean", "uu", "y_low"]
+    names = ["slope", "residual_square", "y_mean", "n", "u_mean", "uu", "y_low", "u_low"]
     names += [] if sums.w is None else ["w"]
     whole = {
         name: np.array(np.broadcast_to(getattr(sums, name), rough.shape), np.float64)
         for name in names
     }
-    origin = (series.x.offset - sums.center) - sums.center_low
+    origin = _origin(series, sums)
     for some in _some(rough, series.n):
         found = _Points.of(series, some).sums(series.y.offset, origin, through_origin)
         for name in names:
@@ -142,11 +154,11 @@ class _Points(NamedTuple):
         w = np.where((w < 0.0) | (w == math.inf), math.nan, w)
         return cls(x, np.where(missing, np.nan, y), np.where(missing, 0.0, w))
 
-    def mean_above(self, level: Any, offset: float) -> Any:
-        """Return the weighted mean of ``y + offset - level``."""
+    def mean_above(self, values: Any, level: Any, offset: float) -> Any:
+        """Return the weighted mean of ``values + offset - level``."""
         total = np.zeros(level.shape)
-        for y, w in zip(self.y, self.w, strict=True):
-            total += np.where(np.isnan(y), 0.0, w * (y + (offset - level)))
+        for value, y, w in zip(values, self.y, np.broadcast_to(self.w, self.y.shape), strict=True):
+            total += np.where(np.isnan(y), 0.0, w * (value + (offset - level)))
         return total / _total(self.w)
 
     def sums(self, y_offset: float, x_offset: float, through_origin: bool) -> dict[str, Any]:
@@ -171,13 +183,15 @@ class _Points(NamedTuple):
         slope = np.where(uu == 0.0, np.nan, _total(self.w * du * v) / uu)
         rise = np.where(uu == 0.0, 0.0, slope) * du
         y_mean = (level + y_offset) + v_mean
+        place = u_first + u_mean
         return {
             "slope": slope,
             "residual_square": _total(np.where(counts, self.w * np.square(v - rise), 0.0)),
             "y_mean": y_mean,
             "y_low": np.where(np.isfinite(y_mean), ((level - y_mean) + y_offset) + v_mean, 0.0),
             "n": counts.sum(axis=0),
-            "u_mean": u_first + u_mean,
+            "u_mean": place,
+            "u_low": np.where(np.isfinite(place), (u_first - place) + u_mean, 0.0),
             "uu": uu,
             "w": w,
         }
