@@ -479,14 +479,12 @@ def _lazily(
     left = indices[:axis] + indices[axis + 1 :]
     return {
         name: dask.array.blockwise(
-            _pick,
+            partial(_pick, k=k, axis=axis, dtype=_FIELDS[name]),
             left,
             blocks,
             indices,
             token=name,
             concatenate=True,
-            k=k,
-            axis=axis,
             dtype=_FIELDS[name],
             meta=np.empty((0,) * len(left), _FIELDS[name]),
         )
