@@ -227,7 +227,9 @@ def _doubled(series: Series) -> Series:
     def twice(numbers: Numbers | None) -> Numbers | None:
         if numbers is None or numbers.array.ndim == 1:
             return numbers
-        return _each(numbers, lambda array: np.concatenate([array, array], axis=along))
+        return _each(
+            numbers, lambda array: np.concatenate([array, array], axis=along, dtype=array.dtype)
+        )
 
     x, y, weight, sigma = map(twice, series[:4])
     assert x is not None
@@ -264,6 +266,10 @@ def _arranged(series: Series, is_repeated: bool) -> Series:
     def moved(numbers: Numbers | None) -> Numbers | None:
         return numbers if numbers is None or numbers.array.ndim == 1 else _each(numbers, laid)
 
+    if is_repeated and series.y.array.dtype.kind == "f":
+        # What repeats is copied some lines at a time, as float64, and y with it: also where a copy happens to fit.
+        wide = series.y.array.astype(np.float64, copy=False)
+        series = series._replace(y=series.y._replace(array=wide))
     x, values, weight, sigma = map(moved, series[:4])
     assert x is not None
     assert values is not None
