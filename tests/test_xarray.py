@@ -121,6 +121,16 @@ def test_a_single_line() -> None:
     assert (float(found.slope), float(found.intercept)) == (2.0, 1.0)
 
 
+@pytest.mark.parametrize("chunks", [1, 2, 5])
+def test_a_single_line_in_chunks(chunks: int) -> None:
+    da = xr.DataArray([np.nan, np.nan, np.nan, 1.0, 1.0, 3.0, 3.5, np.nan, 5.0], dims="i") + 1e6
+    found, whole = fit_lines(da.chunk(i=chunks), "i"), fit_lines(da, "i")
+    assert found.slope.dims == ()
+    assert_close(found, whole)
+    same_x = xr.zeros_like(da)
+    assert int(fit_lines(da.chunk(i=chunks), "i", same_x).status) == 2
+
+
 @pytest.mark.filterwarnings("ignore::fastfit.ConvergenceWarning")
 def test_no_points_at_all() -> None:
     found = fit_lines(xr.DataArray(np.zeros((0, 3)), dims=("i", "j")), "i")

@@ -91,7 +91,7 @@ def _with_points(series: Series, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]
     array = series.y.array
     if array.dtype.kind != "f":
         return chosen
-    found = chosen.copy()
+    found = np.array(chosen)
     for some in _some(chosen, series.n):
         found[some] = ~np.isnan(np.moveaxis(array, series.axis, 0)[:, some]).all(axis=0)
     return found
