@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastfit.columns import Numbers
 from fastfit.kernels.many import ROWS
-from fastfit.lines.layout import is_like
+from fastfit.lines.layout import is_like, layout_of
 from fastfit.lines.series import LineSums, Series
 
 # How many times larger than its residuals a mean of y may be, before its rounding matters to what is merged.
@@ -103,11 +103,30 @@ def _mean_lows(
     """Return what means of x or y lost in rounding, 0 for lines that are not chosen."""
     low, means = np.zeros(chosen.shape), np.broadcast_to(getattr(sums, name), chosen.shape)
     offset = series.y.offset if name == "y_mean" else _origin(series, sums)
+    x, y = series.x.array, series.y.array
+    is_simple = name == "y_mean" and series.weight is None and series.sigma is None
+    is_simple = is_simple and y.dtype.kind == "f" and series.y.missing is None
+    is_simple = is_simple and x.ndim == 1 and not np.isnan(x).any() and series.x.missing is None
     for some in _some(chosen, series.n):
+        if is_simple:
+            values = np.moveaxis(y, series.axis, 0)[:, some]
+            low[some] = _mean_above(values, means[some] - offset)
+            continue
         points = _Points.of(series, some)
         values = points.y if name == "y_mean" else points.x
         low[some] = points.mean_above(values, means[some], offset)
     return low
+
+
+def _mean_above(rows: NDArray[Any], level: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the means of columns less their levels; NaN does not count."""
+    total, n = np.zeros(level.shape), np.zeros(level.shape)
+    for row in rows:
+        above = row - level
+        counts = ~np.isnan(above)
+        n += counts
+        total += above if counts.all() else np.where(counts, above, 0.0)
+    return total / n
 
 
 def _origin(series: Series, sums: LineSums) -> float:
@@ -258,6 +277,9 @@ def _arranged(series: Series, is_repeated: bool) -> Series:
     )
     lines_last = not is_plain and math.prod(y.shape[axis + 1 :]) == 1
 
+    if not own and not lines_last and _is_laid(y, axis, is_plain):
+        return series
+
     def laid(array: NDArray[Any]) -> NDArray[Any]:
         if lines_last:
             array = np.moveaxis(array, axis, 0)
@@ -274,6 +296,12 @@ def _arranged(series: Series, is_repeated: bool) -> Series:
     assert x is not None
     assert values is not None
     return Series(x, values, weight, sigma, 0 if lines_last else axis)
+
+
+def _is_laid(y: NDArray[Any], axis: int, points_last: bool) -> bool:
+    """Return whether values can be read in place, side by side as is wanted."""
+    layout = layout_of(y, axis)
+    return layout is not None and (layout.strides[1] == 1) == points_last
 
 
 def _is_float(numbers: Numbers) -> bool:
