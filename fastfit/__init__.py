@@ -89,4 +89,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*__all__, "compat", "estimator"})
+    return sorted({*__all__, "compat", "estimator", "xarray"})

@@ -23,8 +23,8 @@ OPTIONAL = {
     "polars": {"containers", "points"},
     "pyarrow": {"containers", "points"},
     "pandas": {"points", "lines"},
-    "xarray": {"lines"},
-    "dask": {"points"},
+    "dask": {"points", "xarray"},
+    "xarray": {"lines", "xarray"},
     "matplotlib": {"plotting", "speed", "result", "outcome", "lines"},
     "scipy": {"inference", "compat"},
     "sklearn": {"estimator"},
@@ -196,7 +196,7 @@ def test_all_public_names_are_there_and_no_others(run_script: Script) -> None:
     out = run_script(
         "import fastfit as ff\n"
         "assert all(getattr(ff, name) is not None for name in ff.__all__)\n"
-        "assert {*ff.__all__, 'compat', 'estimator'} <= set(dir(ff))\n"
+        "assert {*ff.__all__, 'compat', 'estimator', 'xarray'} <= set(dir(ff))\n"
         "assert ff.losses.Huber is ff.Huber\n"
         "try: ff.nothing\n"
         "except AttributeError as error: print(error)"

@@ -370,6 +370,20 @@ def test_weights_that_no_line_can_have(rng: np.random.Generator) -> None:
         assert np.isnan(ff.fit_lines(x, y, sigma=sigma).slope[[1, 2]]).all()
 
 
+def test_points_far_along_an_x_of_their_own_after_gaps() -> None:
+    x = np.arange(16.0) + 1e10
+    y = np.where(np.arange(16) < 12, np.nan, np.arange(16.0) ** 2)
+    fits = ff.fit_lines(np.stack([x, x], 1), np.stack([y, y], 1))
+    np.testing.assert_array_equal(fits.slope, [27.0, 27.0])
+    np.testing.assert_array_equal(fits.n_points, [4, 4])
+    x[3] = np.inf
+    with pytest.warns(ff.ConvergenceWarning, match="1 of 2 lines .*1 infinite"):
+        fits = ff.fit_lines(
+            np.stack([x, np.arange(16.0)], 1)[3:6], np.array([[1.0, 1], [2, np.nan], [3, 3]])
+        )
+    assert fits.status[0] is ff.Status.INFINITE
+
+
 def test_constant_x_and_few_points() -> None:
     x = np.array([[1.0, 1.0], [1.0, 2.0], [1.0, 3.0]])
     y = np.array([[1.0, 1.0], [2.0, 2.0], [4.0, 4.0]])

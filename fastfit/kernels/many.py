@@ -605,8 +605,9 @@ def lines_of(
         sums[base + E + j] = y_mean
         sums[base + U + j] = mean_place
         sums[base + UU + j] = uu
-        is_fitted = (n > 1.5) & (abs(steep + left) < np.inf)
-        sums[FAR + j] = 0.0 if is_near | (not is_fitted) else 1.0
+        is_finite = (n > 1.5) & (ee_all + uu_all + abs(y_mean) < np.inf)
+        sums[FAR + j] = 0.0 if is_near | (not is_finite) else 1.0
+        steep = steep if abs(steep) < np.inf else 0.0  # if all digits of uu were lost
         at_grid = mean_place if x is not None else (mean_place + grid) - grid
         at_grid = origin if through_origin else at_grid
         next_level = like_values(y, y_mean + steep * (at_grid - mean_place))

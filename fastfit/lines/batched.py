@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastfit import validation
 from fastfit.lines.result import LineFits
-from fastfit.lines.series import Series
+from fastfit.lines.series import LineSums, Series
 from fastfit.losses import Loss, SquaredError, as_loss
 from fastfit.outcome import ConvergenceWarning, Status, warn_caller
 from fastfit.points.opening import BACKENDS, NAN_POLICIES
-from fastfit.times import TimeLike, Unit
+from fastfit.times import TimeLike, TimeUnit, Unit
 
 # From this number of points on, progress is shown.
 _LONG = 1 << 29
@@ -97,43 +97,28 @@ def fit_lines(
     >>> fits[0]
     LineFit: y = 2 x + 1, loss 0, 3 points, exact
     """
-    if not isinstance(as_loss(loss), SquaredError):
-        raise ValueError(f"loss must be 'squared_error'; got {loss!r}")
-    fit_intercept = validation.true_or_false(fit_intercept, "fit_intercept")
+    options = Options.of(
+        loss=loss,
+        fit_intercept=fit_intercept,
+        has_sigma=sigma is not None,
+        absolute_sigma=absolute_sigma,
+        nan_policy=nan_policy,
+        min_points=min_points,
+        n_threads=n_threads,
+        backend=backend,
+    )
     progress = validation.true_or_false(progress, "progress")
-    absolute_sigma = validation.true_or_false(absolute_sigma, "absolute_sigma")
-    validation.require_one_of(nan_policy, NAN_POLICIES, "nan_policy")
-    validation.require_one_of(backend, BACKENDS, "backend")
-    if n_threads is not None:
-        n_threads = validation.positive_integer(n_threads, "n_threads")
-    min_points = validation.positive_integer(min_points, "min_points")
-    if min_points < 2:
-        raise ValueError(f"min_points must be at least 2; got {min_points}")
-    if absolute_sigma and sigma is None:
-        raise ValueError("absolute_sigma must be False unless sigma is given; got True")
+    _refuse_chunks(y)
     series = Series.of(x, y, axis, sample_weight, sigma, datetime_unit)
     shows = progress and series.n * series.n_lines >= _LONG
     with _watched(series.n_lines) if shows else nullcontext(int) as watch:
         sums = series.fit(
-            through_origin=not fit_intercept, n_threads=n_threads, backend=backend, watch=watch
+            through_origin=not options.fit_intercept,
+            n_threads=options.n_threads,
+            backend=options.backend,
+            watch=watch,
         )
-    fits = LineFits.of(
-        sums,
-        n_given=series.n,
-        min_points=min_points,
-        fit_intercept=fit_intercept,
-        has_sigma=sigma is not None,
-        known_sigma=absolute_sigma,
-        times=series.x.times,
-        axis=series.axis,
-    )
-    if nan_policy != "omit" and (fits.n_omitted > 0).any():
-        if nan_policy == "raise":
-            raise ValueError(
-                f"y, x and weights must not hold NaN with nan_policy='raise'; got it in "
-                f"{np.count_nonzero(fits.n_omitted):,} of {fits.n_omitted.size:,} lines"
-            )
-        fits = fits.without(fits.n_omitted > 0)
+    fits = options.fits(sums, series.n, series.x.times, series.axis)
     _warn_of_bad_lines(fits)
     return fits
 
@@ -150,6 +135,92 @@ def _watched(n_lines: int) -> Iterator[Callable[[int], object]]:
                 shown.share(n_done / n_lines, f"{n_done:,} of {n_lines:,} lines")
 
         yield watch
+
+
+class Options(NamedTuple):
+    """How lines are fitted: checked arguments of :func:`fit_lines`."""
+
+    fit_intercept: bool
+    has_sigma: bool
+    absolute_sigma: bool
+    nan_policy: str
+    min_points: int
+    n_threads: int | None
+    backend: str
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        loss: Any,
+        fit_intercept: Any,
+        has_sigma: bool,
+        absolute_sigma: Any,
+        nan_policy: Any,
+        min_points: Any,
+        n_threads: Any,
+        backend: Any,
+    ) -> Options:
+        """Return a caller's options.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an option is not what it must be; the message names it.
+        """
+        if not isinstance(as_loss(loss), SquaredError):
+            raise ValueError(f"loss must be 'squared_error'; got {loss!r}")
+        fit_intercept = validation.true_or_false(fit_intercept, "fit_intercept")
+        absolute_sigma = validation.true_or_false(absolute_sigma, "absolute_sigma")
+        validation.require_one_of(nan_policy, NAN_POLICIES, "nan_policy")
+        validation.require_one_of(backend, BACKENDS, "backend")
+        if n_threads is not None:
+            n_threads = validation.positive_integer(n_threads, "n_threads")
+        min_points = validation.positive_integer(min_points, "min_points")
+        if min_points < 2:
+            raise ValueError(f"min_points must be at least 2; got {min_points}")
+        if absolute_sigma and not has_sigma:
+            raise ValueError("absolute_sigma must be False unless sigma is given; got True")
+        return cls(
+            *(fit_intercept, has_sigma, absolute_sigma, nan_policy, min_points, n_threads, backend)
+        )
+
+    def fits(self, sums: LineSums, n_given: int, times: TimeUnit | None, axis: int) -> LineFits:
+        """Return the lines of series of this many points, with those that are missing.
+
+        Raises
+        ------
+        ValueError
+            If points are missing, and that is not allowed.
+        """
+        fits = LineFits.of(
+            sums,
+            n_given=n_given,
+            min_points=self.min_points,
+            fit_intercept=self.fit_intercept,
+            has_sigma=self.has_sigma,
+            known_sigma=self.absolute_sigma,
+            times=times,
+            axis=axis,
+        )
+        if self.nan_policy != "omit" and (fits.n_omitted > 0).any():
+            if self.nan_policy == "raise":
+                raise ValueError(
+                    f"y, x and weights must not hold NaN with nan_policy='raise'; got it in "
+                    f"{np.count_nonzero(fits.n_omitted):,} of {fits.n_omitted.size:,} lines"
+                )
+            fits = fits.without(fits.n_omitted > 0)
+        return fits
+
+
+def _refuse_chunks(y: Any) -> None:
+    """Raise TypeError about an array of Dask, which holds no values yet, also inside a DataArray."""
+    library = type(y).__module__.partition(".")[0]
+    if library == "dask" or (library == "xarray" and getattr(y, "chunks", None) is not None):
+        raise TypeError(
+            f"y must hold its values; got {type(y).__name__} with chunks of Dask: use fastfit.xarray.fit_lines on a "
+            "DataArray, which fits chunk by chunk, or y.compute() if it fits in memory"
+        )
 
 
 def _warn_of_bad_lines(fits: LineFits) -> None:

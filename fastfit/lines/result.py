@@ -529,7 +529,7 @@ def _codes(sums: LineSums, min_points: int) -> NDArray[np.int8]:
     is_finite = np.isfinite(sums.slope + sums.intercept + sums.residual_square)
     codes[~is_finite | is_lost] = LineFits.STATUSES.index(Status.INFINITE)
     _put(codes, np.less(sums.uu, _TINY_SUM), LineFits.STATUSES.index(Status.INFINITE))
-    _put(codes, np.less_equal(sums.uu, 0.0) | np.isnan(sums.uu), 2)
+    _put(codes, np.less_equal(sums.uu, 0.0), 2)
     if sums.w is not None:
         codes[~((sums.w > 0.0) & (sums.w < math.inf))] = 3
     _put(codes, np.less(sums.n, min_points), 1)

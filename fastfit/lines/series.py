@@ -37,6 +37,8 @@ class LineSums(NamedTuple):
         With sigma and sample weights: sum of the sample weights; None where it is w, or n with sigma.
     center, center_low : float
         What is subtracted from x, as two floats.
+    y_low, u_low : ndarray or float
+        What ``y_mean`` and ``u_mean`` lack, where it is known.
     """
 
     slope: NDArray[np.float64]
@@ -50,6 +52,8 @@ class LineSums(NamedTuple):
     n_effective: NDArray[np.float64] | None
     center: float
     center_low: float
+    y_low: float | NDArray[np.float64] = 0.0
+    u_low: float | NDArray[np.float64] = 0.0
 
 
 class Series(NamedTuple):
