@@ -143,6 +143,7 @@ def test_a_fit_that_was_ended_goes_on_to_the_same_bits(
 
 
 @needs_compiler
+@pytest.mark.slow
 def test_a_single_file_of_float32_goes_on_from_its_last_whole_pass(
     tmp_path: Path, reads: Reads
 ) -> None:

@@ -134,7 +134,9 @@ def test_weights_that_are_all_the_same_change_nothing(n: int, weight: float) -> 
 
 
 @pytest.mark.parametrize("gather", [compiled.gather, reference.gather], ids=["compiled", "numpy"])
-@pytest.mark.parametrize("n", [0, 1, BLOCK, BLOCK + 1, *([70 * BLOCK + 3] if COMPILED else [])])
+@pytest.mark.parametrize(
+    "n", [0, 1, BLOCK + 1, pytest.param(70 * BLOCK + 3, marks=[needs_compiler, pytest.mark.slow])]
+)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_gather(gather: Any, n: int, dtype: Any, weighted: bool) -> None:

@@ -104,6 +104,7 @@ def test_point_by_point_and_in_any_order() -> None:
     assert_within_4_ulp(points[0], whole)
 
 
+@pytest.mark.slow
 def test_moments_of_float32_and_strided_parts_merge_with_others() -> None:
     table = np.column_stack(CLOUDS["unit"]).astype(np.float32)
     whole = Moments.of(table[:, 0], table[:, 1])

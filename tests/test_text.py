@@ -449,8 +449,11 @@ def test_options_are_for_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "kind",
     [
-        *("csv.gz", "parquet"),
-        *(pytest.param(each, marks=pytest.mark.slow) for each in ("csv", "arrow", "npy")),
+        "csv.gz",
+        *(
+            pytest.param(each, marks=pytest.mark.slow)
+            for each in ("csv", "parquet", "arrow", "npy")
+        ),
     ],
 )
 def test_standard_input_and_pipes_are_read_by_their_first_bytes(kind: str, tmp_path: Path) -> None:
