@@ -200,9 +200,8 @@ def draw_map(
     unclear = np.ma.masked_where(is_clear | np.isnan(slope), np.zeros(slope.shape))
     ax.imshow(unclear, cmap=ListedColormap([_UNCLEAR]), interpolation="nearest")
     figure: Any = ax.get_figure()
-    figure.colorbar(
-        picture, ax=ax, label=f"slope{unit}", extend="both" if shown.size else "neither"
-    )
+    extend = "both" if shown.size else "neither"
+    figure.colorbar(picture, ax=ax, label=f"slope{unit}", extend=extend, shrink=0.75)
     ax.set(xlabel="axis 1", ylabel="axis 0", title=_lines_in_words(slope))
     if unclear.count():
         said = f"not other than 0 at {100 * level:.4g} %"
