@@ -428,15 +428,27 @@ def fit_points(
 ) -> Any:
     """Sum the points of m lines about first lines; return whether there were gaps, or might have been."""
     has_gaps = False
-    for j in range(m):
-        at = start + j * lane_stride
-        draw_first_line(y, x, at, j, u, order, through_origin, sums)
-        is_full = False
-        if x is None and w is None:
-            is_full = sum_full_points(y, at, n, j, u, rest, own, sums)
-        if not is_full:
+    if x is None and w is None:
+        is_full = True
+        for j in range(m):
+            at = start + j * lane_stride
+            draw_first_line(y, x, at, j, u, order, through_origin, sums)
+            # A line after one with gaps mostly has some, too. Where it has none, it is summed as all without are.
+            expects_gaps = not is_full
+            if expects_gaps:
+                sum_points(y, x, w, None, at, n, j, u, rest, sums)
+                is_full = sums[N + j] == n
+            if is_full:
+                is_full = sum_full_points(y, at, n, j, u, rest, own, sums)
+                if not is_full and not expects_gaps:
+                    sum_points(y, x, w, None, at, n, j, u, rest, sums)
+            has_gaps |= not is_full
+    else:
+        has_gaps = True
+        for j in range(m):
+            at = start + j * lane_stride
+            draw_first_line(y, x, at, j, u, order, through_origin, sums)
             sum_points(y, x, w, None, at, n, j, u, rest, sums)
-            has_gaps = True
     return has_gaps
 
 
