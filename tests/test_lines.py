@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
+import pickle
 import types
 import warnings
 from fractions import Fraction
@@ -202,6 +204,17 @@ def test_integers_that_floats_cannot_hold() -> None:
     fits = ff.fit_lines([0, 1, 2, 3], y)
     np.testing.assert_array_equal(fits.slope, [1.0, -1.0])
     np.testing.assert_array_equal(fits.loss, [0.0, 0.0])
+
+
+def test_each_column_of_a_table_is_a_line(rng: np.random.Generator) -> None:
+    pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    times = pd.date_range("2024-01-01", periods=20)
+    y = rng.normal(size=(20, 3))
+    expected = ff.fit_lines(times.to_numpy(), y, datetime_unit="D")
+    same(ff.fit_lines(times, pd.DataFrame(y, times), datetime_unit="D"), expected)
+    same(ff.fit_lines(times, pl.DataFrame(y), datetime_unit="D"), expected)
+    whole = pd.DataFrame({"a": [1, None, 3], "b": [1, 3, 5]}, dtype="Int64")
+    np.testing.assert_array_equal(ff.fit_lines([0, 1, 2], whole).slope, [1.0, 2.0])
 
 
 def test_a_memory_map_is_read_in_place(tmp_path: Any, rng: np.random.Generator) -> None:
@@ -542,6 +555,9 @@ def test_lines_by_place(rng: np.random.Generator) -> None:
     assert [each.shape for each in fits] == [(3,)] * 5
     assert fits[1, 2].slope == fits.slope[1, 2] == fits[1][2].slope
     same(fits[fits.slope > 1.0], fits[np.nonzero(fits.slope > 1.0)])
+    for again in (pickle.loads(pickle.dumps(fits)), copy.deepcopy(fits)):
+        same(again, fits)
+        assert again[1, 2].stderr == fits.stderr[1, 2]
     single = ff.fit_lines(x, y[:, 0, 0])
     assert single.shape == ()
     assert single[()].slope == single.slope == fits.slope[0, 0]

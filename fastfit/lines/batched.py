@@ -46,7 +46,8 @@ def fit_lines(
         Where the points lie, the same for all lines, or for each its own. It may hold times.
     y : array_like
         Values of any number of dimensions; the n points of a line lie along ``axis``. float64 and float32 are read in
-        place, in any order of the axes; other numbers are converted in small parts.
+        place, in any order of the axes; other numbers are converted in small parts. Of a table of pandas or Polars,
+        each column is a line.
     axis : int
         The axis of y along which the points of a line lie.
     loss : "squared_error" or SquaredError()

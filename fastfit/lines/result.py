@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -68,7 +67,7 @@ class LineFits:
     n_omitted: NDArray[np.int64]
     codes: NDArray[np.int8]
     _sums: LineSums
-    _options: Mapping[str, Any]
+    _options: dict[str, Any]
     _axis: int
     _times: TimeUnit | None = None
 
@@ -112,7 +111,7 @@ class LineFits:
             n_given - n_points,
             codes,
             sums,
-            MappingProxyType(options),
+            options,
             axis,
             times,
         )

@@ -86,7 +86,7 @@ class Series(NamedTuple):
         TypeError, ValueError
             If an argument is not what it must be; the message names it.
         """
-        values = numbers_of(y, "y")
+        values = numbers_of(_columns_of(y), "y")
         shape = values.array.shape
         if not shape:
             raise ValueError("y must have at least one dimension; got a single number")
@@ -295,6 +295,17 @@ class Series(NamedTuple):
         if self.weight is not None:
             found = found * self._rows(self.weight, index, m)
         return np.ascontiguousarray(found)
+
+
+def _columns_of(y: Any) -> Any:
+    """Return the numbers of a table of pandas or Polars, whose columns are lines; other values as they are."""
+    library, kind = type(y).__module__.partition(".")[0], type(y).__name__
+    if kind != "DataFrame" or library not in ("pandas", "polars"):
+        return y
+    array = y.to_numpy()
+    if array.dtype == object and library == "pandas":  # missing values of its own kind
+        array = y.to_numpy(dtype=np.float64, na_value=np.nan)
+    return array
 
 
 def _at_origin(x: Numbers) -> Numbers:
