@@ -278,6 +278,8 @@ def _shifted(
 
     What is missing or masked does not count; of times, NaT is missing, too.
     """
+    if array.dtype.char not in "gG" and not (array.dtype.kind in "iu" and array.itemsize == 8):
+        return array, 0.0, missing
     ignored = _either(missing, masked)
     present = array if ignored is None else array[~ignored]
     if present.size and array.dtype.char in "gG":

@@ -228,7 +228,8 @@ def draw_fan(
 
     ax = _new_axes() if ax is None else ax
     chosen = np.flatnonzero(np.isfinite(values).all(axis=1))
-    chosen = chosen[np.unique(np.linspace(0, chosen.size - 1, _MOST_LINES).round().astype(int))]
+    if chosen.size > _MOST_LINES:
+        chosen = chosen[np.linspace(0, chosen.size - 1, _MOST_LINES).round().astype(int)]
     handles = []
     for clear, color, said in ((False, _UNCLEAR, "slope not"), (True, _LINES[0], "slope")):
         some = chosen[is_clear[chosen] == clear]

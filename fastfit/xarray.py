@@ -536,6 +536,11 @@ def _dataset(
 ) -> xr.Dataset:
     """Return the fields as variables, with coordinates and attributes."""
     dims = [d for d in da.dims if d != dim]
+    taken = [name for name in (*dims, *da.coords) if name in found]
+    if taken:
+        raise ValueError(
+            f"da must have other names for dimensions and coordinates than results have; got {taken[0]!r}: rename it"
+        )
     gone = [name for name, each in da.coords.items() if dim in each.dims]
     options: Any = xr.get_options
     keeps = options()["keep_attrs"] is not False

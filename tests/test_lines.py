@@ -414,6 +414,47 @@ def test_points_far_along_an_x_of_their_own_after_gaps() -> None:
     assert fits.status[0] is ff.Status.INFINITE
 
 
+def test_points_left_at_one_x_determine_no_line() -> None:
+    x = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.0, 0.0, 0.0, 0.0])
+    y = np.array([0.8, *[np.nan] * 4, -0.2, 1.1, -0.4, -1.3])[:, None]
+    w = np.array([0.41, 0.19, 0.87, 0.92, 0.31, 0.37, 0.76, 0.28, 0.8])
+    for values, axis in ((y, 0), (np.hstack([y, y]), 0), (np.vstack([y.T, y.T]), 1)):
+        with pytest.warns(ff.ConvergenceWarning, match="constant x"):
+            fits = ff.fit_lines(x, values, axis=axis, sample_weight=w)
+        assert {*fits.status} == {ff.Status.CONSTANT_X}
+
+
+def test_a_constant_y_has_no_correlation() -> None:
+    x = 1980 + np.arange(526) / 12
+    y = np.full((526, 2), 0.005137634080440824)
+    y[:12], y[-3:] = np.nan, np.nan
+    for fits in (ff.fit_lines(x, y), ff.fit_lines(x, y.T.copy(), axis=1)):
+        np.testing.assert_array_equal(fits.slope, [0.0, 0.0])
+        np.testing.assert_array_equal(fits.intercept, [y[20, 0]] * 2)
+        assert np.isnan([fits.rvalue, fits.pvalue]).all()
+    w = [1, 1, 1, 1, 1, 0]
+    y = np.array([[0.0, 0.0]] * 5 + [[1.0, 1.0]])
+    fits = ff.fit_lines([1.6, 0.7, -1.0, -0.2, -0.3, 2.4], y, sample_weight=w)
+    np.testing.assert_array_equal(fits.slope, [0.0, 0.0])
+    assert np.isnan(fits.rvalue).all()
+
+
+def test_lines_through_the_origin_of_numbers_that_floats_cannot_hold() -> None:
+    y = np.array([[3, 1], [6, 2], [9, 3]]) * 2**57
+    fits = ff.fit_lines([1, 2, 3], y, fit_intercept=False)
+    np.testing.assert_array_equal(fits.slope, [3.0 * 2**57, 1.0 * 2**57])
+    np.testing.assert_array_equal(fits.intercept, [0.0, 0.0])
+
+
+def test_one_weight_for_all_points(rng: np.random.Generator) -> None:
+    x, y = cube(rng)
+    one = ff.fit_lines(x, y, sigma=0.5, absolute_sigma=True)
+    each = ff.fit_lines(x, y, sigma=np.full(40, 0.5), absolute_sigma=True)
+    same(one, each)
+    with pytest.warns(ff.ConvergenceWarning, match="15 of 15 lines .*15 bad weights"):
+        ff.fit_lines(x, y, sigma=np.inf)
+
+
 def test_constant_x_and_few_points() -> None:
     x = np.array([[1.0, 1.0], [1.0, 2.0], [1.0, 3.0]])
     y = np.array([[1.0, 1.0], [2.0, 2.0], [4.0, 4.0]])
@@ -566,6 +607,16 @@ def test_lines_by_place(rng: np.random.Generator) -> None:
         len(single)
     with pytest.raises(IndexError):
         fits[7]
+    for axis in range(3):
+        moved = np.moveaxis(np.nan_to_num(y), 0, axis)
+        whole = ff.fit_lines(x, moved, axis=axis)
+        line = whole.predict(x)
+        assert line.shape == moved.shape
+        left = np.moveaxis(line, axis, -1)[2]
+        some = np.moveaxis(whole[2].predict(x), max(axis - 1, 0), -1)
+        np.testing.assert_array_equal(some, left)
+    single.to_dict()
+    assert single.to_frame().shape == (1, 11)
     with pytest.raises(ValueError, match="this fit has no points to draw"):
         fits[0, 0].plot()
 

@@ -37,6 +37,10 @@ LOOSE = 16.0
 # For each point, how many times larger the sum of squares of the first line's rise may be than that of residuals,
 # before the rounding errors of differences matter to them.
 FLAT = 4.0
+# Share of a sum of squares below which the sum about the mean is rounding.
+SAME = 2.0**-45
+# Share of the square of its mean that the smallest difference between two values of y exceeds, squared.
+EQUAL = 2.0**-110
 # Rows in which a line is looked for at either end before it is left for later: of gaps alone, or with few points.
 PATIENCE = 8
 # How often sums may be made again.
@@ -317,6 +321,7 @@ def sum_last_rows(
 def find_values(
     y: Any,
     x: Any,
+    w: Any,
     start: Any,
     stride: Any,
     m: Any,
@@ -326,17 +331,19 @@ def find_values(
     values: Any,
     places: Any,
 ) -> None:
-    """Find the first value of each of m lines, and where it lies, by rows in this order; NaN where there is none."""
+    """Find the first value that counts of each of m lines, and where it lies, by rows in this order; else NaN."""
     for j in range(m):
         at = np.uint64(start) + np.uint64(order[0]) * np.uint64(stride) + np.uint64(j)
-        sums[values + j], sums[places + j] = np.float64(y[at]), own_place(x, at, u[order[0]])
+        counts = weight(w, at) > 0.0
+        sums[values + j] = np.float64(y[at]) if counts else np.nan
+        sums[places + j] = own_place(x, at, u[order[0]])
     for j in range(m):
         if np.isnan(sums[values + j]) | np.isnan(sums[places + j]):
             sums[values + j] = np.nan
             for i in order[1:]:
                 at = np.uint64(start) + np.uint64(i) * np.uint64(stride) + np.uint64(j)
                 v, p = np.float64(y[at]), own_place(x, at, u[i])
-                if not (np.isnan(v) | np.isnan(p)):
+                if (weight(w, at) > 0.0) and not (np.isnan(v) | np.isnan(p)):
                     sums[values + j], sums[places + j] = v, p
                     break
 
@@ -345,6 +352,7 @@ def find_values(
 def draw_first_lines(
     y: Any,
     x: Any,
+    w: Any,
     start: Any,
     stride: Any,
     m: Any,
@@ -359,12 +367,12 @@ def draw_first_lines(
     Those of lines that have none among the first or last ``patience`` rows are left for later, and level.
     """
     low, low_place, high, high_place = U, E, UU, UE
-    find_values(y, x, start, stride, m, u, order[::-1][:patience], sums, high, high_place)
+    find_values(y, x, w, start, stride, m, u, order[::-1][:patience], sums, high, high_place)
     if through_origin:
         for j in range(m):
             sums[low + j] = sums[low_place + j] = 0.0
     else:
-        find_values(y, x, start, stride, m, u, order[:patience], sums, low, low_place)
+        find_values(y, x, w, start, stride, m, u, order[:patience], sums, low, low_place)
     has_own = x is not None and not through_origin
     for j in range(m):
         value, at = sums[low + j], sums[low_place + j]
@@ -394,7 +402,7 @@ def fit_rows(
     sums: Any,
 ) -> Any:
     """Sum the rows of m lines about first lines; return whether there were gaps, or might have been."""
-    draw_first_lines(y, x, start, stride, m, u, order, PATIENCE, through_origin, sums)
+    draw_first_lines(y, x, w, start, stride, m, u, order, PATIENCE, through_origin, sums)
     is_full = False
     if x is None and w is None:
         is_full = sum_full_rows(y, start, stride, n, m, u, rest, sums)
@@ -432,7 +440,7 @@ def fit_points(
         is_full = True
         for j in range(m):
             at = start + j * lane_stride
-            draw_first_line(y, x, at, j, u, order, through_origin, sums)
+            draw_first_line(y, x, w, at, j, u, order, through_origin, sums)
             # A line after one with gaps mostly has some, too. Where it has none, it is summed as all without are.
             expects_gaps = not is_full
             if expects_gaps:
@@ -447,7 +455,7 @@ def fit_points(
         has_gaps = True
         for j in range(m):
             at = start + j * lane_stride
-            draw_first_line(y, x, at, j, u, order, through_origin, sums)
+            draw_first_line(y, x, w, at, j, u, order, through_origin, sums)
             sum_points(y, x, w, None, at, n, j, u, rest, sums)
     return has_gaps
 
@@ -549,18 +557,18 @@ def sum_points(
 
 @compiled(TOTAL)
 def draw_first_line(
-    y: Any, x: Any, start: Any, j: Any, u: Any, order: Any, through_origin: Any, sums: Any
+    y: Any, x: Any, w: Any, start: Any, j: Any, u: Any, order: Any, through_origin: Any, sums: Any
 ) -> None:
     """Draw the first line through the outermost points of a line, if they count; else through others."""
     low, high = order[0], order[order.size - 1]
-    if x is None and not through_origin:
+    if x is None and w is None and not through_origin:
         value = np.float64(y[np.uint64(start) + np.uint64(low)])
         slope = (np.float64(y[np.uint64(start) + np.uint64(high)]) - value) / (u[high] - u[low])
         level = like_values(y, value - slope * u[low])
         if abs(level) < np.inf:
             sums[SLOPE + j], sums[PLACE + j], sums[LEVEL + j] = slope, 0.0, level
             return
-    draw_first_lines(y, x, start, 1, 1, u, order, order.size, through_origin, sums[j:])
+    draw_first_lines(y, x, w, start, 1, 1, u, order, order.size, through_origin, sums[j:])
 
 
 # Lines
@@ -596,10 +604,18 @@ def lines_of(
         uu_all, ee_all = sums[base + UU + j], sums[base + EE + j]
         u_mean, e_mean = moves * u_sum / total, moves * e_sum / total
         uu = uu_all - u_mean * u_sum
+        # Else it is rounding, of points with one x, or far from the place.
+        uu = 0.0 if uu <= SAME * uu_all else uu
         ue = sums[base + UE + j] - u_mean * e_sum
         step = ue / uu
         left = (ee_all - e_mean * e_sum) - step * ue
         steep = slope + step
+        y_mean = level + (slope * u_mean + e_mean)
+        # Where y is constant, and the first line was not, rounding is left of residuals and slope.
+        rise = steep * steep * uu
+        is_flat = left + rise < EQUAL * y_mean * y_mean * total / n
+        left = 0.0 if is_flat else left
+        steep = 0.0 if is_flat else steep
         # The intercept is level + (e_mean - step * u_mean) - (slope + step) * (center + origin); parts may cancel.
         far, near = slope * c, slope * origin
         above = level - far
@@ -608,11 +624,11 @@ def lines_of(
         low += rounded_off(above, near, whole) - fused(slope, origin, -near)
         low += (e_mean - step * u_mean) - (slope * c_low + step * (c + origin))
         mean_place = origin + u_mean
-        y_mean = level + (slope * u_mean + e_mean)
         bound = np.inf if through_origin else LOOSE * uu
         is_near = (ee_all <= LOOSE * left) & (uu_all <= bound)
         is_near = is_near & (slope * slope * uu_all <= flat * n * ee_all)
-        sums[base + UE + j] = moves * (whole + low)
+        intercept = y_mean if is_flat else whole + low
+        sums[base + UE + j] = moves * intercept
         sums[base + EE + j] = 0.0 if left < 0.0 else left  # NaN if it overflowed
         sums[base + E + j] = y_mean
         sums[base + U + j] = mean_place

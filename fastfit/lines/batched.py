@@ -217,6 +217,9 @@ class Options(NamedTuple):
 def _refuse_chunks(y: Any) -> None:
     """Raise TypeError about an array of Dask, which holds no values yet, also inside a DataArray."""
     library = type(y).__module__.partition(".")[0]
+    kind = type(y).__name__
+    if library == "xarray" and kind == "Dataset":
+        raise TypeError("y must be an array; got a Dataset of xarray: pick one of its variables")
     if library == "dask" or (library == "xarray" and getattr(y, "chunks", None) is not None):
         raise TypeError(
             f"y must hold its values; got {type(y).__name__} with chunks of Dask: use fastfit.xarray.fit_lines on a "

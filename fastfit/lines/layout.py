@@ -83,13 +83,17 @@ def flat(array: NDArray[Any]) -> NDArray[Any]:
 
 def is_like(array: NDArray[Any], other: NDArray[Any]) -> bool:
     """Return whether two arrays can be walked through side by side."""
-    steps = tuple(step // array.itemsize for step in array.strides)
+
+    def steps(each: NDArray[Any]) -> list[int]:
+        both = zip(each.strides, each.shape, strict=True)
+        return [step // each.itemsize for step, k in both if k > 1]
+
     return (
         array.shape == other.shape
         and array.dtype.char in "df"
         and array.dtype.isnative
         and array.flags.aligned
-        and steps == tuple(step // other.itemsize for step in other.strides)
+        and steps(array) == steps(other)
     )
 
 

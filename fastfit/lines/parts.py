@@ -166,7 +166,11 @@ class _Points(NamedTuple):
         w = np.ones((1, 1))
         if series.sigma is not None:
             sigma = _chosen(series.sigma, series.axis, chosen)
-            w = np.where(sigma > 0.0, 1.0 / sigma**2, np.where(np.isnan(sigma), np.nan, -1.0))
+            w = np.where(
+                (sigma > 0.0) & (sigma < math.inf),
+                1.0 / sigma**2,
+                np.where(np.isnan(sigma), np.nan, -1.0),
+            )
         if series.weight is not None:
             w = w * _chosen(series.weight, series.axis, chosen)
         missing = np.isnan(x) | np.isnan(y) | np.isnan(w)
@@ -283,7 +287,9 @@ def _arranged(series: Series, is_repeated: bool) -> Series:
     def laid(array: NDArray[Any]) -> NDArray[Any]:
         if lines_last:
             array = np.moveaxis(array, axis, 0)
-        return array if 0 in array.strides else np.ascontiguousarray(array)
+        steps = zip(array.strides, array.shape, strict=True)
+        repeats = any(step == 0 and k > 1 for step, k in steps)
+        return array if repeats else np.ascontiguousarray(array)
 
     def moved(numbers: Numbers | None) -> Numbers | None:
         return numbers if numbers is None or numbers.array.ndim == 1 else _each(numbers, laid)

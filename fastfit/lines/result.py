@@ -159,7 +159,8 @@ class LineFits:
         sums: tuple[Any, ...] = self._sums
         parts = [each if each is None or np.ndim(each) == 0 else each[index] for each in sums]
         some_sums = LineSums._make(parts)
-        return replace(self, slope=chosen, **some, _sums=some_sums)
+        axis = _axis_after(index, self._axis, self.ndim, chosen.ndim)
+        return replace(self, slope=chosen, **some, _sums=some_sums, _axis=axis)
 
     def _line(self, index: Any) -> LineFit:
         """Return one line."""
@@ -385,7 +386,7 @@ class LineFits:
         columns["status"] = np.array([each.name for each in self.STATUSES], dtype=object)[
             self.codes
         ]
-        return columns
+        return {name: np.asarray(column) for name, column in columns.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Return lists by the names of attributes, nested as the arrays are; NaN and infinity are None."""
@@ -461,6 +462,8 @@ class LineFits:
             raise ValueError(
                 f"plot needs lines of one or two dimensions; got {self.ndim}: draw some of them, such as fits[0]"
             )
+        if not self.size:
+            raise ValueError("plot needs lines; got none")
         if self.ndim == 2:
             unit = "" if self._times is None else f" per {self._times.unit}"
             return draw_map(self.slope, is_clear, level, unit, ax)
@@ -512,6 +515,24 @@ class LineFits:
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(self.summary())}</pre>"
+
+
+def _axis_after(index: Any, axis: int, n_before: int, n_after: int) -> int:
+    """Return where the axis of the points is, among those that are left after an index was taken."""
+    parts = list(index) if isinstance(index, tuple) else [index]
+    if any(isinstance(each, (list, np.ndarray)) for each in parts):  # whose axes go elsewhere
+        return 0 if axis == 0 else n_after
+    n_taken = sum(each is not None and each is not Ellipsis for each in parts)
+    rest = [slice(None)] * (n_before - n_taken)
+    place = next((k for k, each in enumerate(parts) if each is Ellipsis), len(parts))
+    whole = [*parts[:place], *rest, *parts[place + 1 :]]
+    before, found = 0, 0
+    for each in whole:
+        if before == axis:
+            break
+        before += each is not None
+        found += each is None or isinstance(each, slice)
+    return found
 
 
 def _at(values: Any, index: Any) -> Any:

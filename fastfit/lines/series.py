@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastfit.columns import Numbers, numbers_of
+from fastfit.columns import Numbers, numbers_of, require_same_labels
 from fastfit.kernels import reference, tiles
 from fastfit.kernels.many import RESULTS, ROWS
 from fastfit.kernels.tiles import Places
@@ -86,6 +86,7 @@ class Series(NamedTuple):
         TypeError, ValueError
             If an argument is not what it must be; the message names it.
         """
+        require_same_labels(x, y, sample_weight, sigma)
         values = numbers_of(_columns_of(y), "y")
         shape = values.array.shape
         if not shape:
@@ -110,6 +111,8 @@ class Series(NamedTuple):
             "sigma": None if sigma is None else numbers_of(sigma, "sigma"),
         }
         for name, found in others.items():
+            if found is not None and found.array.ndim == 0 and name != "x":
+                others[name] = found = found._replace(array=np.full(n, found.array))  # noqa: PLW2901
             if found is not None and found.array.shape not in ((n,), shape):
                 raise ValueError(
                     f"{name} must have the shape ({n},), as y has {n:,} points along axis {place}, or that of y, "
@@ -145,7 +148,9 @@ class Series(NamedTuple):
 
         ``watch`` is called with the number of lines fitted so far, now and then.
         """
-        series = self._replace(x=_at_origin(self.x)) if through_origin else self
+        series = self
+        if through_origin:
+            series = self._replace(x=_without_offset(self.x), y=_without_offset(self.y))
         shares_x = series.x.array.ndim == 1 and not _has_gaps(series.x)
         places = _places(series.x, self.n, shares_x=shares_x, through_origin=through_origin)
         n_lines = self.n_lines
@@ -154,11 +159,11 @@ class Series(NamedTuple):
         except (MemoryError, ValueError) as error:
             size = 8 * len(RESULTS) * n_lines
             raise MemoryError(f"the results of {n_lines:,} lines need {size:,} bytes") from error
-        layout = layout_of(self.y.array, self.axis)
+        layout = layout_of(series.y.array, self.axis)
         is_direct = (
             backend == "numba"
             and layout is not None
-            and self.y.missing is None
+            and series.y.missing is None
             and self.sigma is None
             and shares_x
             and (self.weight is None or self._is_like_y(self.weight))
@@ -290,7 +295,9 @@ class Series(NamedTuple):
             sigma = self._rows(self.sigma, index, m)
             with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
                 found = np.where(
-                    sigma > 0.0, (1.0 / sigma) ** 2, np.where(np.isnan(sigma), np.nan, -1.0)
+                    (sigma > 0.0) & (sigma < math.inf),
+                    (1.0 / sigma) ** 2,
+                    np.where(np.isnan(sigma), np.nan, -1.0),
                 )
         if self.weight is not None:
             found = found * self._rows(self.weight, index, m)
@@ -308,9 +315,11 @@ def _columns_of(y: Any) -> Any:
     return array
 
 
-def _at_origin(x: Numbers) -> Numbers:
-    """Return x without an offset, rounded if need be."""
-    return x._replace(array=x.array + x.offset, offset=0.0) if x.offset else x
+def _without_offset(numbers: Numbers) -> Numbers:
+    """Return the same numbers without an offset, rounded if need be."""
+    if not numbers.offset:
+        return numbers
+    return numbers._replace(array=(numbers.array + numbers.offset).astype(float), offset=0.0)
 
 
 def _has_gaps(x: Numbers) -> bool:
