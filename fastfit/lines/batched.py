@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from fastfit import validation
 from fastfit.lines.result import LineFits
 from fastfit.lines.series import Series
-from fastfit.losses import Loss, SquaredError, as_loss
+from fastfit.losses import Loss, RobustLoss, as_loss
 from fastfit.outcome import ConvergenceWarning, Status, warn_caller
 from fastfit.points.opening import BACKENDS, NAN_POLICIES
 from fastfit.times import TimeLike, Unit
@@ -21,7 +21,8 @@ def fit_lines(
     y: ArrayLike,
     *,
     axis: int = 0,
-    loss: str | Loss = "squared_error",
+    loss: str | Loss | type[Loss] = "squared_error",
+    f_scale: float | Literal["mad"] | None = None,
     fit_intercept: bool = True,
     sample_weight: ArrayLike | None = None,
     sigma: ArrayLike | None = None,
@@ -32,7 +33,7 @@ def fit_lines(
     n_threads: int | None = None,
     backend: Literal["numba", "numpy"] = "numba",
 ) -> LineFits:
-    """Fit the line of least squares ``y = slope * x + intercept`` through each of many series.
+    """Fit the line ``y = slope * x + intercept`` of least mean loss through each of many series.
 
     Parameters
     ----------
@@ -43,14 +44,18 @@ def fit_lines(
         place, in any order of the axes; other numbers are converted in small parts.
     axis : int
         The axis of y along which the points of a line lie.
-    loss : "squared_error" or SquaredError()
-        The mean loss that is minimised.
+    loss : str, loss object or class
+        The mean loss that is minimised: as in :func:`fit_line`, ``"squared_error"`` for least squares, or a robust one,
+        ``"huber"``, ``"soft_l1"``, ``"cauchy"``, ``"tukey"`` or your own.
+    f_scale : float or "mad", optional
+        Residual at which a robust loss departs from the square, in units of y, the same for all lines. By default
+        ("mad") each line has its own, estimated from its residuals.
     fit_intercept : bool
         False fits ``y = slope * x``.
     sample_weight : array_like, shape (n,) or that of y, optional
         How often each point was observed, at least 0.
     sigma : array_like, shape (n,) or that of y, optional
-        Standard deviations of y, above 0; points are weighted by ``1 / sigma**2``.
+        Standard deviations of y, above 0; points are weighted by ``1 / sigma**2``. Only for squared error.
     absolute_sigma : bool
         Whether sigma is the true standard deviation, from which errors follow, or known up to a factor.
     nan_policy : {"omit", "raise", "propagate"}
@@ -62,7 +67,7 @@ def fit_lines(
     n_threads : int, optional
         Largest number of threads; results have the same bits for every number.
     backend : {"numba", "numpy"}
-        Compiled loops, or the reference in NumPy.
+        Compiled loops, or the reference in NumPy, which fits robust lines one by one.
 
     Returns
     -------
@@ -78,7 +83,8 @@ def fit_lines(
     Warns
     -----
     ConvergenceWarning
-        Once, with their number, if lines that have points could not be fitted. Lines without any point are no reason.
+        Once, with their number, if lines that have points could not be fitted, or did not converge. Lines without any
+        point are no reason.
 
     Examples
     --------
@@ -89,8 +95,8 @@ def fit_lines(
     >>> fits[0]
     LineFit: y = 2 x + 1, loss 0, 3 points, exact
     """
-    if not isinstance(as_loss(loss), SquaredError):
-        raise ValueError(f"loss must be 'squared_error'; got {loss!r}")
+    found_loss = as_loss(loss, f_scale)
+    robust = found_loss if isinstance(found_loss, RobustLoss) else None
     fit_intercept = validation.true_or_false(fit_intercept, "fit_intercept")
     absolute_sigma = validation.true_or_false(absolute_sigma, "absolute_sigma")
     validation.require_one_of(nan_policy, NAN_POLICIES, "nan_policy")
@@ -102,10 +108,15 @@ def fit_lines(
         raise ValueError(f"min_points must be at least 2; got {min_points}")
     if absolute_sigma and sigma is None:
         raise ValueError("absolute_sigma must be False unless sigma is given; got True")
+    if robust is not None and sigma is not None:
+        raise ValueError(f"sigma must be None unless loss is 'squared_error'; got loss={loss!r}")
     series = Series.of(x, y, axis, sample_weight, sigma, datetime_unit)
-    sums = series.fit(through_origin=not fit_intercept, n_threads=n_threads, backend=backend)
+    sums = series.fit(
+        through_origin=not fit_intercept, n_threads=n_threads, backend=backend, loss=robust
+    )
     fits = LineFits.of(
         sums,
+        loss=found_loss,
         n_given=series.n,
         min_points=min_points,
         fit_intercept=fit_intercept,
@@ -132,7 +143,13 @@ def _warn_of_bad_lines(fits: LineFits) -> None:
         for code, status in enumerate(fits.STATUSES)
         if status is not Status.CONVERGED
     }
+    unsure = {status: counts.pop(status) for status in (Status.MAX_ITER, Status.STALLED)}
     bad = {status: count for status, count in counts.items() if count}
+    if any(unsure.values()):
+        warn_caller(
+            f"{sum(unsure.values()):,} of {fits.size:,} lines did not converge; fits.converged says which",
+            ConvergenceWarning,
+        )
     if bad:
         each = ", ".join(f"{count:,} {status.label}" for status, count in bad.items())
         total = sum(bad.values())
