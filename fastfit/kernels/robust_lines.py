@@ -54,11 +54,15 @@ def room_like(w: Any, ts: Any) -> Any:
 
 
 @compiled(BLOCK_SUMS)
-def block_of_sums(loss: Any, t: Any, v: Any, w: Any, p: Any, q: Any, inverse: Any) -> Any:
-    """Return sums over points: of the loss, its gradient, its curvature, and of the curvature of a safe parabola."""
+def block_of_sums(
+    loss: Any, t: Any, v: Any, w: Any, start: Any, stop: Any, line: Any, inverse: Any
+) -> Any:
+    """Return sums over some points: of the loss, its gradient, its curvature, and of the curvature of a safe parabola."""
     total = along = across = 0.0
     tt = t1 = one = weight_tt = weight_t1 = weight_one = 0.0
-    for i in range(t.size):
+    p, q = line
+    for j in range(stop - start):
+        i = np.uint64(start) + np.uint64(j)
         value, first, second, share = point(loss, (v[i] - (p * t[i] + q)) * inverse)
         k = weight(w, i)
         total += k * value
@@ -76,10 +80,14 @@ def block_of_sums(loss: Any, t: Any, v: Any, w: Any, p: Any, q: Any, inverse: An
 
 
 @compiled(BLOCK_SUMS)
-def block_of_squares(loss: Any, t: Any, v: Any, w: Any, p: Any, q: Any, inverse: Any) -> Any:
-    """Return sums over points of the squared gradient."""
+def block_of_squares(
+    loss: Any, t: Any, v: Any, w: Any, start: Any, stop: Any, line: Any, inverse: Any
+) -> Any:
+    """Return sums over some points of the squared gradient."""
     tt = t1 = one = 0.0
-    for i in range(t.size):
+    p, q = line
+    for j in range(stop - start):
+        i = np.uint64(start) + np.uint64(j)
         _, first, _, _ = point(loss, (v[i] - (p * t[i] + q)) * inverse)
         square = weight(w, i) * first * first
         tt += square * t[i] * t[i]
@@ -92,12 +100,11 @@ def block_of_squares(loss: Any, t: Any, v: Any, w: Any, p: Any, q: Any, inverse:
 def means_at(loss: Any, points: Any, line: Any, c: Any) -> Any:
     """Return the means of ``block_of_sums``."""
     t, v, w, total, _ = points
-    p, q = line
     inverse = 1.0 / c
     a0 = a1 = a2 = a3 = a4 = a5 = a6 = a7 = a8 = 0.0
     for start in range(0, t.size, BLOCK):
-        part = slice(start, min(start + BLOCK, t.size))
-        s = block_of_sums(loss, t[part], v[part], weights_at(w, part), p, q, inverse)
+        stop = min(start + BLOCK, t.size)
+        s = block_of_sums(loss, t, v, w, start, stop, line, inverse)
         a0, a1, a2 = a0 + s[0], a1 + s[1], a2 + s[2]
         a3, a4, a5 = a3 + s[3], a4 + s[4], a5 + s[5]
         a6, a7, a8 = a6 + s[6], a7 + s[7], a8 + s[8]
@@ -112,11 +119,10 @@ def means_at(loss: Any, points: Any, line: Any, c: Any) -> Any:
 def squares_at(loss: Any, points: Any, line: Any, c: Any) -> Any:
     """Return the means of ``block_of_squares``."""
     t, v, w, total, _ = points
-    p, q = line
     tt = t1 = one = 0.0
     for start in range(0, t.size, BLOCK):
-        part = slice(start, min(start + BLOCK, t.size))
-        s = block_of_squares(loss, t[part], v[part], weights_at(w, part), p, q, 1.0 / c)
+        stop = min(start + BLOCK, t.size)
+        s = block_of_squares(loss, t, v, w, start, stop, line, 1.0 / c)
         tt, t1, one = tt + s[0], t1 + s[1], one + s[2]
     return tt / total, t1 / total, one / total
 
@@ -354,7 +360,7 @@ def with_own_scale(
     line: Any,
     scale: Any,
 ) -> Any:
-    """Return the minimum at the scale that is consistent with it, this scale, and how the search ended."""
+    """Return the minimum at the scale that is consistent with it, this scale, how the search ended, and the means there."""
     moves = points[4]
     scale = max(scale, least_scale(line, facts))
     if scale < SMALLEST:
@@ -373,10 +379,10 @@ def with_own_scale(
         own = 2.0 * scale
         if is_fitted:
             if end != CONVERGED:
-                return line, scale, end
+                return line, scale, end, now
             own = scale_of(points, line, room, scale)
             if abs(own - scale) <= SCALE_TOL * scale or high <= (1.0 + SCALE_TOL) * low:
-                return line, scale, CONVERGED
+                return line, scale, CONVERGED, now
         low = max(low, scale) if own > scale else low
         high = high if own > scale else min(high, scale)
         if scale != last_scale and not np.isnan(last_scale):
@@ -389,15 +395,15 @@ def with_own_scale(
         if min(own, following) < COLLAPSE * scale:
             most, its_scale = majority(tukey, points, room, facts, line, scale)
             if its_scale == 0.0:
-                return most, 0.0, CONVERGED
+                return most, 0.0, CONVERGED, now
             if np.isnan(its_scale):
-                return most, its_scale, TOO_FAR_APART
+                return most, its_scale, TOO_FAR_APART, now
             if its_scale < own:
                 line, following = most, its_scale
             elif not is_convex:
                 following = own
         scale = following
-    return line, last_scale, MAX_ITER
+    return line, last_scale, MAX_ITER, now
 
 
 # Lines
@@ -407,51 +413,57 @@ def with_own_scale(
 def fit_one(
     loss: Any, huber: Any, tukey: Any, options: Any, points: Any, room: Any, facts: Any, rms: Any
 ) -> Any:
-    """Return the line, its ``f_scale``, and how the search ended. The ``f_scale`` of ``options`` is 0 for "mad"."""
+    """Return the line, its ``f_scale``, how the search ended, and the means. The ``f_scale`` of ``options`` is 0 for "mad"."""
     c, tuning, is_convex = options
     is_given = c > 0.0
     line, scale = (0.0, 0.0), rms
     if is_given and is_convex:
-        line, end, _ = downhill(loss, points, line, tuning * rms, c)
-        return line, c, end
+        line, end, now = downhill(loss, points, line, tuning * rms, c)
+        return line, c, end, now
     if not is_convex:
         # The lowest of three minima: from Huber's line, from least squares, and as c shrinks.
         if is_given:
             scale = c / tuning
             line, _, _ = downhill(huber, points, line, HUBER * rms, HUBER * scale)
         else:
-            line, scale, end = with_own_scale(
+            line, scale, end, now = with_own_scale(
                 huber, HUBER, True, tukey, points, room, facts, line, scale
             )
             if scale == 0.0 or end == TOO_FAR_APART:
-                return line, scale, end
+                return line, scale, end, now
         c = tuning * scale
         sharper, blunt = (0.0, 0.0), BLUNTEST * tuning * rms
         while blunt > SHARPER * c:
             sharper, _, _ = minimum(loss, points, sharper, blunt, COARSE_TOL)
             blunt /= SHARPER
         line, end, now = minimum(loss, points, line, c, TOL)
-        lowest = now[0]
         for start in ((0.0, 0.0), sharper):
-            other, its_end, now = minimum(loss, points, start, c, TOL)
-            if now[0] < lowest:
-                line, end, lowest = other, its_end, now[0]
+            other, its_end, then = minimum(loss, points, start, c, TOL)
+            if then[0] < now[0]:
+                line, end, now = other, its_end, then
         if is_given:
-            return line, c, end
-    line, scale, end = with_own_scale(
+            return line, c, end, now
+    line, scale, end, now = with_own_scale(
         loss, tuning, is_convex, tukey, points, room, facts, line, scale
     )
-    return line, tuning * scale, end
+    return line, tuning * scale, end, now
 
 
 @compiled(TOTAL)
 def write_line(
-    loss: Any, points: Any, line: Any, c: Any, end: Any, of_points: Any, out: Any, j: Any
+    loss: Any,
+    points: Any,
+    line: Any,
+    c: Any,
+    end: Any,
+    now: Any,
+    of_points: Any,
+    out: Any,
+    j: Any,
 ) -> None:
     """Write a line and what its errors follow from."""
     moves = points[4]
     n_effective, u_unit, v_unit = of_points
-    now = means_at(loss, points, line, c)
     if not is_determined(now, moves):
         out[7, j] = float(UNDETERMINED)
         return
@@ -513,11 +525,13 @@ def fit_and_write(
     if rms <= ROUNDING * abs(steep):
         # The line of least squares meets every point to rounding; about it, Huber's loss is the square.
         out[3, j] = f_scale
-        write_line(huber, points, (0.0, 0.0), 1.0, CONVERGED, of_points, out, j)
+        line = 0.0, 0.0
+        now = means_at(huber, points, line, 1.0)
+        write_line(huber, points, line, 1.0, CONVERGED, now, of_points, out, j)
         return
     facts = steep, ROUNDING_OF_Y * abs(y_mean) / v_unit
     given = min(c, LARGEST), tuning, is_convex
-    line, c, end = fit_one(loss, huber, tukey, given, points, room, facts, rms)
+    line, c, end, now = fit_one(loss, huber, tukey, given, points, room, facts, rms)
     out[3, j] = f_scale if f_scale > 0.0 else c * v_unit
     if end == TOO_FAR_APART:
         out[7, j] = float(end)
@@ -527,7 +541,7 @@ def fit_and_write(
         out[2, j] = 0.0
         out[7, j] = float(CONVERGED)
     else:
-        write_line(loss, points, line, c, end, of_points, out, j)
+        write_line(loss, points, line, c, end, now, of_points, out, j)
 
 
 @compiled(TOTAL)
