@@ -36,13 +36,13 @@ TOL, COARSE_TOL, FLAT_TOL, MOST_STEPS = 1e-10, 0.02, math.ulp(0.0), 100
 LEAST_CURVATURE, LEAST_DECREASE, STRETCH, SLACK = 1e-3, 0.1, 4.0, 1e-14
 SINGULAR, ROUNDING, ROUNDING_OF_Y = 1e-13, 8.0 * 2.0**-52, 2.0**-62
 SMALLEST, LARGEST, ZERO = 1e-140, 1e100, 1e-280
-SHRINK, BLUNTEST, SHARPER, COLLAPSE = 4.0, 4.0, 1.5, 0.25
+SHRINK, BLUNTEST, SHARPER, COLLAPSE = 16.0, 4.0, 1.5, 0.25
 SCALE_TOL, MOST_SCALES = 1e-8, 60
 HUBER, TUKEY = 1.345, 4.685
 LEAST_DOF = 0.1
 
 # Residuals among which the median is looked for by sorting, and brackets that are tried before.
-FEW, BRACKETS = 16, 12
+FEW, BRACKETS = 12, 12
 
 
 def room_like(w: Any, ts: Any) -> Any:
@@ -159,6 +159,14 @@ def step_of(now: Any, is_safe: Any, moves: Any) -> Any:
 
 
 @compiled(TOTAL)
+def is_minimum(now: Any, line: Any, c: Any, tol: Any, moves: Any) -> Any:
+    """Return whether the gradient of a line is within tolerance or rounding of zero."""
+    rounding = ROUNDING * (abs(line[0]) + abs(line[1])) / c
+    most = 2.0 * max(tol * min(1.0, 1.0 / c), 0.5 * now[8] * rounding)
+    return abs(now[1]) <= most and (abs(now[2]) <= most or not moves)
+
+
+@compiled(TOTAL)
 def minimum(loss: Any, points: Any, line: Any, c: Any, tol: Any) -> Any:
     """Return the minimum downhill from a line, how the way there ended, and the means there."""
     moves = points[4]
@@ -166,15 +174,13 @@ def minimum(loss: Any, points: Any, line: Any, c: Any, tol: Any) -> Any:
     stretch = 1.0
     for k in range(MOST_STEPS + 1):
         value, along, across = now[0], now[1], now[2]
-        rounding = ROUNDING * (abs(line[0]) + abs(line[1])) / c
-        most = 2.0 * max(tol * min(1.0, 1.0 / c), 0.5 * now[8] * rounding)
-        if abs(along) <= most and (abs(across) <= most or not moves):
+        if is_minimum(now, line, c, tol, moves):
             return line, CONVERGED, now
         if k == MOST_STEPS:
             break
         if not is_determined(now, moves):
             return line, STALLED, now
-        unseen = math.sqrt(0.5 * now[8]) * rounding
+        unseen = math.sqrt(0.5 * now[8]) * ROUNDING * (abs(line[0]) + abs(line[1])) / c
         is_better = False
         # Newton's step if it is trusted, a long safe step after one that helped, and a safe step.
         for way in range(0 if is_trusted(now, moves) else 1, 3):
@@ -236,11 +242,10 @@ def middle_of(sizes: Any, few: Any, guess: Any) -> Any:
     # The ranks of the two in the middle, which are one if n is odd.
     first, second = (n - 1) // 2, n // 2
     low, high, n_low, n_high = -1.0, np.inf, 0.0, float(n)
+    reach = guess * (0.25 * FEW / n)
     for k in range(1, BRACKETS):
-        reach = 1.0 + 4.0 * k / n
-        for bound, up_to in zip(
-            (guess / reach, guess * reach), count(sizes, guess / reach, guess * reach)
-        ):
+        bounds = guess - reach, guess + reach
+        for bound, up_to in zip(bounds, count(sizes, bounds[0], bounds[1])):
             if up_to <= first and bound > low:
                 low, n_low = bound, up_to
             elif up_to > second and bound < high:
@@ -249,43 +254,60 @@ def middle_of(sizes: Any, few: Any, guess: Any) -> Any:
             break
         if high == np.inf:
             guess = 2.0 * low * (first + 1.0) / (n_low + 1.0)
+            reach = 0.1 * guess
         else:
+            # As if numbers were evenly spread over the bracket.
             base = max(low, 0.0)
-            guess = base + (first + 1.0 - n_low) / (n_high - n_low) * (high - base)
+            each = (high - base) / (n_high - n_low)
+            guess = base + (first + 1.0 - n_low) * each
+            reach = (0.25 * FEW + 0.1 * k) * each
     return chosen_of(sizes, few, low, high, int(n_low), first, second)
 
 
 @compiled(TOTAL)
 def chosen_of(
-    sizes: Any, few: Any, low: Any, high: Any, n_low: Any, first: Any, second: Any
+    sizes: Any, few: Any, low: Any, high: Any, below: Any, first: Any, second: Any
 ) -> Any:
-    """Return the mean of two numbers of these ranks, which lie in a bracket above ``n_low`` others."""
+    """Return the mean of the numbers of two ranks, which lie in a bracket above some others."""
     found = 0
     for i in range(sizes.size):
         few[found] = sizes[i]
         found += 1 if (sizes[i] > low) & (sizes[i] <= high) else 0
-    if found <= FEW:
-        for i in range(1, found):
-            value, j = few[i], i
-            while j > 0 and few[j - 1] > value:
-                few[j] = few[j - 1]
-                j -= 1
-            few[j] = value
-    else:
-        few[:found] = np.sort(few[:found])
-    return 0.5 * few[first - n_low] + 0.5 * few[second - n_low]
+    sort(few, None, found)
+    return 0.5 * few[first - below] + 0.5 * few[second - below]
 
 
 @compiled(TOTAL)
-def weighted_middle_of(sizes: Any, w: Any, total: Any) -> Any:
+def sort(values: Any, others: Any, n: Any) -> None:
+    """Sort the first n of some values, and others with them, by Shell's method."""
+    gap = 1
+    while 3 * gap < n // 8:
+        gap = 3 * gap + 1
+    while gap > 0:
+        for i in range(gap, n):
+            value, other, j = values[i], weight(others, i), i
+            while j >= gap and values[j - gap] > value:
+                values[j] = values[j - gap]
+                put(others, j, weight(others, j - gap))
+                j -= gap
+            values[j] = value
+            put(others, j, other)
+        gap //= 3
+
+
+@compiled(TOTAL)
+def weighted_middle_of(sizes: Any, w: Any, total: Any, few: Any, weights: Any) -> Any:
     """Return the weighted median of numbers: where weights up to one are half of the total, it is halfway to the next."""
+    for i in range(sizes.size):
+        few[i], weights[i] = sizes[i], weight(w, i)
+    sort(few, weights, sizes.size)
     lower, reached = np.nan, 0.0
-    for i in np.argsort(sizes):
-        reached += weight(w, i)
+    for i in range(sizes.size):
+        reached += weights[i]
         if np.isnan(lower) and reached >= 0.5 * total * (1.0 - 1e-12):
-            lower = sizes[i]
+            lower = few[i]
         if reached >= 0.5 * total * (1.0 + 1e-12):
-            return 0.5 * lower + 0.5 * sizes[i]
+            return 0.5 * lower + 0.5 * few[i]
     return lower
 
 
@@ -296,7 +318,7 @@ def scale_of(points: Any, line: Any, room: Any, guess: Any) -> Any:
     sizes = room[0][: t.size]
     put_sizes(t, v, line[0], line[1], sizes)
     if w is not None:
-        return MAD_TO_STD * weighted_middle_of(sizes, w, total)
+        return MAD_TO_STD * weighted_middle_of(sizes, w, total, room[1], room[2])
     return MAD_TO_STD * middle_of(sizes, room[1], guess / MAD_TO_STD)
 
 
@@ -640,7 +662,7 @@ def fit_robust_lines(
     ts, vs = np.empty((width, n + 1)), np.empty((width, n + 1))
     ws = room_like(w, ts)
     counts = np.zeros(width, np.int64)
-    room = np.empty(n + 1), np.empty(n + 1)
+    room = np.empty(n + 1), np.empty(n + 1), np.empty(n + 1)
     each = (n_lanes + width - 1) // width
     for tile in range(tiles[0], tiles[1]):
         outer, low = tile // each, tile % each * width
