@@ -115,6 +115,7 @@ def test_the_minima_are_those_of_fit_line(
         for k in range(40):
             line = ff.fit_line(x, y[:, k], loss=found_loss, nan_policy="omit")
             assert fits.status[k] is line.status is ff.Status.CONVERGED
+            assert fits.f_scale is not None
             assert fits.f_scale[k] == pytest.approx(line.f_scale, rel=1e-6)
             assert fits.loss[k] <= line.loss * (1.0 + (1e-12 if f_scale == "given" else 1e-6))
             if abs(fits.slope[k] - line.slope) > 1e-6 * line.stderr:
@@ -127,7 +128,8 @@ def test_the_minima_are_those_of_fit_line(
 @pytest.mark.parametrize("loss", [*ROBUST, GemanMcClure])
 def test_the_reference_finds_the_same_lines(loss: Any, rng: np.random.Generator) -> None:
     x, y = series(rng, 40, 2)
-    for options in ({"f_scale": 1.5}, {}):
+    cases: list[dict[str, Any]] = [{"f_scale": 1.5}, {}]
+    for options in cases:
         fits, reference = (
             ff.fit_lines(x, y, loss=loss, **options, backend=each) for each in ("numba", "numpy")
         )
@@ -159,7 +161,7 @@ def test_bits_depend_on_the_line_alone(layout: str, rng: np.random.Generator) ->
         same(fitted(y, n_threads=n_threads), whole)
     same(fitted(y[:, 5:80]), whole[5:80])
     spoilt = y.copy()
-    spoilt[3, 1:5] = math.inf
+    spoilt[3, 1:5] = 1e200
     with pytest.warns(ff.ConvergenceWarning, match="4 of 600 lines"):
         same(fitted(spoilt)[5:], whole[5:])
 
@@ -168,7 +170,7 @@ def test_bad_lines_spoil_no_other(rng: np.random.Generator) -> None:
     x, y = series(rng, 30, 8)
     w = np.ones(y.shape)
     good = ff.fit_lines(x, y, loss="huber", sample_weight=w)
-    y[4, 1] = -math.inf
+    y[4, 1] = -1e200
     y[1:, 2] = np.nan
     w[:, 3] = 0.0
     w[5, 4] = -1.0
@@ -185,6 +187,7 @@ def test_bad_lines_spoil_no_other(rng: np.random.Generator) -> None:
         assert np.isnan(getattr(fits, name)[1:5]).all()
     # A majority on a line, and all points on one: the scale is 0.
     np.testing.assert_allclose(fits.slope[5:7], [1.0, -2.0])
+    assert fits.f_scale is not None
     np.testing.assert_array_equal(fits.f_scale[5:7], [0.0, 0.0])
     assert math.isnan(fits.stderr[5])
     assert math.isnan(fits[5].stderr)
@@ -201,9 +204,9 @@ def test_the_same_x() -> None:
 
 def test_a_scale_far_too_small(rng: np.random.Generator) -> None:
     x, y = series(rng, 30, 3)
-    y[:, 1] *= 1e-8
+    y[:, [0, 2]] *= 1e145
     with pytest.warns(ff.ConvergenceWarning, match="2 undetermined"):
-        fits = ff.fit_lines(x, y, loss="tukey", f_scale=1e-7)
+        fits = ff.fit_lines(x, y, loss="tukey", f_scale=1.0)
     assert fits.converged.tolist() == [False, True, False]
     assert fits.status[0] is ff.Status.UNDETERMINED
     assert np.isnan(fits.slope[[0, 2]]).all()
@@ -222,7 +225,7 @@ def test_a_loss_of_your_own(loss: Any, rng: np.random.Generator) -> None:
 
 
 def test_times(rng: np.random.Generator) -> None:
-    x, y = series(rng, 30, 2)
+    _, y = series(rng, 30, 2)
     days = np.datetime64("2024-03-01") + np.arange(30)
     fits = ff.fit_lines(days, y, loss="huber", f_scale=1.0, datetime_unit="D")
     for k in range(2):

@@ -1,9 +1,9 @@
 """Robust lines through many short series: one after the other, each from its least-squares line on.
 
-The points of a line that count are gathered side by side: ``t``, distances from the mean of x in units of their standard
-deviation, and ``v``, residuals of the least-squares line in units of the standard deviation of y. A line ``p, q`` lies
-``p * t + q`` above the least-squares line. Losses scale with their residuals, so one with an ``f_scale`` of 1, of
-residuals divided by ``c``, is the loss with the ``f_scale`` ``c``; its gradient is in units of c, its value of c squared.
+The points of a line that count are gathered side by side: ``t``, distances from the mean of x in units of their
+standard deviation, and ``v``, residuals of the least-squares line in units of the standard deviation of y. A line
+``p, q`` lies ``p * t + q`` above the least-squares line. Losses scale with their residuals, so one with an ``f_scale``
+of 1, of residuals divided by ``c``, is the loss with the ``f_scale`` c; its gradient is in units of c.
 
 Steps, starts and the search for the scale are those of ``solvers.newton``, ``steps`` and ``scale``, which say why.
 """
@@ -45,9 +45,9 @@ LEAST_DOF = 0.1
 FEW, BRACKETS = 12, 12
 
 
-def room_like(w: Any, ts: Any) -> Any:
-    """Return room for weights of this shape, None without weights."""
-    return None if w is None else np.empty(ts.shape)
+def room_like(w: Any, room: Any) -> Any:
+    """Return room for weights, None without weights."""
+    return None if w is None else room
 
 
 # The sums of a line
@@ -57,7 +57,7 @@ def room_like(w: Any, ts: Any) -> Any:
 def block_of_sums(
     loss: Any, t: Any, v: Any, w: Any, start: Any, stop: Any, line: Any, inverse: Any
 ) -> Any:
-    """Return sums over some points: of the loss, its gradient, its curvature, and of the curvature of a safe parabola."""
+    """Return sums over some points: the loss, its gradient and curvature, and the curvature of a safe parabola."""
     total = along = across = 0.0
     tt = t1 = one = weight_tt = weight_t1 = weight_one = 0.0
     p, q = line
@@ -245,7 +245,8 @@ def middle_of(sizes: Any, few: Any, guess: Any) -> Any:
     reach = guess * (0.25 * FEW / n)
     for k in range(1, BRACKETS):
         bounds = guess - reach, guess + reach
-        for bound, up_to in zip(bounds, count(sizes, bounds[0], bounds[1])):
+        counts = count(sizes, bounds[0], bounds[1])
+        for bound, up_to in ((bounds[0], counts[0]), (bounds[1], counts[1])):
             if up_to <= first and bound > low:
                 low, n_low = bound, up_to
             elif up_to > second and bound < high:
@@ -297,7 +298,7 @@ def sort(values: Any, others: Any, n: Any) -> None:
 
 @compiled(TOTAL)
 def weighted_middle_of(sizes: Any, w: Any, total: Any, few: Any, weights: Any) -> Any:
-    """Return the weighted median of numbers: where weights up to one are half of the total, it is halfway to the next."""
+    """Return the weighted median of numbers: halfway to the next one where half of the weight is reached exactly."""
     for i in range(sizes.size):
         few[i], weights[i] = sizes[i], weight(w, i)
     sort(few, weights, sizes.size)
@@ -382,11 +383,10 @@ def with_own_scale(
     line: Any,
     scale: Any,
 ) -> Any:
-    """Return the minimum at the scale that is consistent with it, this scale, how the search ended, and the means there."""
+    """Return the minimum at the scale that is consistent with it, this scale, how the search ended, and the means."""
     moves = points[4]
     scale = max(scale, least_scale(line, facts))
-    if scale < SMALLEST:
-        scale = 1.0
+    scale = 1.0 if scale < SMALLEST else scale
     line, _, now = minimum(loss, points, line, tuning * scale, COARSE_TOL)
     if is_determined(now, moves):
         turn, rise = step_of(now, not is_trusted(now, moves), moves)
@@ -435,7 +435,7 @@ def with_own_scale(
 def fit_one(
     loss: Any, huber: Any, tukey: Any, options: Any, points: Any, room: Any, facts: Any, rms: Any
 ) -> Any:
-    """Return the line, its ``f_scale``, how the search ended, and the means. The ``f_scale`` of ``options`` is 0 for "mad"."""
+    """Return the line, its ``f_scale``, how the search ended, and the means; ``options`` as in ``fit_and_write``."""
     c, tuning, is_convex = options
     is_given = c > 0.0
     line, scale = (0.0, 0.0), rms
@@ -655,14 +655,18 @@ def fit_robust_lines(
     width: Any,
     tiles: Any,
     found: Any,
+    scratch: Any,
     out: Any,
 ) -> None:
-    """Fit the lines of some tiles, of which ``found`` has the least-squares lines, one after the other."""
+    """Fit the lines of some tiles, of which ``found`` has the least-squares lines, one after the other.
+
+    ``scratch`` has room for places, values and weights of the lines of a tile, and of one more. It comes from outside:
+    compiled code counts references to arrays that it makes itself, which takes as long as a fit.
+    """
     outer_stride, row_stride, lane_stride = strides
-    ts, vs = np.empty((width, n + 1)), np.empty((width, n + 1))
-    ws = room_like(w, ts)
+    ts, vs, ws = scratch[0], scratch[1], room_like(w, scratch[2])
     counts = np.zeros(width, np.int64)
-    room = np.empty(n + 1), np.empty(n + 1), np.empty(n + 1)
+    room = ts[width], vs[width], scratch[2, width]
     each = (n_lanes + width - 1) // width
     for tile in range(tiles[0], tiles[1]):
         outer, low = tile // each, tile % each * width
@@ -684,7 +688,7 @@ def fit_robust_lines(
             u_mean, uu = found[5, k], found[6, k]
             total = float(counts[j]) if w is None else found[7, k]
             size = left + slope * slope * uu
-            if not (counts[j] > 1 or through_origin and counts[j] > 0):
+            if not (counts[j] > 1 or (through_origin and counts[j] > 0)):
                 continue
             if not (total > 0.0 and total < np.inf and uu > 0.0 and size < np.inf):
                 continue

@@ -171,7 +171,5 @@ def _add_weight(w: Any, sums: Any, at: Any, k: Any) -> Any:
 
 
 @_specialised(robust_lines.room_like, flags.DRIVER)
-def _room_like(w: Any, ts: Any) -> Any:
-    if isinstance(w, types.NoneType):
-        return lambda w, ts: None
-    return lambda w, ts: np.empty(ts.shape)
+def _room_like(w: Any, room: Any) -> Any:
+    return (lambda w, room: None) if isinstance(w, types.NoneType) else lambda w, room: room

@@ -17,6 +17,8 @@ from fastfit.losses import Huber, RobustLoss, Tukey
 _MOST_GROUPS = 64
 # Narrower tiles would be slow to read; fewer of them would leave processors idle.
 _NARROWEST, _FEWEST_TILES = 512, 64
+# Numbers that all groups together gather points into: 128 MB.
+_MOST_SCRATCH = 1 << 24
 # How many times longer a robust line takes than sums of its points, roughly.
 _TIMES_LONGER = 50
 
@@ -72,6 +74,7 @@ def _robust_over_groups(
     width: Any,
     tiles: Any,
     found: Any,
+    scratch: Any,
     out: Any,
     n_groups: Any,
 ) -> Any:
@@ -80,7 +83,7 @@ def _robust_over_groups(
         part = low + g * (high - low) // n_groups, low + (g + 1) * (high - low) // n_groups
         robust_lines.fit_robust_lines(
             *(y, x, w, in_rows, n, n_lanes, strides, u, rest, through_origin),
-            *(loss, huber, tukey, options, width, part, found, out),
+            *(loss, huber, tukey, options, width, part, found, scratch[g], out),
         )
 
 
@@ -194,8 +197,8 @@ def fit_robust(
     shape: tuple[int, int, int],
     strides: tuple[int, int, int],
     places: Places,
-    loss: RobustLoss,
     *,
+    loss: RobustLoss,
     through_origin: bool,
     found: NDArray[np.float64],
     out: NDArray[np.float64],
@@ -210,7 +213,7 @@ def fit_robust(
     y, x, w, shape, strides, places, through_origin
         As in :func:`fit`.
     loss : RobustLoss
-        With a number or "mad" for ``f_scale``.
+        With a number for ``f_scale``, or "mad".
     found : ndarray, shape (8, number of lines)
         The least-squares lines, all rows of them.
     out : ndarray, shape (8, number of lines)
@@ -221,12 +224,14 @@ def fit_robust(
     in_rows = None if strides[1] == 1 else True
     width = max(1, min(robust_lines.MOST_LINES, robust_lines.TOGETHER // n, n_lanes))
     n_tiles = n_outer * -(-n_lanes // width)
-    n_groups = min(n_tiles, _MOST_GROUPS)
+    size = 3 * (width + 1) * (n + 1)
+    n_groups = max(1, min(n_tiles, _MOST_GROUPS, _MOST_SCRATCH // size))
+    scratch = np.empty((n_groups, 3, width + 1, n + 1))
     losses = loss._replace(f_scale=1.0), Huber(1.0), Tukey(1.0)  # apart, as threads need them
     options = 0.0 if isinstance(loss.f_scale, str) else loss.f_scale, loss.tuning, loss.is_convex
     arguments = (
         *(y, x, w, in_rows, n, n_lanes, strides, places.u, places.rest, through_origin),
-        *(*losses, options, width, (0, n_tiles), found, out, n_groups),
+        *(*losses, options, width, (0, n_tiles), found, scratch, out, n_groups),
     )
     n_blocks = _TIMES_LONGER * n_outer * n * n_lanes // BLOCK
     threads.on_threads(n_blocks, n_threads, _robust_code, arguments)

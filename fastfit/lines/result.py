@@ -21,7 +21,7 @@ from fastfit.exact.least_squares import Centred
 from fastfit.exact.moment_sums import MomentSums
 from fastfit.kernels import robust_lines
 from fastfit.lines.series import LineSums, RobustLines
-from fastfit.losses import Loss, RobustLoss
+from fastfit.losses import Loss
 from fastfit.outcome import Status
 from fastfit.plotting import draw_fan, draw_map
 from fastfit.result import LineFit
@@ -178,7 +178,7 @@ class LineFits:
         sums: tuple[Any, ...] = self._sums
         robust = self._robust
         parts = [each if each is None or np.ndim(each) == 0 else each[index] for each in sums[:-1]]
-        some_sums = LineSums(*parts, None if robust is None else robust.at(index))
+        some_sums = LineSums._make([*parts, None if robust is None else robust.at(index)])
         return replace(self, slope=chosen, **some, _sums=some_sums)
 
     def _line(self, index: Any) -> LineFit:

@@ -48,7 +48,7 @@ class RobustLines(NamedTuple):
 
     def at(self, index: Any) -> RobustLines:
         """Return some of the lines, or one."""
-        return self._make(each[index] for each in self)
+        return RobustLines(*(each[index] for each in self))
 
 
 class LineSums(NamedTuple):
@@ -206,7 +206,7 @@ class Series(NamedTuple):
         loss: RobustLoss | None,
         found: NDArray[np.float64],
     ) -> LineSums:
-        points = (
+        points: Any = (
             *(flat(self.y.array), None, None if self.weight is None else flat(self.weight.array)),
             *(layout.shape, layout.strides, places),
         )
@@ -272,7 +272,7 @@ class Series(NamedTuple):
                     )
                 continue
             part = np.empty((len(found), m))
-            points = (
+            points: Any = (
                 *(each if each is None else each.reshape(-1) for each in (y, x, w)),
                 *((1, y.shape[0], m), (0, m, 1), places),
             )
@@ -359,8 +359,8 @@ def _fill(
 
 
 def _fit_robust(
-    points: tuple[Any, ...], loss: RobustLoss, options: dict[str, Any], found: NDArray[np.float64]
+    points: Any, loss: RobustLoss, options: dict[str, Any], found: NDArray[np.float64]
 ) -> None:
     """Fit robust lines where there are least-squares lines, which stand in the first rows of what was found."""
     n = len(RESULTS)
-    tiles.fit_robust(*points, loss, **options, found=found[:n], out=found[n:])
+    tiles.fit_robust(*points, loss=loss, **options, found=found[:n], out=found[n:])
