@@ -55,7 +55,7 @@ def agree(fits: Any, place: Any, line: Any, rel: float = 1e-9) -> None:
     for name in ("rvalue", "n_points", "n_omitted"):
         assert getattr(fits, name)[place] == pytest.approx(getattr(line, name), rel=1e-12), name
     assert one.status is fits.status[place] is line.status
-    errors = np.maximum(np.sqrt(np.diag(line.covariance)), 1e-300)
+    errors = np.maximum(np.sqrt(np.diag(line.covariance)), 1e-150)
     size = np.outer(errors, errors)
     for covariance in (fits.covariance[place], one.covariance):
         np.testing.assert_allclose(covariance / size, line.covariance / size, atol=1e-8)
@@ -174,7 +174,7 @@ def test_bad_lines_spoil_no_other(rng: np.random.Generator) -> None:
     y[1:, 2] = np.nan
     w[:, 3] = 0.0
     w[5, 4] = -1.0
-    y[:, 5] = np.where(np.arange(30) < 20, 2.0 + x, y[:, 5])
+    y[:, 5] = np.where(np.arange(30) % 4 > 0, 2.0 + x, y[:, 5])
     y[:, 6] = 1.0 - 2.0 * x
     with pytest.warns(ff.ConvergenceWarning, match="4 of 8 lines could not be fitted"):
         fits = ff.fit_lines(x, y, loss="huber", sample_weight=w)

@@ -330,7 +330,7 @@ def scale_of(points: Any, line: Any, room: Any, guess: Any) -> Any:
 def least_scale(line: Any, facts: Any) -> Any:
     """Return the scale of residuals that are rounding error, of themselves or of y."""
     steep, of_y = facts
-    return max(4.0 * ROUNDING * (abs(steep + line[0]) + abs(line[1])), of_y)
+    return max(4.0 * ROUNDING * (abs(steep) + abs(line[0]) + abs(line[1])), of_y)
 
 
 @compiled(TOTAL)
