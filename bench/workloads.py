@@ -335,9 +335,9 @@ def _on_dask(kind: str, n: int) -> Prepared:
 
 # Many lines: points and lines, type, and whether the points lie along the first axis.
 _STACKS: dict[str, tuple[int, int, str, bool]] = {
-    "rows-float32": (100, 1_000_000, "f", True),
-    "rows-float64": (300, 100_000, "d", True),
-    "series-float64": (300, 100_000, "d", False),
+    "rows_float32": (100, 1_000_000, "f", True),
+    "rows_float64": (300, 100_000, "d", True),
+    "series_float64": (300, 100_000, "d", False),
     "peers": (100, 20_000, "d", True),
     "few": (100, 2_000, "d", True),
 }
@@ -545,13 +545,13 @@ TARGETS = {
     "latency/evaluate/1_000": [Target(15.0, "microseconds")],
     "memory/squared_error/10_000_000": [Target(16.0, "MB")],
     "memory/tukey/10_000_000": [Target(32.0, "MB")],
-    "many/rows-float32/full": [Target(2.4), Target(0.59, "one thread")],
-    "many/rows-float32/gaps": [Target(3.3), Target(0.59, "one thread")],
-    "many/rows-float64/full": [Target(1.5)],
-    "many/rows-float64/gaps": [Target(1.7)],
-    "many/series-float64/full": [Target(1.2)],
-    "many/series-float64/gaps": [Target(1.4)],
-    "many/rows-float64/weights": [Target(1.6)],
+    "many/rows_float32/full": [Target(2.4), Target(0.59, "one thread")],
+    "many/rows_float32/gaps": [Target(3.3), Target(0.59, "one thread")],
+    "many/rows_float64/full": [Target(1.5)],
+    "many/rows_float64/gaps": [Target(1.7)],
+    "many/series_float64/full": [Target(1.2)],
+    "many/series_float64/gaps": [Target(1.4)],
+    "many/rows_float64/weights": [Target(1.6)],
     "many-peers/peers/full": [Target(0.1, "numpy.polyfit(x, y, 1)")],
     "many-peers/few/full": [Target(0.002, "scipy.stats.linregress(axis=0)")],
     "many-peers/few/gaps": [Target(0.005, "xarray polyfit")],
@@ -611,9 +611,9 @@ WORKLOADS = {
         *(
             _grid(_many, "many", [kind], more, n_points=_STACKS[kind][0] * _STACKS[kind][1])
             for kind, more in (
-                ("rows-float32", ("full", "gaps")),
-                ("rows-float64", ("full", "gaps", "weights")),
-                ("series-float64", ("full", "gaps")),
+                ("rows_float32", ("full", "gaps")),
+                ("rows_float64", ("full", "gaps", "weights")),
+                ("series_float64", ("full", "gaps")),
                 ("peers", ("full", "gaps")),
             )
         ),

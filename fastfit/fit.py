@@ -227,7 +227,7 @@ def fit_points(
         converged = solution.status is Status.CONVERGED
         of_line = moments, solution.slope, solution.intercept
         if solution.final is not None:
-            inference = RobustInference(
+            inference = RobustInference.of(
                 *of_line,
                 points.frame,
                 solution.final,

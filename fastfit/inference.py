@@ -377,10 +377,10 @@ class RobustInference(Inference):
     ----------
     moments, slope, intercept, fit_intercept, n_effective, converged
         As in :class:`Inference`.
-    frame : Frame
-        Coordinates of the evaluation.
-    at_end : Evaluation
-        The evaluation of the line, with curvature and scatter.
+    x_unit : float
+        Unit of x in the covariance matrix.
+    variance : Symmetric
+        Covariance matrix of the slope and of the line at the mean of x, NaN without errors.
     """
 
     def __init__(
@@ -388,8 +388,8 @@ class RobustInference(Inference):
         moments: MomentSums,
         slope: DoubleDouble,
         intercept: DoubleDouble,
-        frame: Frame,
-        at_end: Evaluation,
+        x_unit: float,
+        variance: Symmetric,
         *,
         fit_intercept: bool,
         n_effective: float,
@@ -410,18 +410,41 @@ class RobustInference(Inference):
             converged=converged,
             known=True,
         )
+        self._x_unit, self._variance = x_unit, variance
+
+    @classmethod
+    def of(
+        cls,
+        moments: MomentSums,
+        slope: DoubleDouble,
+        intercept: DoubleDouble,
+        frame: Frame,
+        at_end: Evaluation,
+        *,
+        fit_intercept: bool,
+        n_effective: float,
+        converged: bool,
+    ) -> RobustInference:
+        """Return the errors that follow from the evaluation of a line in a frame, with curvature and scatter."""
         axes = Axes.of_fit(frame, moments.relative_to(frame), fit_intercept=fit_intercept)
-        self._x_unit = axes.u_unit
-        self._variance = Symmetric(math.nan, math.nan, math.nan)
+        variance = Symmetric(math.nan, math.nan, math.nan)
         assert at_end.bound is not None
         # Number of points, each counted by its weight in the loss.
         n_counted = 0.5 * at_end.bound.offset_offset * n_effective
-        if converged and min(self.n_dof, n_counted - (n_effective - self.n_dof)) > _LEAST_DOF:
+        n_fitted = 2.0 if fit_intercept else 1.0
+        n_dof = n_effective - n_fitted
+        if converged and min(n_dof, n_counted - n_fitted) > _LEAST_DOF:
             assert at_end.curvature is not None
             assert at_end.scatter is not None
             curvature = axes.curvature_from_frame(at_end.curvature)
             scatter = axes.curvature_from_frame(at_end.scatter)
-            self._variance = _sandwich(curvature, scatter, self.n_dof, fit_intercept)
+            variance = _sandwich(curvature, scatter, n_dof, fit_intercept)
+        return cls(
+            *(moments, slope, intercept, axes.u_unit, variance),
+            fit_intercept=fit_intercept,
+            n_effective=n_effective,
+            converged=converged,
+        )
 
     @property
     def _slope_error(self) -> float:

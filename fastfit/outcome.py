@@ -57,6 +57,10 @@ class Status(Enum):
     CONSTANT_X = "Not fitted: all points have the same x, so no slope is determined."
     BAD_WEIGHTS = "Not fitted: a weight is negative or infinite, a sigma is not above 0, or all weights are 0."
     INFINITE = "Not fitted: x or y holds infinity, or numbers whose squares are beyond the range of float64."
+    UNDETERMINED = (
+        "Not fitted: f_scale leaves no points that determine a line, or is too small for float64. Raise it, or use "
+        "'huber', which gives every point some weight."
+    )
     NOT_FINITE = (
         "Not fitted: x or y holds NaN or infinity, and nan_policy='propagate' asks for NaN. Pass "
         "nan_policy='omit' to leave out points with NaN."

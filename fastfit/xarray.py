@@ -20,7 +20,7 @@ from fastfit.lines.merging import merged
 from fastfit.lines.parts import sums_of_lines, sums_of_part
 from fastfit.lines.result import LineFits
 from fastfit.lines.series import LineSums, Series
-from fastfit.losses import Loss
+from fastfit.losses import Loss, SquaredError
 from fastfit.times import TimeUnit, Unit
 from fastfit.validation import finite_number, what_came
 
@@ -153,6 +153,10 @@ def fit_lines(
         n_threads=n_threads,
         backend=backend,
     )
+    if not isinstance(options.loss, SquaredError):
+        raise ValueError(
+            f"loss must be 'squared_error'; got {loss!r}: for robust lines, use fastfit.fit_lines"
+        )
     _require_values(da)
     _require_dimension(da, dim)
     places = _places(da, dim, x)

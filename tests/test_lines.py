@@ -530,9 +530,9 @@ def test_missing_values_by_policy(rng: np.random.Generator) -> None:
             "min_points must be an integ",
         ),
         (
-            ([1, 2, 3], np.ones((3, 4)), {"loss": "huber"}),
+            ([1, 2, 3], np.ones((3, 4)), {"loss": "huber", "sigma": [1, 1, 1]}),
             ValueError,
-            "loss must be 'squared_error'",
+            "sigma must be None unless loss is 'squared_error'",
         ),
         (
             ([1, 2, 3], np.ones((3, 4)), {"sigma": [1, 2]}),

@@ -15,7 +15,7 @@ from numba.extending import intrinsic, overload, register_jitable
 
 from fastfit import vector_math
 from fastfit.exact import double_double, least_squares
-from fastfit.kernels import block, flags, many, median, moments
+from fastfit.kernels import block, flags, many, median, moments, robust_lines
 from fastfit.kernels import center as _center  # noqa: F401  # marks its functions
 from fastfit.kernels import gradient as _gradient  # noqa: F401  # marks its functions
 from fastfit.kernels import residuals as _residuals  # noqa: F401  # marks its functions
@@ -168,3 +168,8 @@ def _add_weight(w: Any, sums: Any, at: Any, k: Any) -> Any:
     if isinstance(w, types.NoneType):
         return lambda w, sums, at, k: None
     return many.add_weight
+
+
+@_specialised(robust_lines.room_like, flags.DRIVER)
+def _room_like(w: Any, room: Any) -> Any:
+    return (lambda w, room: None) if isinstance(w, types.NoneType) else lambda w, room: room

@@ -1,4 +1,4 @@
-"""Tiles of lines over threads: the compiled loops of ``many``, and what they need to know of x."""
+"""Tiles of lines over threads: the compiled loops of ``many`` and ``robust_lines``, and what they need to know of x."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from fastfit.kernels import compiled, many, threads
+from fastfit.kernels import compiled, many, robust_lines, threads
 from fastfit.kernels.block import BLOCK
+from fastfit.losses import Huber, RobustLoss, Tukey
 
 # Groups of tiles for each thread. A group has one set of sums.
 _GROUPS = 4
@@ -19,6 +20,10 @@ _GROUPS = 4
 _AT_A_TIME = 1 << 27
 # Narrower tiles would be slow to read.
 _NARROWEST = 512
+# Numbers that all groups together gather points into: 128 MB.
+_MOST_SCRATCH = 1 << 24
+# How many times longer a robust line takes than sums of its points, roughly.
+_TIMES_LONGER = 50
 
 
 def _over_groups(
@@ -52,6 +57,40 @@ def _over_groups(
 
 
 _FIT = compiled.on_threads_or_not(_over_groups)
+
+
+def _robust_over_groups(
+    y: Any,
+    x: Any,
+    w: Any,
+    in_rows: Any,
+    n: Any,
+    n_lanes: Any,
+    strides: Any,
+    u: Any,
+    rest: Any,
+    through_origin: Any,
+    loss: Any,
+    huber: Any,
+    tukey: Any,
+    options: Any,
+    width: Any,
+    tiles: Any,
+    found: Any,
+    scratch: Any,
+    out: Any,
+    n_groups: Any,
+) -> Any:
+    low, high = tiles
+    for g in numba.prange(n_groups):
+        part = low + g * (high - low) // n_groups, low + (g + 1) * (high - low) // n_groups
+        robust_lines.fit_robust_lines(
+            *(y, x, w, in_rows, n, n_lanes, strides, u, rest, through_origin),
+            *(loss, huber, tukey, options, width, part, found, scratch[g], out),
+        )
+
+
+_FIT_ROBUST = compiled.on_threads_or_not(_robust_over_groups)
 
 
 class Places(NamedTuple):
@@ -169,6 +208,54 @@ def fit(
     return gaps, width
 
 
+def fit_robust(
+    y: Any,
+    x: Any,
+    w: Any,
+    shape: tuple[int, int, int],
+    strides: tuple[int, int, int],
+    places: Places,
+    *,
+    loss: RobustLoss,
+    through_origin: bool,
+    found: NDArray[np.float64],
+    out: NDArray[np.float64],
+    n_threads: int | None = None,
+) -> None:
+    """Write the robust lines of many series, in rows as ``robust_lines.ROBUST_RESULTS`` names them.
+
+    They are NaN where there is no least-squares line.
+
+    Parameters
+    ----------
+    y, x, w, shape, strides, places, through_origin
+        As in :func:`fit`.
+    loss : RobustLoss
+        With a number for ``f_scale``, or "mad".
+    found : ndarray, shape (8, number of lines)
+        The least-squares lines, all rows of them.
+    out : ndarray, shape (8, number of lines)
+        Where results are written.
+    """
+    n_outer, n, n_lanes = shape
+    y, x, w = map(_read_only, (y, x, w))
+    in_rows = None if strides[1] == 1 else True
+    width = max(1, min(robust_lines.MOST_LINES, robust_lines.TOGETHER // n, n_lanes))
+    n_tiles = n_outer * -(-n_lanes // width)
+    size = 3 * (width + 1) * (n + 1)
+    n_groups = _GROUPS * (n_threads or threads.default_threads())
+    n_groups = max(1, min(n_tiles, n_groups, _MOST_SCRATCH // size))
+    scratch = np.empty((n_groups, 3, width + 1, n + 1))
+    losses = loss._replace(f_scale=1.0), Huber(1.0), Tukey(1.0)  # apart, as threads need them
+    options = 0.0 if isinstance(loss.f_scale, str) else loss.f_scale, loss.tuning, loss.is_convex
+    arguments = (
+        *(y, x, w, in_rows, n, n_lanes, strides, places.u, places.rest, through_origin),
+        *(*losses, options, width, (0, n_tiles), found, scratch, out, n_groups),
+    )
+    n_blocks = _TIMES_LONGER * n_outer * n * n_lanes // BLOCK
+    threads.on_threads(n_blocks, n_threads, _robust_code, arguments)
+
+
 def _read_only(values: Any) -> Any:
     """Return the same array, which compiled code takes for of one type with those that must not be written."""
     if values is not None:
@@ -183,3 +270,11 @@ def _code(parallel: bool, *arguments: Any) -> Any:
     kinds = (None if v is None else v.dtype.char for v in (y, x, w))
     key = ("lines", parallel, *kinds, in_rows, rest is None)
     return compiled.code_for(_FIT[parallel], key, *arguments)
+
+
+def _robust_code(parallel: bool, *arguments: Any) -> Any:
+    """Return the compiled loops for arguments of these types."""
+    y, x, w, in_rows, _, _, _, _, rest, _, loss, *_ = arguments
+    kinds = (None if v is None else v.dtype.char for v in (y, x, w))
+    key = ("robust lines", parallel, *kinds, in_rows, rest is None, type(loss))
+    return compiled.code_for(_FIT_ROBUST[parallel], key, *arguments)

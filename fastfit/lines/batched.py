@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from fastfit import validation
 from fastfit.lines.result import LineFits
 from fastfit.lines.series import LineSums, Series
-from fastfit.losses import Loss, SquaredError, as_loss
+from fastfit.losses import Loss, RobustLoss, as_loss
 from fastfit.outcome import ConvergenceWarning, Status, warn_caller
 from fastfit.points.opening import BACKENDS, NAN_POLICIES
 from fastfit.times import TimeLike, TimeUnit, Unit
@@ -26,7 +26,8 @@ def fit_lines(
     y: ArrayLike,
     *,
     axis: int = 0,
-    loss: str | Loss = "squared_error",
+    loss: str | Loss | type[Loss] = "squared_error",
+    f_scale: float | Literal["mad"] | None = None,
     fit_intercept: bool = True,
     sample_weight: ArrayLike | None = None,
     sigma: ArrayLike | None = None,
@@ -38,7 +39,7 @@ def fit_lines(
     backend: Literal["numba", "numpy"] = "numba",
     progress: bool = True,
 ) -> LineFits:
-    """Fit the line of least squares ``y = slope * x + intercept`` through each of many series.
+    """Fit the line ``y = slope * x + intercept`` of least mean loss through each of many series.
 
     Parameters
     ----------
@@ -50,14 +51,18 @@ def fit_lines(
         each column is a line.
     axis : int
         The axis of y along which the points of a line lie.
-    loss : "squared_error" or SquaredError()
-        The mean loss that is minimised.
+    loss : str, loss object or class
+        The mean loss that is minimised: as in :func:`fit_line`, ``"squared_error"`` for least squares, or a robust one,
+        ``"huber"``, ``"soft_l1"``, ``"cauchy"``, ``"tukey"`` or your own.
+    f_scale : float or "mad", optional
+        Residual at which a robust loss departs from the square, in units of y, the same for all lines. By default
+        ("mad") each line has its own, estimated from its residuals.
     fit_intercept : bool
         False fits ``y = slope * x``.
     sample_weight : array_like, shape (n,) or that of y, optional
         How often each point was observed, at least 0.
     sigma : array_like, shape (n,) or that of y, optional
-        Standard deviations of y, above 0; points are weighted by ``1 / sigma**2``.
+        Standard deviations of y, above 0; points are weighted by ``1 / sigma**2``. Only for squared error.
     absolute_sigma : bool
         Whether sigma is the true standard deviation, from which errors follow, or known up to a factor.
     nan_policy : {"omit", "raise", "propagate"}
@@ -69,7 +74,7 @@ def fit_lines(
     n_threads : int, optional
         Largest number of threads; results have the same bits for every number.
     backend : {"numba", "numpy"}
-        Compiled loops, or the reference in NumPy.
+        Compiled loops, or the reference in NumPy, which fits robust lines one by one.
     progress : bool
         Whether to show how far a long fit has come, if stderr is a terminal and Rich is installed.
 
@@ -87,7 +92,8 @@ def fit_lines(
     Warns
     -----
     ConvergenceWarning
-        Once, with their number, if lines that have points could not be fitted. Lines without any point are no reason.
+        Once, with their number, if lines that have points could not be fitted, or did not converge. Lines without any
+        point are no reason.
 
     Examples
     --------
@@ -100,6 +106,7 @@ def fit_lines(
     """
     options = Options.of(
         loss=loss,
+        f_scale=f_scale,
         fit_intercept=fit_intercept,
         has_sigma=sigma is not None,
         absolute_sigma=absolute_sigma,
@@ -117,6 +124,7 @@ def fit_lines(
             through_origin=not options.fit_intercept,
             n_threads=options.n_threads,
             backend=options.backend,
+            loss=options.loss if isinstance(options.loss, RobustLoss) else None,
             watch=watch,
         )
     fits = options.fits(sums, series.n, series.x.times, series.axis)
@@ -141,6 +149,7 @@ def _watched(n_lines: int) -> Iterator[Callable[[int], object]]:
 class Options(NamedTuple):
     """How lines are fitted: checked arguments of :func:`fit_lines`."""
 
+    loss: Loss
     fit_intercept: bool
     has_sigma: bool
     absolute_sigma: bool
@@ -154,6 +163,7 @@ class Options(NamedTuple):
         cls,
         *,
         loss: Any,
+        f_scale: Any = None,
         fit_intercept: Any,
         has_sigma: bool,
         absolute_sigma: Any,
@@ -169,8 +179,11 @@ class Options(NamedTuple):
         TypeError, ValueError
             If an option is not what it must be; the message names it.
         """
-        if not isinstance(as_loss(loss), SquaredError):
-            raise ValueError(f"loss must be 'squared_error'; got {loss!r}")
+        found_loss = as_loss(loss, f_scale)
+        if isinstance(found_loss, RobustLoss) and has_sigma:
+            raise ValueError(
+                f"sigma must be None unless loss is 'squared_error'; got loss={loss!r}"
+            )
         fit_intercept = validation.true_or_false(fit_intercept, "fit_intercept")
         absolute_sigma = validation.true_or_false(absolute_sigma, "absolute_sigma")
         validation.require_one_of(nan_policy, NAN_POLICIES, "nan_policy")
@@ -182,9 +195,8 @@ class Options(NamedTuple):
             raise ValueError(f"min_points must be at least 2; got {min_points}")
         if absolute_sigma and not has_sigma:
             raise ValueError("absolute_sigma must be False unless sigma is given; got True")
-        return cls(
-            *(fit_intercept, has_sigma, absolute_sigma, nan_policy, min_points, n_threads, backend)
-        )
+        checked = fit_intercept, has_sigma, absolute_sigma, nan_policy, min_points
+        return cls(found_loss, *checked, n_threads, backend)
 
     def fits(self, sums: LineSums, n_given: int, times: TimeUnit | None, axis: int) -> LineFits:
         """Return the lines of series of this many points, with those that are missing.
@@ -196,6 +208,7 @@ class Options(NamedTuple):
         """
         fits = LineFits.of(
             sums,
+            loss=self.loss,
             n_given=n_given,
             min_points=self.min_points,
             fit_intercept=self.fit_intercept,
@@ -236,7 +249,13 @@ def _warn_of_bad_lines(fits: LineFits) -> None:
         for code, status in enumerate(fits.STATUSES)
         if status is not Status.CONVERGED
     }
+    unsure = {status: counts.pop(status) for status in (Status.MAX_ITER, Status.STALLED)}
     bad = {status: count for status, count in counts.items() if count}
+    if any(unsure.values()):
+        warn_caller(
+            f"{sum(unsure.values()):,} of {fits.size:,} lines did not converge; fits.converged says which",
+            ConvergenceWarning,
+        )
     if bad:
         each = ", ".join(f"{count:,} {status.label}" for status, count in bad.items())
         total = sum(bad.values())

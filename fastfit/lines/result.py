@@ -14,10 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastfit import inference
 from fastfit.columns import shifted
+from fastfit.exact.coordinates import Symmetric
 from fastfit.exact.double_double import DoubleDouble
 from fastfit.exact.least_squares import Centred
 from fastfit.exact.moment_sums import MomentSums
-from fastfit.lines.series import LineSums
+from fastfit.kernels import robust_lines
+from fastfit.lines.series import LineSums, RobustLines
+from fastfit.losses import Loss, SquaredError
 from fastfit.outcome import Status
 from fastfit.plotting import draw_fan, draw_map
 from fastfit.result import LineFit
@@ -28,13 +31,27 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _QUIET: dict[str, Any] = dict.fromkeys(("divide", "invalid", "over", "under"), "ignore")
+_SQUARED_ERROR = SquaredError()
 _EXACT = "Exact: the line of least squares, in closed form."
+# The statuses of lines, in the order of their codes; those of robust lines that have not converged come last.
+_STATUSES = (
+    *(Status.CONVERGED, Status.TOO_FEW_POINTS, Status.CONSTANT_X, Status.BAD_WEIGHTS),
+    *(Status.INFINITE, Status.NOT_FINITE, Status.UNDETERMINED, Status.MAX_ITER, Status.STALLED),
+)
+_LESS_SURE = _STATUSES.index(Status.MAX_ITER)
+# How robust fits end, by what the kernels call it.
+_ENDS = {
+    robust_lines.MAX_ITER: Status.MAX_ITER,
+    robust_lines.STALLED: Status.STALLED,
+    robust_lines.UNDETERMINED: Status.UNDETERMINED,
+    robust_lines.TOO_FAR_APART: Status.INFINITE,
+}
 # Sums of squares of points so close to zero have lost digits.
 _TINY_SUM, _TINY_SIZE = 2.0**-960, 2.0**-430
 # What to_frame() and to_dict() list.
 _COLUMNS = (
     *("slope", "intercept", "stderr", "intercept_stderr", "rvalue", "pvalue", "residual_std"),
-    *("loss", "n_points", "n_omitted", "status"),
+    *("loss", "f_scale", "n_points", "n_omitted", "status"),
 )
 
 
@@ -51,14 +68,12 @@ class LineFits:
         NaN for lines that could not be fitted.
     n_points, n_omitted : ndarray of int
         Number of points fitted, and of those left out because they were masked or NaN.
-    stderr, intercept_stderr, rvalue, rsquared, residual_std, loss, pvalue, covariance
+    stderr, intercept_stderr, rvalue, rsquared, residual_std, loss, pvalue, covariance, f_scale
         As in :class:`LineFit`, as arrays; they are computed when they are first asked for.
     status : ndarray of Status
         How each fit ended, or why there is no line.
     converged : ndarray of bool
-        Which lines could be fitted.
-    f_scale : None
-        There is none for least squares.
+        Which lines could be fitted, and of a robust loss, have converged.
     """
 
     slope: NDArray[np.float64]
@@ -71,17 +86,14 @@ class LineFits:
     _axis: int
     _times: TimeUnit | None = None
 
-    STATUSES: ClassVar[tuple[Status, ...]] = (
-        *(Status.CONVERGED, Status.TOO_FEW_POINTS, Status.CONSTANT_X),
-        *(Status.BAD_WEIGHTS, Status.INFINITE, Status.NOT_FINITE),
-    )
-    f_scale: ClassVar[None] = None
+    STATUSES: ClassVar[tuple[Status, ...]] = _STATUSES
 
     @classmethod
     def of(
         cls,
         sums: LineSums,
         *,
+        loss: Loss = _SQUARED_ERROR,
         n_given: int,
         min_points: int,
         fit_intercept: bool,
@@ -94,12 +106,18 @@ class LineFits:
         n_points = np.full(sums.slope.shape, sums.n, np.int64)
         codes = _codes(sums, min_points)
         slope, intercept = sums.slope, sums.intercept
-        if codes.any():
-            bad = codes != 0
+        if sums.robust is not None:
+            turn, rise = sums.robust.turn, sums.robust.rise
+            slope = slope + turn
+            if fit_intercept:
+                intercept = intercept + (rise - turn * (sums.center + sums.u_mean))
+        bad = (codes != 0) & (codes < _LESS_SURE)
+        if bad.any():
             slope, intercept = (np.where(bad, math.nan, each) for each in (slope, intercept))
         if times is not None:
             slope = slope * times.counts
         options = {
+            "loss": loss,
             "fit_intercept": fit_intercept,
             "has_sigma": has_sigma,
             "known_sigma": known_sigma,
@@ -157,8 +175,9 @@ class LineFits:
             for name in ("intercept", "n_points", "n_omitted", "codes")
         }
         sums: tuple[Any, ...] = self._sums
-        parts = [each if each is None or np.ndim(each) == 0 else each[index] for each in sums]
-        some_sums = LineSums._make(parts)
+        robust = self._robust
+        parts = [each if each is None or np.ndim(each) == 0 else each[index] for each in sums[:-1]]
+        some_sums = LineSums._make([*parts, None if robust is None else robust.at(index)])
         axis = _axis_after(index, self._axis, self.ndim, chosen.ndim)
         return replace(self, slope=chosen, **some, _sums=some_sums, _axis=axis)
 
@@ -167,31 +186,46 @@ class LineFits:
         slope, n = float(self.slope[index]), int(self.n_points[index])
         code = int(self.codes[index])
         counts = 1.0 if self._times is None else self._times.counts
-        found = None
-        if code == 0:
+        robust = None if self._robust is None else self._robust.at(index)
+        status = self.STATUSES[code]
+        found: inference.Inference | None = None
+        if self._has_line[index]:
             w, x_mean, y_mean, xx, left = (float(_at(each, index)) for each in self._moments)
             fitted = self._options["fit_intercept"]
-            raw = slope / counts
+            raw = float(_at(self._sums.slope, index))
             xy, yy = raw * xx, left + raw * raw * xx
             if not fitted:  # whose sums are about zero
                 xx, xy = xx - w * x_mean * x_mean, xy - w * x_mean * y_mean
                 yy -= w * y_mean * y_mean
             pairs = (DoubleDouble(each) for each in (w, x_mean, y_mean, xx, xy, yy))
             moments = MomentSums(n, Centred(*pairs), times=self._times)
-            found = inference.Inference(
-                moments,
-                DoubleDouble(raw),
-                DoubleDouble(float(self.intercept[index])),
-                left,
-                fit_intercept=fitted,
-                n_effective=float(_at(self._n_effective, index)),
-                unit_sigma=1.0,
-                has_sigma=self._options["has_sigma"],
-                known_sigma=self._options["known_sigma"],
-                converged=True,
-                known=True,
-            )
-        status = self.STATUSES[code]
+            line = DoubleDouble(slope / counts), DoubleDouble(float(self.intercept[index]))
+            n_effective = float(_at(self._n_effective, index))
+            if robust is None:
+                found = inference.Inference(
+                    *(moments, *line, left),
+                    fit_intercept=fitted,
+                    n_effective=n_effective,
+                    unit_sigma=1.0,
+                    has_sigma=self._options["has_sigma"],
+                    known_sigma=self._options["known_sigma"],
+                    converged=True,
+                    known=True,
+                )
+            else:
+                along, across = float(robust.turn_error), float(robust.rise_error)
+                # In a unit of x in which both errors are of one size, so that squares stay in range.
+                unit = across / along if across and along else 1.0
+                along *= unit
+                variance = Symmetric(
+                    along * along, float(robust.tie) * along * across, across * across
+                )
+                found = inference.RobustInference(
+                    *(moments, *line, unit, variance),
+                    fit_intercept=fitted,
+                    n_effective=n_effective,
+                    converged=code == 0,
+                )
         return LineFit(
             slope=slope,
             intercept=float(self.intercept[index]),
@@ -201,12 +235,31 @@ class LineFits:
             n_iter=0,
             n_passes=1,
             status=status,
-            _message=_EXACT if code == 0 else status.value,
+            f_scale=None if robust is None else float(robust.f_scale),
+            _message=_EXACT if code == 0 and robust is None else status.value,
             _times=self._times,
+            _loss=self._options["loss"],
             _inference=found,
         )
 
     # What follows from the sums
+
+    @property
+    def _robust(self) -> RobustLines | None:
+        return self._sums.robust
+
+    @property
+    def _has_line(self) -> NDArray[np.bool_]:
+        """Where there is a line, be it one that has not converged."""
+        return np.asarray((self.codes == 0) | (self.codes >= _LESS_SURE))
+
+    @property
+    def _residual_square(self) -> Any:
+        """Sums of squared residuals."""
+        w, _, _, xx, left = self._moments
+        if self._robust is None:
+            return left
+        return left + (xx * np.square(self._robust.turn) + w * np.square(self._robust.rise))
 
     @property
     def _moments(self) -> tuple[Any, Any, Any, Any, Any]:
@@ -233,7 +286,7 @@ class LineFits:
     def _where_fitted(self, values: Any) -> NDArray[np.float64]:
         """Return values as an array of the shape of the lines, NaN where there is none."""
         shaped = np.broadcast_to(values, self.shape)
-        return np.where(self.codes == 0, shaped, math.nan) if self.codes.any() else np.array(shaped)
+        return np.where(self._has_line, shaped, math.nan) if self.codes.any() else np.array(shaped)
 
     @cached_property
     def _deviation(self) -> NDArray[np.float64]:
@@ -246,12 +299,14 @@ class LineFits:
     def residual_std(self) -> NDArray[np.float64]:
         """Standard deviations of the residuals, with n - 2 degrees of freedom (n - 1 without intercept)."""
         with np.errstate(**_QUIET):
-            found = inference.residual_deviation(self._moments[4], np.asarray(self._n_dof))
+            found = inference.residual_deviation(self._residual_square, np.asarray(self._n_dof))
         return self._where_fitted(found)
 
     @cached_property
     def stderr(self) -> NDArray[np.float64]:
         """Standard errors of the slopes."""
+        if self._robust is not None:
+            return self._where_fitted(self._robust.turn_error * self._counts)
         with np.errstate(**_QUIET):
             found = inference.slope_stderr(self._deviation, np.asarray(self._moments[3]))
         return self._where_fitted(found * self._counts)
@@ -262,6 +317,10 @@ class LineFits:
         if not self._options["fit_intercept"]:
             return self._where_fitted(0.0)
         w, x_mean, _, xx, _ = map(np.asarray, self._moments)
+        if self._robust is not None:
+            lever, tie = self._robust.turn_error * x_mean, self._robust.tie
+            rest = lever * np.sqrt(np.maximum(1.0 - tie * tie, 0.0))
+            return self._where_fitted(np.hypot(self._robust.rise_error - tie * lever, rest))
         with np.errstate(**_QUIET):
             found = inference.intercept_stderr(self.stderr / self._counts, w, x_mean, xx)
         return self._where_fitted(found)
@@ -282,10 +341,17 @@ class LineFits:
 
     @cached_property
     def loss(self) -> NDArray[np.float64]:
-        """Mean squared residuals."""
+        """Mean losses; of least squares, mean squared residuals."""
+        if self._robust is not None:
+            return self._where_fitted(self._robust.loss)
         w, _, _, _, left = self._moments
         with np.errstate(**_QUIET):
             return self._where_fitted(np.divide(left, w))
+
+    @property
+    def f_scale(self) -> NDArray[np.float64] | None:
+        """The residuals at which a robust loss departs from the square; None for least squares."""
+        return None if self._robust is None else self._where_fitted(self._robust.f_scale)
 
     @cached_property
     def pvalue(self) -> NDArray[np.float64]:
@@ -310,12 +376,14 @@ class LineFits:
         if self._options["fit_intercept"]:
             found[..., 1, 1] = np.square(self.intercept_stderr)
             across = -found[..., 0, 0] * self._moments[1] / self._counts
+            if self._robust is not None:
+                across = across + self.stderr * self._robust.tie * self._robust.rise_error
             found[..., 0, 1] = found[..., 1, 0] = across
         return found
 
     @property
     def converged(self) -> NDArray[np.bool_]:
-        """Which lines could be fitted."""
+        """Which lines could be fitted, and have converged."""
         return np.equal(self.codes, 0)
 
     @property
@@ -371,7 +439,12 @@ class LineFits:
         if not self._options["fit_intercept"]:
             return np.asarray((values + at.offset) * spread(self.slope / self._counts))
         off = values + ((at.offset - sums.center) - sums.center_low) - spread(sums.u_mean)
-        return np.asarray(spread(sums.y_mean) + spread(self.slope / self._counts) * off)
+        return np.asarray(spread(self._level) + spread(self.slope / self._counts) * off)
+
+    @property
+    def _level(self) -> Any:
+        """The lines at the mean of x."""
+        return self._sums.y_mean if self._robust is None else self._sums.y_mean + self._robust.rise
 
     # For people
 
@@ -379,6 +452,8 @@ class LineFits:
         """Return what tables list, by name; p-values only if SciPy is installed."""
         columns = {}
         for name in _COLUMNS:
+            if name == "f_scale" and self._robust is None:
+                continue
             try:
                 columns[name] = getattr(self, name)
             except ImportError:
@@ -472,9 +547,7 @@ class LineFits:
         with np.errstate(**_QUIET):
             reach = np.broadcast_to(np.sqrt(3.0 * np.asarray(uu) / w), self.shape).reshape(-1, 1)
         off = np.array([-1.0, 1.0]) * reach
-        values = (
-            np.reshape(self._sums.y_mean, (-1, 1)) + np.reshape(self.slope / counts, (-1, 1)) * off
-        )
+        values = np.reshape(self._level, (-1, 1)) + np.reshape(self.slope / counts, (-1, 1)) * off
         mean = np.broadcast_to(self._moments[1], self.shape).reshape(-1, 1)
         xlabel = "x"
         if self._times is not None:
@@ -507,8 +580,10 @@ class LineFits:
 
     def __repr__(self) -> str:
         lines = "1 line" if self.size == 1 else f"{self.size:,} lines"
-        bad = int(np.count_nonzero(self.codes))
+        bad = int(np.count_nonzero(~self._has_line))
         but = f", {bad:,} not fitted" if bad else ""
+        unsure = int(np.count_nonzero(self.codes >= _LESS_SURE))
+        but += f", {unsure:,} not converged" if unsure else ""
         fitted = self.slope[self.converged]
         about = f", median slope {np.median(fitted):.6g}" if fitted.size else ""
         return f"LineFits: {lines} of shape {self.shape}{but}{about}"
@@ -542,6 +617,9 @@ def _at(values: Any, index: Any) -> Any:
 def _codes(sums: LineSums, min_points: int) -> NDArray[np.int8]:
     """Return the place in ``LineFits.STATUSES`` of the status of each line."""
     codes = np.zeros(sums.slope.shape, np.int8)
+    if sums.robust is not None:
+        for end, status in _ENDS.items():
+            codes[sums.robust.end == end] = LineFits.STATUSES.index(status)
     # Of several reasons the first one counts, so it is written last.
     with np.errstate(**_QUIET):
         size = abs(sums.y_mean) + abs(sums.slope) * np.sqrt(np.asarray(sums.uu))

@@ -13,11 +13,43 @@ from numpy.typing import NDArray
 from fastfit.columns import Numbers, numbers_of, require_same_labels
 from fastfit.kernels import reference, tiles
 from fastfit.kernels.many import RESULTS, ROWS
+from fastfit.kernels.robust_lines import ROBUST_RESULTS
 from fastfit.kernels.tiles import Places
 from fastfit.lines.layout import Layout, blocks, flat, is_like, layout_of, rows
+from fastfit.lines.one_by_one import robust_lines
+from fastfit.losses import RobustLoss
 
 # Powers of two between which distances along x are squared safely.
 _LARGEST = 2.0**300
+
+
+class RobustLines(NamedTuple):
+    """What robust lines are made of, beside their least-squares lines: arrays of the shape of the lines.
+
+    Attributes
+    ----------
+    turn, rise : ndarray
+        How much steeper they are than the least-squares lines, and how much higher at the mean of x.
+    loss, f_scale : ndarray
+        Mean losses, and the scales they were found with.
+    turn_error, rise_error, tie : ndarray
+        Standard errors of the slope and of the line at the mean of x, and the correlation of the two.
+    end : ndarray
+        How the search ended, as ``robust_lines`` of the kernels says; NaN where there was none.
+    """
+
+    turn: NDArray[np.float64]
+    rise: NDArray[np.float64]
+    loss: NDArray[np.float64]
+    f_scale: NDArray[np.float64]
+    turn_error: NDArray[np.float64]
+    rise_error: NDArray[np.float64]
+    tie: NDArray[np.float64]
+    end: NDArray[np.float64]
+
+    def at(self, index: Any) -> RobustLines:
+        """Return some of the lines, or one."""
+        return RobustLines(*(each[index] for each in self))
 
 
 class LineSums(NamedTuple):
@@ -39,6 +71,8 @@ class LineSums(NamedTuple):
         What is subtracted from x, as two floats.
     y_low, u_low : ndarray or float
         What ``y_mean`` and ``u_mean`` lack, where it is known.
+    robust : RobustLines or None
+        Where lines of another loss lie; None for least squares.
     """
 
     slope: NDArray[np.float64]
@@ -54,6 +88,7 @@ class LineSums(NamedTuple):
     center_low: float
     y_low: float | NDArray[np.float64] = 0.0
     u_low: float | NDArray[np.float64] = 0.0
+    robust: RobustLines | None = None
 
 
 class Series(NamedTuple):
@@ -142,9 +177,10 @@ class Series(NamedTuple):
         through_origin: bool,
         n_threads: int | None,
         backend: str,
+        loss: RobustLoss | None = None,
         watch: Callable[[int], object] = int,
     ) -> LineSums:
-        """Return the least-squares lines, and what their errors follow from.
+        """Return the least-squares lines, what their errors follow from, and lines of a robust loss if there is one.
 
         ``watch`` is called with the number of lines fitted so far, now and then.
         """
@@ -154,10 +190,11 @@ class Series(NamedTuple):
         shares_x = series.x.array.ndim == 1 and not _has_gaps(series.x)
         places = _places(series.x, self.n, shares_x=shares_x, through_origin=through_origin)
         n_lines = self.n_lines
+        n_results = len(RESULTS) + (0 if loss is None else len(ROBUST_RESULTS))
         try:
-            found = np.empty((len(RESULTS), n_lines))
+            found = np.empty((n_results, n_lines))
         except (MemoryError, ValueError) as error:
-            size = 8 * len(RESULTS) * n_lines
+            size = 8 * n_results * n_lines
             raise MemoryError(f"the results of {n_lines:,} lines need {size:,} bytes") from error
         layout = layout_of(series.y.array, self.axis)
         is_direct = (
@@ -170,9 +207,11 @@ class Series(NamedTuple):
         )
         if is_direct:
             assert layout is not None
-            return series._fit_in_place(layout, places, through_origin, n_threads, found, watch)
+            return series._fit_in_place(
+                layout, places, through_origin, n_threads, loss, found, watch
+            )
         return series._fit_in_blocks(
-            places, shares_x, through_origin, n_threads, backend, found, watch
+            places, shares_x, through_origin, n_threads, backend, loss, found, watch
         )
 
     def _is_like_y(self, numbers: Numbers) -> bool:
@@ -185,27 +224,24 @@ class Series(NamedTuple):
         places: Places,
         through_origin: bool,
         n_threads: int | None,
+        loss: RobustLoss | None,
         found: NDArray[np.float64],
         watch: Callable[[int], object],
     ) -> LineSums:
-        gaps, width = tiles.fit(
-            flat(self.y.array),
-            None,
-            None if self.weight is None else flat(self.weight.array),
-            layout.shape,
-            layout.strides,
-            places,
-            through_origin=through_origin,
-            found=found,
-            n_threads=n_threads,
-            watch=watch,
+        points: Any = (
+            *(flat(self.y.array), None, None if self.weight is None else flat(self.weight.array)),
+            *(layout.shape, layout.strides, places),
         )
+        options: dict[str, Any] = {"through_origin": through_origin, "n_threads": n_threads}
+        gaps, width = tiles.fit(*points, **options, found=found, watch=watch)
         n_outer, _, n_inner = layout.shape
         lines: list[Any] = [*found]
-        if gaps.any():
+        if gaps.any() or loss is not None:
             _fill(gaps, width, n_outer, n_inner, found)
         else:
             lines[4:7] = found[4:7, 0]
+        if loss is not None:
+            _fit_robust(points, loss, options, found)
         shape = self.y.array.shape
         ordered = [shape[k] for k in layout.axes]
         back = sorted(range(len(ordered)), key=layout.axes.__getitem__)
@@ -214,7 +250,7 @@ class Series(NamedTuple):
             for row in lines
         ]
         if self.weight is None:
-            lines[7] = None
+            lines[len(RESULTS) - 1] = None
         return self._sums(lines, None, places)
 
     def _fit_in_blocks(
@@ -224,10 +260,13 @@ class Series(NamedTuple):
         through_origin: bool,
         n_threads: int | None,
         backend: str,
+        loss: RobustLoss | None,
         found: NDArray[np.float64],
         watch: Callable[[int], object],
     ) -> LineSums:
         """Copy some lines at a time, as rows."""
+        options: dict[str, Any] = {"through_origin": through_origin, "n_threads": n_threads}
+        n_results = len(RESULTS)
         has_weights = self.weight is not None or self.sigma is not None
         has_both = self.weight is not None and self.sigma is not None
         n_effective = np.empty(found.shape[1]) if has_both else None
@@ -248,38 +287,39 @@ class Series(NamedTuple):
                     if x is None
                     else x
                 )
-                found[:, lines] = reference.lines(
-                    at, y, w, places.center, through_origin=through_origin
-                )
+                part = reference.lines(at, y, w, places.center, through_origin=through_origin)
+                found[:n_results, lines] = part
+                if loss is not None:
+                    found[n_results:, lines] = robust_lines(
+                        at, y, w, part, loss, through_origin=through_origin
+                    )
                 continue
-            part = np.empty((len(RESULTS), m))
-            gaps, width = tiles.fit(
-                y.reshape(-1),
-                None if x is None else x.reshape(-1),
-                None if w is None else w.reshape(-1),
-                (1, y.shape[0], m),
-                (0, m, 1),
-                places,
-                through_origin=through_origin,
-                found=part,
-                n_threads=n_threads,
+            part = np.empty((len(found), m))
+            points: Any = (
+                *(each if each is None else each.reshape(-1) for each in (y, x, w)),
+                *((1, y.shape[0], m), (0, m, 1), places),
             )
+            gaps, width = tiles.fit(*points, **options, found=part)
             _fill(gaps, width, 1, m, part)
+            if loss is not None:
+                _fit_robust(points, loss, options, part)
             found[:, lines] = part
             watch(lines.stop)
         shaped = [row.reshape(self.shape) for row in found]
         of_sample = None if n_effective is None else n_effective.reshape(self.shape)
         if not has_weights:
-            return self._sums([*shaped[:7], None], None, places)
+            shaped[n_results - 1] = None
         return self._sums(shaped, of_sample, places)
 
     def _sums(self, lines: list[Any], n_effective: Any, places: Places) -> LineSums:
-        slope, intercept, residual_square, y_mean, n, u_mean, uu, w = lines
+        slope, intercept, residual_square, y_mean, n, u_mean, uu, w = lines[: len(RESULTS)]
         if self.y.offset:
             intercept, y_mean = intercept + self.y.offset, y_mean + self.y.offset
+        robust = lines[len(RESULTS) :]
         return LineSums(
             *(slope, intercept, residual_square, y_mean, n, u_mean, uu, w, n_effective),
             *places.center,
+            robust=RobustLines(*robust) if robust else None,
         )
 
     def _rows(self, numbers: Numbers, index: tuple[Any, ...], m: int) -> NDArray[np.float64]:
@@ -353,7 +393,15 @@ def _fill(
     gaps: NDArray[np.bool_], width: int, n_outer: int, n_inner: int, found: NDArray[np.float64]
 ) -> None:
     """Write what x alone makes to all lines of tiles without gaps, where only the first line of each has it."""
-    each = found.reshape(len(RESULTS), n_outer, n_inner)
+    each = found.reshape(len(found), n_outer, n_inner)
     for outer, tile in np.argwhere(~gaps.reshape(n_outer, -1)):
         lanes = each[4:7, outer, tile * width : (tile + 1) * width]
         lanes[:] = lanes[:, :1]
+
+
+def _fit_robust(
+    points: Any, loss: RobustLoss, options: dict[str, Any], found: NDArray[np.float64]
+) -> None:
+    """Fit robust lines where there are least-squares lines, which stand in the first rows of what was found."""
+    n = len(RESULTS)
+    tiles.fit_robust(*points, loss=loss, **options, found=found[:n], out=found[n:])
