@@ -14,6 +14,8 @@ from fastfit.losses import LOSSES
 from tests.conftest import COMPILED, needs_compiler
 
 ROBUST = [name for name in LOSSES if name != "squared_error"]
+# Each is compiled anew, which takes seconds.
+_SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ROBUST if name != "huber"]
 FIELDS = ("slope", "intercept", "loss", "f_scale", "stderr", "intercept_stderr", "residual_std")
 SIGMA = 0.5
 
@@ -102,7 +104,7 @@ def test_each_line_is_that_of_fit_line(given: str, f_scale: Any, rng: np.random.
 
 @needs_compiler
 @pytest.mark.parametrize("f_scale", ["given", "mad"])
-@pytest.mark.parametrize("loss", ROBUST)
+@pytest.mark.parametrize("loss", ["huber", *_SLOW])
 def test_the_minima_are_those_of_fit_line(
     loss: str, f_scale: str, rng: np.random.Generator
 ) -> None:
@@ -125,7 +127,9 @@ def test_the_minima_are_those_of_fit_line(
     assert others == 0
 
 
-@pytest.mark.parametrize("loss", [*ROBUST, GemanMcClure])
+@pytest.mark.parametrize(
+    "loss", ["huber", *_SLOW, pytest.param(GemanMcClure, marks=pytest.mark.slow)]
+)
 def test_the_reference_finds_the_same_lines(loss: Any, rng: np.random.Generator) -> None:
     x, y = series(rng, 40, 2)
     cases: list[dict[str, Any]] = [{"f_scale": 1.5}, {}]
@@ -140,6 +144,7 @@ def test_the_reference_finds_the_same_lines(loss: Any, rng: np.random.Generator)
 
 
 @needs_compiler
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["rows", "lines", "blocks"])
 def test_bits_depend_on_the_line_alone(layout: str, rng: np.random.Generator) -> None:
     x, y = series(rng, 60, 600)
@@ -216,6 +221,7 @@ def test_a_scale_far_too_small(rng: np.random.Generator) -> None:
 
 
 @needs_compiler
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [GemanMcClure, GemanMcClure(2.0)])
 def test_a_loss_of_your_own(loss: Any, rng: np.random.Generator) -> None:
     x, y = series(rng, 50, 3)
