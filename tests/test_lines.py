@@ -286,6 +286,20 @@ def test_gaps_in_the_last_points_alone(n: int, layout: str) -> None:
         assert line.stderr == pytest.approx(expected.stderr, rel=1e-13)
 
 
+@pytest.mark.slow
+@needs_compiler
+def test_robust_lines_are_those_of_fit_line(rng: np.random.Generator) -> None:
+    x, y = cube(rng)
+    y[3] += 20.0  # the rest is in test_robust_lines.py
+    for options in ({"f_scale": 1.5}, {}):
+        fits = ff.fit_lines(x, y, loss="huber", **options)
+        for place in np.ndindex(5, 3):
+            line = ff.fit_line(x, y[:, *place], loss="huber", nan_policy="omit", **options)
+            for name in ("slope", "intercept", "f_scale", "stderr", "loss"):
+                found, expected = getattr(fits, name)[place], getattr(line, name)
+                assert found == pytest.approx(expected, rel=1e-6), name
+
+
 def test_long_fits_say_how_far_they_have_come(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

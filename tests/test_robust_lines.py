@@ -15,7 +15,9 @@ from tests.conftest import COMPILED, needs_compiler
 
 ROBUST = [name for name in LOSSES if name != "squared_error"]
 # Each is compiled anew, which takes seconds.
-_SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ROBUST if name != "huber"]
+_COMPILES = [pytest.mark.slow, pytest.mark.long] if COMPILED else []
+_OTHERS = [pytest.param(name, marks=_COMPILES) for name in ROBUST if name != "huber"]
+pytestmark = _COMPILES
 FIELDS = ("slope", "intercept", "loss", "f_scale", "stderr", "intercept_stderr", "residual_std")
 SIGMA = 0.5
 
@@ -74,7 +76,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 @needs_compiler
 @pytest.mark.parametrize("f_scale", [1.0, "mad"])
-@pytest.mark.parametrize("given", OPTIONS)
+@pytest.mark.parametrize(
+    "given",
+    [
+        "plain",
+        "origin",
+        *(pytest.param(k, marks=_COMPILES) for k in ("weights", "own x", "float32")),
+    ],
+)
 def test_each_line_is_that_of_fit_line(given: str, f_scale: Any, rng: np.random.Generator) -> None:
     options = dict(OPTIONS[given])
     x, y = series(rng, 60, 3, 2)
@@ -104,7 +113,7 @@ def test_each_line_is_that_of_fit_line(given: str, f_scale: Any, rng: np.random.
 
 @needs_compiler
 @pytest.mark.parametrize("f_scale", ["given", "mad"])
-@pytest.mark.parametrize("loss", ["huber", *_SLOW])
+@pytest.mark.parametrize("loss", ["huber", *_OTHERS])
 def test_the_minima_are_those_of_fit_line(
     loss: str, f_scale: str, rng: np.random.Generator
 ) -> None:
@@ -127,9 +136,7 @@ def test_the_minima_are_those_of_fit_line(
     assert others == 0
 
 
-@pytest.mark.parametrize(
-    "loss", ["huber", *_SLOW, pytest.param(GemanMcClure, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("loss", ["huber", *_OTHERS, pytest.param(GemanMcClure, marks=_COMPILES)])
 def test_the_reference_finds_the_same_lines(loss: Any, rng: np.random.Generator) -> None:
     x, y = series(rng, 40, 2)
     cases: list[dict[str, Any]] = [{"f_scale": 1.5}, {}]
@@ -144,7 +151,7 @@ def test_the_reference_finds_the_same_lines(loss: Any, rng: np.random.Generator)
 
 
 @needs_compiler
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("layout", ["rows", "lines", "blocks"])
 def test_bits_depend_on_the_line_alone(layout: str, rng: np.random.Generator) -> None:
     x, y = series(rng, 60, 600)
@@ -221,7 +228,7 @@ def test_a_scale_far_too_small(rng: np.random.Generator) -> None:
 
 
 @needs_compiler
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("loss", [GemanMcClure, GemanMcClure(2.0)])
 def test_a_loss_of_your_own(loss: Any, rng: np.random.Generator) -> None:
     x, y = series(rng, 50, 3)
@@ -254,6 +261,7 @@ def test_values_of_any_size(rng: np.random.Generator) -> None:
 
 
 @needs_compiler
+@pytest.mark.long
 def test_many_points_of_a_line(rng: np.random.Generator) -> None:
     x, y = series(rng, 20_000, 2)
     for loss in ("huber", "tukey"):
