@@ -291,7 +291,8 @@ def test_gaps_in_the_last_points_alone(n: int, layout: str) -> None:
 def test_robust_lines_are_those_of_fit_line(rng: np.random.Generator) -> None:
     x, y = cube(rng)
     y[3] += 20.0  # the rest is in test_robust_lines.py
-    for options in ({"f_scale": 1.5}, {}):
+    cases: list[dict[str, Any]] = [{"f_scale": 1.5}, {}]
+    for options in cases:
         fits = ff.fit_lines(x, y, loss="huber", **options)
         for place in np.ndindex(5, 3):
             line = ff.fit_line(x, y[:, *place], loss="huber", nan_policy="omit", **options)
