@@ -25,6 +25,8 @@ DATA = Path(__file__).parent / "data"
 # The suite runs once more with the compiler off, where a pass takes a microsecond a point.
 COMPILED = not numba.config.DISABLE_JIT
 needs_compiler = pytest.mark.skipif(not COMPILED, reason="is about compiled code")
+# Marks of tests that compile much: with the compiler on, they run where they are asked for; without it, always.
+compiles_much = [pytest.mark.slow, pytest.mark.long] if COMPILED else []
 
 Script = Callable[..., str]
 

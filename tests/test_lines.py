@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import fastfit as ff
-from tests.conftest import needs_compiler
+from tests.conftest import compiles_much, needs_compiler
 
 ULP = 2.0**-52
 FIELDS = ("slope", "intercept", "stderr", "intercept_stderr", "rvalue", "residual_std", "loss")
@@ -78,7 +78,7 @@ def hostile(n: int, x: Any, rng: np.random.Generator) -> dict[str, Any]:
         (1000, "epoch"),
         (101, "fractions"),
         *(
-            pytest.param(*each, marks=pytest.mark.slow)
+            pytest.param(*each, marks=compiles_much)
             for each in (
                 (1000, "index"),
                 (101, "epoch"),
@@ -128,7 +128,16 @@ def same(fits: Any, others: Any) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"fit_intercept": False}], ids=["plain", "origin"])
-@pytest.mark.parametrize("given", ["y", "weights", "sigma", "both", "known sigma", "own x", "all"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("y", "weights"),
+        *(
+            pytest.param(k, marks=compiles_much)
+            for k in ("sigma", "both", "known sigma", "own x", "all")
+        ),
+    ],
+)
 def test_each_line_is_that_of_fit_line(
     given: str, options: dict[str, Any], rng: np.random.Generator
 ) -> None:
@@ -224,6 +233,7 @@ def test_a_memory_map_is_read_in_place(tmp_path: Any, rng: np.random.Generator) 
     same(ff.fit_lines(x, np.load(tmp_path / "y.npy", mmap_mode="r")), ff.fit_lines(x, y))
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("layout", ["rows", "lines"])
 def test_bits_depend_on_the_line_alone(layout: str, rng: np.random.Generator) -> None:

@@ -15,7 +15,9 @@ from fastfit.lines.parts import sums_of_lines, sums_of_part
 from fastfit.lines.result import LineFits
 from fastfit.lines.series import LineSums, Series
 from fastfit.outcome import Status
+from tests.conftest import compiles_much
 
+pytestmark = compiles_much
 N, M = 100, 6
 FEW = (13, 14, 50, 51, 52, 80)
 EACH = tuple(range(1, N))

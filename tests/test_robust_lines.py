@@ -11,13 +11,11 @@ import pytest
 
 import fastfit as ff
 from fastfit.losses import LOSSES
-from tests.conftest import COMPILED, needs_compiler
+from tests.conftest import COMPILED, compiles_much, needs_compiler
 
 ROBUST = [name for name in LOSSES if name != "squared_error"]
-# Each is compiled anew, which takes seconds.
-_COMPILES = [pytest.mark.slow, pytest.mark.long] if COMPILED else []
-_OTHERS = [pytest.param(name, marks=_COMPILES) for name in ROBUST if name != "huber"]
-pytestmark = _COMPILES
+_OTHERS = [pytest.param(name, marks=compiles_much) for name in ROBUST if name != "huber"]
+pytestmark = compiles_much
 FIELDS = ("slope", "intercept", "loss", "f_scale", "stderr", "intercept_stderr", "residual_std")
 SIGMA = 0.5
 
@@ -81,7 +79,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     [
         "plain",
         "origin",
-        *(pytest.param(k, marks=_COMPILES) for k in ("weights", "own x", "float32")),
+        *(pytest.param(k, marks=compiles_much) for k in ("weights", "own x", "float32")),
     ],
 )
 def test_each_line_is_that_of_fit_line(given: str, f_scale: Any, rng: np.random.Generator) -> None:
@@ -136,7 +134,9 @@ def test_the_minima_are_those_of_fit_line(
     assert others == 0
 
 
-@pytest.mark.parametrize("loss", ["huber", *_OTHERS, pytest.param(GemanMcClure, marks=_COMPILES)])
+@pytest.mark.parametrize(
+    "loss", ["huber", *_OTHERS, pytest.param(GemanMcClure, marks=compiles_much)]
+)
 def test_the_reference_finds_the_same_lines(loss: Any, rng: np.random.Generator) -> None:
     x, y = series(rng, 40, 2)
     cases: list[dict[str, Any]] = [{"f_scale": 1.5}, {}]
