@@ -128,6 +128,7 @@ def empty_short_and_a_folder(paths: list[Path]) -> None:
     [cut_off_flipped_and_swapped, pytest.param(empty_short_and_a_folder, marks=pytest.mark.slow)],
 )
 @pytest.mark.slow
+@pytest.mark.long
 def test_damaged_files_are_compiled_anew(
     filled: tuple[Path, str], cache: Path, damage: Any
 ) -> None:
@@ -144,6 +145,7 @@ def assert_four_times_the_loss(after: str, before: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_change_of_a_source_is_seen_and_old_files_are_removed(
     tmp_path: Path, kernels: Path
 ) -> None:
@@ -187,6 +189,7 @@ def test_options_of_each_function_are_part_of_the_stamp(monkeypatch: pytest.Monk
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_code_that_changed_on_disk_after_it_was_loaded(tmp_path: Path, kernels: Path) -> None:
     """An upgrade under a running process: what it compiles is the old code, and must not pass for the new."""
     load_change_and_fit = (
@@ -200,6 +203,7 @@ def test_code_that_changed_on_disk_after_it_was_loaded(tmp_path: Path, kernels: 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_compiler_settings_are_told_apart(cache: Path) -> None:
     before = files(cache)
     run(cache, KERNEL, NUMBA_LOOP_VECTORIZE="0")
@@ -220,6 +224,7 @@ class NamedAlike:
 
 @pytest.mark.parametrize("module", [compiled, reference])
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_class_of_the_caller_named_alike_is_not_given_our_code(module: Any) -> None:
     x = np.arange(100.0)
     rest = (x, 2.0 * x, None, (0.0, 0.0), (1.0, 0.0))
@@ -237,6 +242,7 @@ def test_many_cold_processes_at_once(sums: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_no_writable_place_at_all(sums: str, tmp_path: Path) -> None:
     """A file where the cache folder should be: not even root can write there."""
     (tmp_path / "file").write_text("")
@@ -307,6 +313,7 @@ class TestTrust:
             disk._read(stored)
 
     @pytest.mark.slow
+    @pytest.mark.long
     def test_a_file_that_others_can_write_is_written_anew(
         self, filled: tuple[Path, str], cache: Path
     ) -> None:
@@ -360,6 +367,7 @@ def test_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_without_all_private_parts_of_numba_results_are_the_same(sums: str, tmp_path: Path) -> None:
     """As with a release of Numba that renames them: slower, but no error."""
     hide = """

@@ -297,6 +297,7 @@ def test_gaps_in_the_last_points_alone(n: int, layout: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @needs_compiler
 def test_robust_lines_are_those_of_fit_line(rng: np.random.Generator) -> None:
     x, y = cube(rng)
