@@ -203,7 +203,8 @@ def fit(
             *(places.own, places.center, places.grid, through_origin, *some),
         )
         n_blocks = (high - low) * n * min(width, n_lanes) // BLOCK
-        threads.on_threads(n_blocks, n_threads, _code, arguments)
+        with np.errstate(all="ignore"):  # where the loops are not compiled
+            threads.on_threads(n_blocks, n_threads, _code, arguments)
         watch(n_outer * n_lanes * high // n_tiles)
     return gaps, width
 
@@ -253,7 +254,8 @@ def fit_robust(
         *(*losses, options, width, (0, n_tiles), found, scratch, out, n_groups),
     )
     n_blocks = _TIMES_LONGER * n_outer * n * n_lanes // BLOCK
-    threads.on_threads(n_blocks, n_threads, _robust_code, arguments)
+    with np.errstate(all="ignore"):
+        threads.on_threads(n_blocks, n_threads, _robust_code, arguments)
 
 
 def _read_only(values: Any) -> Any:
