@@ -103,7 +103,9 @@ class LineFits:
         axis: int,
     ) -> LineFits:
         """Return the lines that sums amount to."""
-        n_points = np.full(sums.slope.shape, sums.n, np.int64)
+        shape = sums.slope.shape
+        n = np.asarray(sums.n).astype(np.int64)
+        n_points, n_omitted = (np.broadcast_to(each, shape) for each in (n, n_given - n))
         codes = _codes(sums, min_points)
         slope, intercept = sums.slope, sums.intercept
         if sums.robust is not None:
@@ -126,7 +128,7 @@ class LineFits:
             slope,
             intercept,
             n_points,
-            n_given - n_points,
+            n_omitted,
             codes,
             sums,
             options,
@@ -621,11 +623,15 @@ def _codes(sums: LineSums, min_points: int) -> NDArray[np.int8]:
         for end, status in _ENDS.items():
             codes[sums.robust.end == end] = LineFits.STATUSES.index(status)
     # Of several reasons the first one counts, so it is written last.
+    infinite = LineFits.STATUSES.index(Status.INFINITE)
+    parts = sums.slope, sums.intercept, sums.residual_square
     with np.errstate(**_QUIET):
-        size = abs(sums.y_mean) + abs(sums.slope) * np.sqrt(np.asarray(sums.uu))
-    is_lost = (sums.residual_square < _TINY_SUM) & (size > 0.0) & (size < _TINY_SIZE)
-    is_finite = np.isfinite(sums.slope + sums.intercept + sums.residual_square)
-    codes[~is_finite | is_lost] = LineFits.STATUSES.index(Status.INFINITE)
+        if not math.isfinite(sum(float(each.sum()) for each in parts)):  # as seldom
+            codes[~np.isfinite(parts[0] + parts[1] + parts[2])] = infinite
+        if not sums.residual_square.min(initial=1.0) >= _TINY_SUM:
+            size = abs(sums.y_mean) + abs(sums.slope) * np.sqrt(np.asarray(sums.uu))
+            is_lost = (sums.residual_square < _TINY_SUM) & (size > 0.0) & (size < _TINY_SIZE)
+            codes[is_lost] = infinite
     _put(codes, np.less(sums.uu, _TINY_SUM), LineFits.STATUSES.index(Status.INFINITE))
     _put(codes, np.less_equal(sums.uu, 0.0), 2)
     if sums.w is not None:
