@@ -121,7 +121,7 @@ def cube(rng: np.random.Generator, dtype: Any = np.float64) -> tuple[Any, Any]:
     return x, y.astype(dtype)
 
 
-def same(fits: Any, others: Any) -> None:
+def assert_same_bits(fits: Any, others: Any) -> None:
     """Require the same bits."""
     for name in ("slope", "intercept", "loss", "stderr", "n_points", "codes"):
         np.testing.assert_array_equal(getattr(fits, name), getattr(others, name), err_msg=name)
@@ -204,8 +204,8 @@ def test_numbers_of_any_type(dtype: Any, rng: np.random.Generator) -> None:
     y = rng.integers(0, 2 if dtype is bool else 100, size=(30, 4)).astype(dtype)
     x = np.arange(30, dtype=np.int16)
     expected = ff.fit_lines(x * 1.0, y.astype(float))
-    same(ff.fit_lines(x, y), expected)
-    same(ff.fit_lines(x, y.T, axis=1), expected)
+    assert_same_bits(ff.fit_lines(x, y), expected)
+    assert_same_bits(ff.fit_lines(x, y.T, axis=1), expected)
 
 
 def test_integers_that_floats_cannot_hold() -> None:
@@ -230,7 +230,9 @@ def test_each_column_of_a_table_is_a_line(rng: np.random.Generator) -> None:
 def test_a_memory_map_is_read_in_place(tmp_path: Any, rng: np.random.Generator) -> None:
     x, y = cube(rng)
     np.save(tmp_path / "y.npy", y)
-    same(ff.fit_lines(x, np.load(tmp_path / "y.npy", mmap_mode="r")), ff.fit_lines(x, y))
+    assert_same_bits(
+        ff.fit_lines(x, np.load(tmp_path / "y.npy", mmap_mode="r")), ff.fit_lines(x, y)
+    )
 
 
 @pytest.mark.slow
@@ -253,12 +255,12 @@ def test_bits_depend_on_the_line_alone(layout: str, rng: np.random.Generator) ->
 
     whole = fitted(y)
     for n_threads in (1, 2):
-        same(fitted(y, n_threads=n_threads), whole)
-    same(fitted(y[:, 2:9]), whole[2:9])
-    same(fitted(y[:, 600:]), whole[600:])
+        assert_same_bits(fitted(y, n_threads=n_threads), whole)
+    assert_same_bits(fitted(y[:, 2:9]), whole[2:9])
+    assert_same_bits(fitted(y[:, 600:]), whole[600:])
     with_gaps = fitted(gappy)
-    same(with_gaps[7:], whole[7:])
-    same(fitted(gappy[:, :2]), with_gaps[:2])
+    assert_same_bits(with_gaps[7:], whole[7:])
+    assert_same_bits(fitted(gappy[:, :2]), with_gaps[:2])
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 8, 9, 15, 16, 17, 511, 512, 513, 1025])
@@ -330,16 +332,16 @@ def test_long_fits_say_how_far_they_have_come(
     monkeypatch.setattr("fastfit.kernels.tiles._GROUPS", 1)
     monkeypatch.setattr("fastfit.kernels.many.TILE", 512)
     for n_threads in (1, 2):
-        same(ff.fit_lines(x, y, n_threads=n_threads), whole)
+        assert_same_bits(ff.fit_lines(x, y, n_threads=n_threads), whole)
     assert said[-1] == (1.0, "1,100 of 1,100 lines")
     assert 0.0 < said[0][0] < 1.0
     said.clear()
-    same(ff.fit_lines(x, y, progress=False), whole)
+    assert_same_bits(ff.fit_lines(x, y, progress=False), whole)
     assert said == []
     monkeypatch.setattr("fastfit.lines.layout._AT_A_TIME", 4000)
     whole_numbers = np.rint(10.0 * y)
     expected = ff.fit_lines(x, whole_numbers, progress=False)
-    same(ff.fit_lines(x, whole_numbers.astype(int)), expected)  # converted in parts
+    assert_same_bits(ff.fit_lines(x, whole_numbers.astype(int)), expected)  # converted in parts
     assert [text for _, text in said][:2] == ["200 of 1,100 lines", "400 of 1,100 lines"]
 
 
@@ -398,7 +400,7 @@ def test_a_bad_line_spoils_no_other_and_one_warning_counts_them() -> None:
     bad = ~fits.converged
     for name in (*FIELDS, "pvalue"):
         assert np.isnan(getattr(fits, name)[bad]).all(), name
-    same(fits[~bad], good[~bad])
+    assert_same_bits(fits[~bad], good[~bad])
     assert fits[1].status is ff.Status.INFINITE
     assert "infinity" in fits[1].message
     assert math.isnan(fits[1].predict(3.0))
@@ -420,7 +422,7 @@ def test_weights_that_no_line_can_have(rng: np.random.Generator) -> None:
     with pytest.warns(ff.ConvergenceWarning, match="3 of 5 lines .*3 bad weights"):
         fits = ff.fit_lines(x, y, sample_weight=w)
     assert [each.name == "BAD_WEIGHTS" for each in fits.status] == [False, True, True, True, False]
-    same(fits[[0, 4]], good[[0, 4]])
+    assert_same_bits(fits[[0, 4]], good[[0, 4]])
     sigma = np.where(w > 0.0, 1.0, w)
     with pytest.warns(ff.ConvergenceWarning, match="2 of 5 lines .*2 bad weights"):
         assert np.isnan(ff.fit_lines(x, y, sigma=sigma).slope[[1, 2]]).all()
@@ -476,7 +478,7 @@ def test_one_weight_for_all_points(rng: np.random.Generator) -> None:
     x, y = cube(rng)
     one = ff.fit_lines(x, y, sigma=0.5, absolute_sigma=True)
     each = ff.fit_lines(x, y, sigma=np.full(40, 0.5), absolute_sigma=True)
-    same(one, each)
+    assert_same_bits(one, each)
     with pytest.warns(ff.ConvergenceWarning, match="15 of 15 lines .*15 bad weights"):
         ff.fit_lines(x, y, sigma=np.inf)
 
@@ -505,7 +507,7 @@ def test_missing_values_by_policy(rng: np.random.Generator) -> None:
         ff.fit_lines(x, y, nan_policy="raise")
     with pytest.warns(ff.ConvergenceWarning, match="1 of 3 lines"):
         fits = ff.fit_lines(x, y, nan_policy="propagate")
-    same(fits[[0, 2]], whole[[0, 2]])
+    assert_same_bits(fits[[0, 2]], whole[[0, 2]])
     assert fits.status[1] is ff.Status.NOT_FINITE
     assert np.isnan([fits.slope[1], fits.stderr[1], fits.loss[1]]).all()
     x[2] = np.nan  # of all lines
@@ -622,9 +624,9 @@ def test_lines_by_place(rng: np.random.Generator) -> None:
     assert len(fits) == 5
     assert [each.shape for each in fits] == [(3,)] * 5
     assert fits[1, 2].slope == fits.slope[1, 2] == fits[1][2].slope
-    same(fits[fits.slope > 1.0], fits[np.nonzero(fits.slope > 1.0)])
+    assert_same_bits(fits[fits.slope > 1.0], fits[np.nonzero(fits.slope > 1.0)])
     for again in (pickle.loads(pickle.dumps(fits)), copy.deepcopy(fits)):
-        same(again, fits)
+        assert_same_bits(again, fits)
         assert again[1, 2].stderr == fits.stderr[1, 2]
     single = ff.fit_lines(x, y[:, 0, 0])
     assert single.shape == ()

@@ -46,7 +46,7 @@ def series(rng: np.random.Generator, n: int, *shape: int) -> tuple[Any, Any]:
     return x, y
 
 
-def agree(fits: Any, place: Any, line: Any, rel: float = 1e-9) -> None:
+def assert_agrees(fits: Any, place: Any, line: Any, rel: float = 1e-9) -> None:
     """Require that a line, and the LineFit of it, are those of fit_line."""
     one = fits[place]
     for name in FIELDS:
@@ -101,7 +101,7 @@ def test_each_line_is_that_of_fit_line(given: str, f_scale: Any, rng: np.random.
             nan_policy="omit",
             **options,
         )
-        agree(fits, place, line)
+        assert_agrees(fits, place, line)
         assert fits.pvalue[place] == pytest.approx(line.pvalue, rel=1e-6)
         np.testing.assert_allclose(fits.conf_int(0.9)[place], line.conf_int(0.9), rtol=1e-8)
         np.testing.assert_allclose(fits[place].conf_int(0.9), line.conf_int(0.9), rtol=1e-8)
@@ -234,7 +234,7 @@ def test_a_loss_of_your_own(loss: Any, rng: np.random.Generator) -> None:
     x, y = series(rng, 50, 3)
     fits = ff.fit_lines(x, y, loss=loss)
     for k in range(3):
-        agree(fits, k, ff.fit_line(x, y[:, k], loss=loss, nan_policy="omit"), rel=1e-7)
+        assert_agrees(fits, k, ff.fit_line(x, y[:, k], loss=loss, nan_policy="omit"), rel=1e-7)
 
 
 def test_times(rng: np.random.Generator) -> None:
@@ -245,7 +245,7 @@ def test_times(rng: np.random.Generator) -> None:
         line = ff.fit_line(
             *(days, y[:, k]), loss=ff.Huber(1.0), nan_policy="omit", datetime_unit="D"
         )
-        agree(fits, k, line, rel=1e-8)
+        assert_agrees(fits, k, line, rel=1e-8)
         np.testing.assert_allclose(fits.predict(days)[:, k], line.predict(days), rtol=1e-10)
 
 
@@ -267,7 +267,7 @@ def test_many_points_of_a_line(rng: np.random.Generator) -> None:
     for loss in ("huber", "tukey"):
         fits = ff.fit_lines(x, y, loss=loss)
         for k in range(2):
-            agree(fits, k, ff.fit_line(x, y[:, k], loss=loss, nan_policy="omit"), rel=1e-7)
+            assert_agrees(fits, k, ff.fit_line(x, y[:, k], loss=loss, nan_policy="omit"), rel=1e-7)
 
 
 def test_arguments() -> None:

@@ -37,8 +37,10 @@ class ManyLines(NamedTuple):
 
         Parameters
         ----------
-        x, w : ndarray, shape (n,) or that of y
-            w are weights, or None.
+        x : ndarray, shape (n,) or y.shape
+            Positions.
+        w : ndarray, shape (n,) or y.shape, or None
+            Weights.
         y : ndarray
             Values; those that are NaN are left out.
         """

@@ -22,7 +22,7 @@ from fastfit.exact import least_squares
 from fastfit.exact.double_double import DoubleDouble
 from fastfit.exact.least_squares import Centred
 from fastfit.kernels import center, flags, median, threads
-from fastfit.kernels import specialised as _specialised  # noqa: F401  # tells Numba of all functions
+from fastfit.kernels import specialised as _specialised  # noqa: F401  # registers all functions with Numba
 from fastfit.kernels.block import BLOCK, block_sums, finish, weights_at
 from fastfit.kernels.cache import DiskCache
 from fastfit.kernels.median import GROUPS, ResidualWindow, window

@@ -30,30 +30,29 @@ from fastfit.kernels.flags import BLOCK_SUMS, INLINED, TOTAL, compiled
 ROWS = 8
 # Lines of a tile: short rows are slow to read in turn, and the sums must fit in the second-level cache.
 TILE = 4096
-# Points that are summed before their sums are added to those of the points before.
+# Points of a chunk. Each chunk is summed on its own and then added to the totals: fewer additions, less rounding.
 CHUNK = 512
-# How many times larger a sum of squares may be than about its mean, before it is made again closer to it.
+# Largest ratio of a sum of squares to the sum of squares about the mean. Above it, points are summed again, about a
+# line or place closer to them.
 LOOSE = 16.0
-# For each point, how many times larger the sum of squares of the first line's rise may be than that of residuals,
-# before the rounding errors of differences matter to them.
+# Largest ratio, per point, of the squared rise of the first line to the squared residuals. Above it, rounding errors of
+# differences would show in the residuals, so points are summed again with these errors.
 FLAT = 4.0
-# Share of a sum of squares below which the sum about the mean is rounding.
+# Smallest ratio of a sum of squares about the mean to the sum of squares. Below it, all digits are rounding error.
 SAME = 2.0**-45
-# Share of the square of its mean that the smallest difference between two values of y exceeds, squared.
+# Two different values of y differ by more than the root of this times their mean: less is rounding error.
 EQUAL = 2.0**-110
-# Rows in which a line is looked for at either end before it is left for later: of gaps alone, or with few points.
+# Number of rows at either end that are searched for the points of the first line.
 PATIENCE = 8
-# How often sums may be made again.
+# Largest number of times that points are summed again.
 ROUNDS = 3
-# Sums of squares below this have lost digits to the end of the range of floats.
-SMALLEST = 2.0**-960
 
-# From the sums of one kind to the next; no multiple of 4,096 bytes, which would slow down reads after writes.
+# Offset from the sums of one kind to the next. Not a multiple of 4,096 bytes, which would slow down reads after writes.
 STRIDE = TILE + 40
 # The first line: its value at a place, its slope, and the place. Then the sums: number of points, of weights, and of
 # what residuals e and distances u from the place make.
 LEVEL, SLOPE, PLACE, N, W, U, E, UU, UE, EE = (k * STRIDE for k in range(10))
-# From sums to their totals over the chunks before.
+# Offset from the sums of a chunk to the totals of the chunks before.
 TOTALS = 7 * STRIDE
 # Whether a line lies so far from its first line that sums lost digits: 1 or 0.
 FAR = 17 * STRIDE
@@ -203,7 +202,7 @@ def add_rows(
 
 @compiled(TOTAL)
 def add_to_totals(m: Any, sums: Any) -> None:
-    """Add the sums of a chunk to those of the chunks before, and start anew."""
+    """Add the sums of a chunk to the totals, and set them to 0."""
     for k in range(7):
         for j in range(N + k * STRIDE, N + k * STRIDE + m):
             sums[TOTALS + j] += sums[j]
@@ -364,7 +363,7 @@ def draw_first_lines(
 ) -> None:
     """Draw the first lines, through two points of each that are far apart along x.
 
-    Those of lines that have none among the first or last ``patience`` rows are left for later, and level.
+    Lines without points in the first or last ``patience`` rows get a level first line at 0.
     """
     low, low_place, high, high_place = U, E, UU, UE
     find_values(y, x, w, start, stride, m, u, order[::-1][:patience], sums, high, high_place)

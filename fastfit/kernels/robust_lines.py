@@ -20,7 +20,7 @@ from fastfit.kernels.block import BLOCK, point, weight, weights_at
 from fastfit.kernels.flags import BLOCK_SUMS, TOTAL, compiled
 from fastfit.kernels.many import own_place, part_of, plus
 from fastfit.kernels.median import put
-from fastfit.losses import MAD_TO_STD
+from fastfit.losses import MAD_TO_STD, Huber, Tukey
 
 # Rows of the results: how far the line lies from that of least squares, in slope and at the mean of x; mean loss,
 # ``f_scale``, standard errors of the slope and of the line at the mean of x, their correlation, and how the fit ended.
@@ -38,7 +38,7 @@ SINGULAR, ROUNDING, ROUNDING_OF_Y = 1e-13, 8.0 * 2.0**-52, 2.0**-62
 SMALLEST, LARGEST, ZERO = 1e-140, 1e100, 1e-280
 SHRINK, BLUNTEST, SHARPER, COLLAPSE = 16.0, 4.0, 1.5, 0.25
 SCALE_TOL, MOST_SCALES = 1e-8, 60
-HUBER, TUKEY = 1.345, 4.685
+HUBER, TUKEY = Huber.tuning, Tukey.tuning
 LEAST_DOF = 0.1
 
 # Residuals among which the median is looked for by sorting, and brackets that are tried before.

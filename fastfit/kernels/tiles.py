@@ -14,11 +14,11 @@ from fastfit.kernels import compiled, many, robust_lines, threads
 from fastfit.kernels.block import BLOCK
 from fastfit.losses import Huber, RobustLoss, Tukey
 
-# Groups of tiles for each thread. A group has one set of sums.
+# Number of groups of tiles per thread. A group shares one scratch array of sums.
 _GROUPS = 4
-# Points that are fitted before the caller hears of it, and may be interrupted.
+# Number of points per call of compiled code. Between calls, progress is shown and Ctrl-C is noticed.
 _AT_A_TIME = 1 << 27
-# Narrower tiles would be slow to read.
+# Least number of lines in a tile: short rows are slow to read.
 _NARROWEST = 512
 # Numbers that all groups together gather points into: 128 MB.
 _MOST_SCRATCH = 1 << 24
@@ -175,8 +175,7 @@ def fit(
     places : Places
         Places that all lines share.
     found : ndarray, shape (8, number of lines)
-        Where results are written. The last four rows are not written for tiles without gaps.
-
+        Where results are written. Of tiles without gaps, the last four rows are written for the first line alone.
     watch : callable
         Called with the number of lines fitted so far, now and then.
 
