@@ -605,6 +605,13 @@ def test_bad_input(arguments: Any, error: type[Exception], message: str) -> None
         ff.fit_lines(x, y, **(options[0] if options else {}))
 
 
+def test_a_wrong_axis_is_advised_on() -> None:
+    with pytest.raises(
+        ValueError, match=r"got \(5,\); if the points of a line lie along axis 1, pass axis=1$"
+    ):
+        ff.fit_lines(np.arange(5), np.ones((3, 5)))
+
+
 def test_no_lines_and_no_points() -> None:
     empty = ff.fit_lines([1.0, 2.0, 3.0], np.ones((3, 0)))
     assert (empty.shape, empty.slope.shape, len(empty)) == ((0,), (0,), 0)

@@ -149,9 +149,15 @@ class Series(NamedTuple):
             if found is not None and found.array.ndim == 0 and name != "x":
                 others[name] = found = found._replace(array=np.full(n, found.array))  # noqa: PLW2901
             if found is not None and found.array.shape not in ((n,), shape):
+                fits = [k for k, size in enumerate(shape) if found.array.shape == (size,)]
+                hint = (
+                    f"; if the points of a line lie along axis {fits[0]}, pass axis={fits[0]}"
+                    if fits
+                    else ""
+                )
                 raise ValueError(
                     f"{name} must have the shape ({n},), as y has {n:,} points along axis {place}, or that of y, "
-                    f"{shape}; got {found.array.shape}"
+                    f"{shape}; got {found.array.shape}{hint}"
                 )
         return cls(places, values, others["sample_weight"], others["sigma"], place)
 
