@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from fastfit.columns import Numbers
 from fastfit.kernels.many import ROWS
 
-# Numbers that are converted or gathered at a time: 16 MB.
-_AT_A_TIME = 2_000_000
+# Numbers that are converted at a time: 6.4 MB as float64. Up to ten arrays of this size exist at once.
+_AT_A_TIME = 800_000
 
 
 class Layout(NamedTuple):
