@@ -91,6 +91,11 @@ def place(x: Any, at: Any, u: Any, rest: Any, origin: Any) -> Any:
     return own - origin, rounded_off(own, origin, own - origin)
 
 
+def first_origin(x: Any, exact: Any, origin: Any) -> Any:
+    """Return the place from which distances are counted: 0 at first, where x is shared."""
+    return 0.0 if x is None and exact is None else origin
+
+
 def part_of(rest: Any, k: Any) -> Any:
     """Return what a distance lacks, or some distances: None if none lacks anything."""
     return None if rest is None else rest[k]
@@ -172,14 +177,17 @@ def add_rows(
 ) -> None:
     """Add eight rows of points to the sums of m lines, but for those with NaN, be it in ``u``."""
     for j in range(m):
-        level, slope, origin = sums[LEVEL + j], sums[SLOPE + j], sums[PLACE + j]
+        level, slope = sums[LEVEL + j], sums[SLOPE + j]
+        origin = first_origin(x, exact, sums[PLACE + j])
         n = w_sum = u_sum = e_sum = uu = ue = ee = 0.0
         for k in range(ROWS):
             at = np.uint64(start) + np.uint64(k) * np.uint64(stride) + np.uint64(j)
             v, q = np.float64(y[at]), weight(w, at)
             p, p_rest = place(x, at, u[k], part_of(rest, k), origin)
             e = residual(y, v, level, slope, p, p_rest, exact)
-            counts = not (np.isnan(v) | np.isnan(q) | np.isnan(p) | np.isnan(u[k]))
+            counts = not (
+                np.isnan(v) | np.isnan(q) | np.isnan(own_place(x, at, 0.0)) | np.isnan(u[k])
+            )
             e = e if counts else 0.0
             p = plus(p, p_rest) if counts else 0.0
             q = q if counts else 0.0
@@ -207,6 +215,14 @@ def add_to_totals(m: Any, sums: Any) -> None:
         for j in range(N + k * STRIDE, N + k * STRIDE + m):
             sums[TOTALS + j] += sums[j]
             sums[j] = 0.0
+
+
+@compiled(TOTAL)
+def finish_sums(m: Any, sums: Any) -> None:
+    """Add the sums of the last chunk to the totals, which take their place."""
+    for k in range(7):
+        for j in range(N + k * STRIDE, N + k * STRIDE + m):
+            sums[j] += sums[TOTALS + j]
 
 
 @compiled(TOTAL)
@@ -313,7 +329,7 @@ def sum_last_rows(
         at = start + (n - ROWS) * stride
         add_rows(y, x, w, True, at, stride, m, last, part_of(rest, slice(n - ROWS, n)), sums)
     if n > CHUNK:
-        add_to_totals(m, sums)
+        finish_sums(m, sums)
 
 
 @compiled(TOTAL)
@@ -326,24 +342,25 @@ def find_values(
     m: Any,
     u: Any,
     order: Any,
-    sums: Any,
     values: Any,
     places: Any,
 ) -> None:
     """Find the first value that counts of each of m lines, and where it lies, by rows in this order; else NaN."""
+    n_missing = 0
+    row, own = np.uint64(start) + np.uint64(order[0]) * np.uint64(stride), u[order[0]]
     for j in range(m):
-        at = np.uint64(start) + np.uint64(order[0]) * np.uint64(stride) + np.uint64(j)
-        counts = weight(w, at) > 0.0
-        sums[values + j] = np.float64(y[at]) if counts else np.nan
-        sums[places + j] = own_place(x, at, u[order[0]])
-    for j in range(m):
-        if np.isnan(sums[values + j]) | np.isnan(sums[places + j]):
-            sums[values + j] = np.nan
+        at = row + np.uint64(j)
+        values[j] = np.float64(y[at]) if weight(w, at) > 0.0 else np.nan
+        places[j] = own_place(x, at, own)
+        n_missing += 1 if np.isnan(values[j]) | np.isnan(places[j]) else 0
+    for j in range(m if n_missing > 0 else 0):
+        if np.isnan(values[j]) | np.isnan(places[j]):
+            values[j] = np.nan
             for i in order[1:]:
                 at = np.uint64(start) + np.uint64(i) * np.uint64(stride) + np.uint64(j)
                 v, p = np.float64(y[at]), own_place(x, at, u[i])
                 if (weight(w, at) > 0.0) and not (np.isnan(v) | np.isnan(p)):
-                    sums[values + j], sums[places + j] = v, p
+                    values[j], places[j] = v, p
                     break
 
 
@@ -365,13 +382,15 @@ def draw_first_lines(
 
     Lines without points in the first or last ``patience`` rows get a level first line at 0.
     """
+    # What is found of the first and the last points lies where sums will be.
     low, low_place, high, high_place = U, E, UU, UE
-    find_values(y, x, w, start, stride, m, u, order[::-1][:patience], sums, high, high_place)
+    last = order[::-1][:patience]
+    find_values(y, x, w, start, stride, m, u, last, sums[high:], sums[high_place:])
     if through_origin:
         for j in range(m):
             sums[low + j] = sums[low_place + j] = 0.0
     else:
-        find_values(y, x, w, start, stride, m, u, order[:patience], sums, low, low_place)
+        find_values(y, x, w, start, stride, m, u, order[:patience], sums[low:], sums[low_place:])
     has_own = x is not None and not through_origin
     for j in range(m):
         value, at = sums[low + j], sums[low_place + j]
@@ -408,9 +427,8 @@ def fit_rows(
     if not is_full:
         sum_rows(y, x, w, None, start, stride, n, m, u, rest, sums)
     sum_last_rows(y, x, w, start, stride, n, m, u, rest, sums)
-    counts = N if n <= CHUNK else TOTALS + N
     for j in range(m):
-        is_full = is_full and sums[counts + j] == n  # the last rows may have gaps, too
+        is_full = is_full and sums[N + j] == n  # the last rows may have gaps, too
     return not is_full
 
 
@@ -434,28 +452,24 @@ def fit_points(
     sums: Any,
 ) -> Any:
     """Sum the points of m lines about first lines; return whether there were gaps, or might have been."""
-    has_gaps = False
-    if x is None and w is None:
-        is_full = True
-        for j in range(m):
-            at = start + j * lane_stride
-            draw_first_line(y, x, w, at, j, u, order, through_origin, sums)
-            # A line after one with gaps mostly has some, too. Where it has none, it is summed as all without are.
-            expects_gaps = not is_full
-            if expects_gaps:
-                sum_points(y, x, w, None, at, n, j, u, rest, sums)
-                is_full = sums[N + j] == n
-            if is_full:
-                is_full = sum_full_points(y, at, n, j, u, rest, own, sums)
-                if not is_full and not expects_gaps:
-                    sum_points(y, x, w, None, at, n, j, u, rest, sums)
-            has_gaps |= not is_full
-    else:
-        has_gaps = True
-        for j in range(m):
-            at = start + j * lane_stride
-            draw_first_line(y, x, w, at, j, u, order, through_origin, sums)
+    low, high = order[0], order[-1]
+    is_plain = x is None and w is None
+    is_full, has_gaps = is_plain, False
+    for j in range(m):
+        at = start + j * lane_stride
+        if not is_plain or through_origin or not draw_through_ends(y, at, j, u, low, high, sums):
+            draw = u, order, order.size, through_origin, sums[j:]
+            draw_first_lines(y, x, w, at, 1, 1, *draw)
+        # A line after one with gaps mostly has some, too. Where it has none, it is summed as all without are.
+        expects_gaps = not is_full
+        if expects_gaps:
             sum_points(y, x, w, None, at, n, j, u, rest, sums)
+            is_full = is_plain and sums[N + j] == n
+        if is_full:
+            is_full = sum_full_points(y, at, n, j, u, rest, own, sums)
+            if not is_full and not expects_gaps:
+                sum_points(y, x, w, None, at, n, j, u, rest, sums)
+        has_gaps |= not is_full
     return has_gaps
 
 
@@ -492,7 +506,7 @@ def add_points(
         v, q = np.float64(y[at]), weight(w, at)
         p, p_rest = place(x, at, u[i], part_of(rest, i), origin)
         e = residual(y, v, level, slope, p, p_rest, exact)
-        counts = not (np.isnan(v) | np.isnan(q) | np.isnan(p))
+        counts = not (np.isnan(v) | np.isnan(q) | np.isnan(own_place(x, at, 0.0)))
         e = e if counts else 0.0
         p = plus(p, p_rest) if counts else 0.0
         q = q if counts else 0.0
@@ -542,7 +556,8 @@ def sum_points(
     sums: Any,
 ) -> None:
     """Sum the points of a line, which may have gaps, into lane j."""
-    level, slope, origin = sums[LEVEL + j], sums[SLOPE + j], sums[PLACE + j]
+    level, slope = sums[LEVEL + j], sums[SLOPE + j]
+    origin = first_origin(x, exact, sums[PLACE + j])
     for k in range(7):
         sums[N + k * STRIDE + j] = 0.0
     for i in range(0, n, CHUNK):
@@ -554,20 +569,14 @@ def sum_points(
             sums[N + k * STRIDE + j] += found[k]
 
 
-@compiled(TOTAL)
-def draw_first_line(
-    y: Any, x: Any, w: Any, start: Any, j: Any, u: Any, order: Any, through_origin: Any, sums: Any
-) -> None:
-    """Draw the first line through the outermost points of a line, if they count; else through others."""
-    low, high = order[0], order[order.size - 1]
-    if x is None and w is None and not through_origin:
-        value = np.float64(y[np.uint64(start) + np.uint64(low)])
-        slope = (np.float64(y[np.uint64(start) + np.uint64(high)]) - value) / (u[high] - u[low])
-        level = like_values(y, value - slope * u[low])
-        if abs(level) < np.inf:
-            sums[SLOPE + j], sums[PLACE + j], sums[LEVEL + j] = slope, 0.0, level
-            return
-    draw_first_lines(y, x, w, start, 1, 1, u, order, order.size, through_origin, sums[j:])
+@compiled(INLINED)
+def draw_through_ends(y: Any, start: Any, j: Any, u: Any, low: Any, high: Any, sums: Any) -> Any:
+    """Draw the first line through the outermost points of a line; return whether they are there."""
+    value = np.float64(y[np.uint64(start) + np.uint64(low)])
+    slope = (np.float64(y[np.uint64(start) + np.uint64(high)]) - value) / (u[high] - u[low])
+    level = like_values(y, value - slope * u[low])
+    sums[SLOPE + j], sums[PLACE + j], sums[LEVEL + j] = slope, 0.0, level
+    return abs(level) < np.inf
 
 
 # Lines
@@ -583,29 +592,28 @@ def lines_of(
     center: Any,
     grid: Any,
     through_origin: Any,
-    base: Any,
     sums: Any,
 ) -> None:
     """Find the least-squares lines of m lanes, which become their next first lines.
 
-    What is found takes the place of the sums, which start at ``base``: intercept (UE), sum of squared residuals (EE),
-    means of y (E) and of u (U), and the centred sum of squares of u (UU). ``center`` is where u is 0, as two floats;
+    What is found takes the place of the sums: intercept (UE), sum of squared residuals (EE), means of y (E) and of u
+    (U), and the centred sum of squares of u (UU). ``center`` is where u is 0, as two floats;
     numbers are rounded to the spacing of u by adding and subtracting ``grid``.
     """
     c, c_low = center
     moves = 0.0 if through_origin else 1.0
     flat = np.inf if is_exact(y, exact) else FLAT
     for j in range(m):
-        n = sums[base + N + j]
-        total = n if w is None else sums[base + W + j]
+        n = sums[N + j]
+        total = n if w is None else sums[W + j]
         level, slope, origin = sums[LEVEL + j], sums[SLOPE + j], sums[PLACE + j]
-        u_sum, e_sum = sums[base + U + j], sums[base + E + j]
-        uu_all, ee_all = sums[base + UU + j], sums[base + EE + j]
+        u_sum, e_sum = sums[U + j], sums[E + j]
+        uu_all, ee_all = sums[UU + j], sums[EE + j]
         u_mean, e_mean = moves * u_sum / total, moves * e_sum / total
         uu = uu_all - u_mean * u_sum
         # Else it is rounding, of points with one x, or far from the place.
         uu = 0.0 if uu <= SAME * uu_all else uu
-        ue = sums[base + UE + j] - u_mean * e_sum
+        ue = sums[UE + j] - u_mean * e_sum
         step = ue / uu
         left = (ee_all - e_mean * e_sum) - step * ue
         steep = slope + step
@@ -627,11 +635,11 @@ def lines_of(
         is_near = (ee_all <= LOOSE * left) & (uu_all <= bound)
         is_near = is_near & (slope * slope * uu_all <= flat * n * ee_all)
         intercept = y_mean if is_flat else whole + low
-        sums[base + UE + j] = moves * intercept
-        sums[base + EE + j] = 0.0 if left < 0.0 else left  # NaN if it overflowed
-        sums[base + E + j] = y_mean
-        sums[base + U + j] = mean_place
-        sums[base + UU + j] = uu
+        sums[UE + j] = moves * intercept
+        sums[EE + j] = 0.0 if left < 0.0 else left  # NaN if it overflowed
+        sums[E + j] = y_mean
+        sums[U + j] = mean_place
+        sums[UU + j] = uu
         is_finite = (n > 1.5) & (ee_all + uu_all + abs(y_mean) < np.inf)
         sums[FAR + j] = 0.0 if is_near | (not is_finite) else 1.0
         steep = steep if abs(steep) < np.inf else 0.0  # if all digits of uu were lost
@@ -645,38 +653,43 @@ def lines_of(
 
 @compiled(TOTAL)
 def write_lines(
-    w: Any,
-    m: Any,
-    has_gaps: Any,
-    full: Any,
-    base: Any,
-    sums: Any,
-    found: Any,
-    first: Any,
-    chosen: Any,
+    w: Any, m: Any, has_gaps: Any, sums: Any, found: Any, first: Any, chosen: Any
 ) -> Any:
-    """Write what was found of the lines that are chosen; return how many stay chosen, as they lie far off.
+    """Write what was found of m lines; choose those that lie far off their first lines, and return how many they are.
 
-    What x alone makes is written of lines with fewer points than ``full``: of the others it is known, and once for the
-    whole tile if it has no gaps.
+    What x alone makes is the same for all lines of a tile without gaps, so it is written once.
     """
-    rows = (SLOPE, base + UE, base + EE, base + E, base + N, base + U, base + UU, base + W)
-    for k in range(4):
-        row = found[k]
-        for j in range(m):
-            row[first + j] = sums[rows[k] + j] if chosen[j] != 0.0 else row[first + j]
-    n_rows = 7 if w is None else 8
-    n_lanes = m if has_gaps else min(m, 1)
-    for k in range(4, n_rows):
-        row = found[k]
-        for j in range(n_lanes):
-            writes = (chosen[j] != 0.0) & (sums[base + N + j] < full)
-            row[first + j] = sums[rows[k] + j] if writes else row[first + j]
+    rows = (SLOPE, UE, EE, E, N, U, UU, W)
+    for k in range(7 if w is None else 8):
+        row = found[k][first:]
+        for j in range(m if has_gaps or k < 4 else min(m, 1)):
+            row[j] = sums[rows[k] + j]
     n_far = 0
     for j in range(m):
-        far = chosen[j] * sums[FAR + j]
-        chosen[j] = far
-        n_far += 1 if far != 0.0 else 0
+        chosen[j] = sums[FAR + j]
+        n_far += 1 if chosen[j] != 0.0 else 0
+    return n_far
+
+
+@compiled(TOTAL)
+def write_chosen(
+    w: Any, m: Any, has_gaps: Any, full: Any, sums: Any, found: Any, first: Any, chosen: Any
+) -> Any:
+    """Write what was found of lines that are chosen; choose of them as above, and return how many are left.
+
+    What x alone makes is written of lines with fewer points than ``full``: of the others it is known.
+    """
+    rows = (SLOPE, UE, EE, E, N, U, UU, W)
+    for k in range(7 if w is None else 8):
+        row = found[k][first:]
+        bound = np.inf if k < 4 else full
+        for j in range(m if has_gaps or k < 4 else min(m, 1)):
+            writes = (chosen[j] != 0.0) & (sums[N + j] < bound)
+            row[j] = sums[rows[k] + j] if writes else row[j]
+    n_far = 0
+    for j in range(m):
+        chosen[j] *= sums[FAR + j]
+        n_far += 1 if chosen[j] != 0.0 else 0
     return n_far
 
 
@@ -726,18 +739,14 @@ def fit_tile(
     first: Any,
 ) -> Any:
     """Fit m lines; return whether there were gaps, or might have been."""
-    base, has_gaps = 0, False
     if in_rows is None:
         points = lane_stride, n, m, u, rest, order, own, through_origin, sums
         has_gaps = fit_points(y, x, w, start, *points)
     else:
-        base = TOTALS if n > CHUNK else 0
         has_gaps = fit_rows(y, x, w, start, row_stride, n, m, u, rest, order, through_origin, sums)
-    for j in range(m):
-        chosen[j] = 1.0
-    options = center, grid, through_origin, base
+    options = center, grid, through_origin
     lines_of(y, x, w, None, m, *options, sums)
-    n_far = write_lines(w, m, has_gaps, np.inf, base, sums, found, first, chosen)
+    n_far = write_lines(w, m, has_gaps, sums, found, first, chosen)
     full = float(n) if x is None and w is None else np.inf
     for _ in range(ROUNDS):
         if n_far == 0:
@@ -750,9 +759,8 @@ def fit_tile(
                 at, lanes = start + j * lane_stride, sums[j:]
                 sum_again(y, x, w, in_rows, at, row_stride, n, step, u, rest, lanes)
                 lines_of(y, x, w, True, step, *options, lanes)
-                n_far += write_lines(
-                    w, step, has_gaps, full, base, lanes, found, first + j, chosen[j:]
-                )
+                written = w, step, has_gaps, full, lanes, found, first + j, chosen[j:]
+                n_far += write_chosen(*written)
     return has_gaps
 
 

@@ -132,6 +132,13 @@ def _place(x: Any, at: Any, u: Any, rest: Any, origin: Any) -> Any:
     return many.place
 
 
+@_specialised(many.first_origin, flags.INLINED)
+def _first_origin(x: Any, exact: Any, origin: Any) -> Any:
+    if isinstance(x, types.NoneType) and isinstance(exact, types.NoneType):
+        return lambda x, exact, origin: 0.0
+    return lambda x, exact, origin: origin
+
+
 @_specialised(many.part_of, flags.INLINED)
 def _part_of(rest: Any, k: Any) -> Any:
     return (lambda rest, k: None) if isinstance(rest, types.NoneType) else lambda rest, k: rest[k]
