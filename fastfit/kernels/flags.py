@@ -35,6 +35,7 @@ TOTAL: dict[str, Any] = {**_ALWAYS, "fastmath": set()}
 
 # A few lines of such arithmetic, which a long loop would else call, and then not vectorise.
 INLINED: dict[str, Any] = {**TOTAL, "forceinline": True}
+INLINED_SUMS: dict[str, Any] = {**BLOCK_SUMS, "forceinline": True}
 
 DRIVER: dict[str, Any] = {**_ALWAYS, "fastmath": set()}
 PARALLEL_DRIVER: dict[str, Any] = {**DRIVER, "parallel": True}

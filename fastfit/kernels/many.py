@@ -24,7 +24,7 @@ import numpy as np
 
 from fastfit.exact.double_double import fused
 from fastfit.kernels.block import weight
-from fastfit.kernels.flags import BLOCK_SUMS, INLINED, TOTAL, compiled
+from fastfit.kernels.flags import BLOCK_SUMS, INLINED, INLINED_SUMS, TOTAL, compiled
 
 # Rows of points that are read side by side: sums are read and written once for all of them.
 ROWS = 8
@@ -42,6 +42,8 @@ FLAT = 4.0
 SAME = 2.0**-45
 # Two different values of y differ by more than the root of this times their mean: less is rounding error.
 EQUAL = 2.0**-110
+# Sums of squares below it have lost digits.
+TINY = 2.0**-960
 # Number of rows at either end that are searched for the points of the first line.
 PATIENCE = 8
 # Largest number of times that points are summed again.
@@ -56,7 +58,9 @@ LEVEL, SLOPE, PLACE, N, W, U, E, UU, UE, EE = (k * STRIDE for k in range(10))
 TOTALS = 7 * STRIDE
 # Whether a line lies so far from its first line that sums lost digits: 1 or 0.
 FAR = 17 * STRIDE
-N_SUMS = 18 * STRIDE
+# Whether there may be something to say of a line, as it has few points, no residuals, or is not finite: 1 or 0.
+ODD = 18 * STRIDE
+N_SUMS = 19 * STRIDE
 
 # Rows of the results: the line, its residual sum of squares and mean of y; then what gaps and weights change.
 RESULTS = ("slope", "intercept", "residual_square", "y_mean", "n", "u_mean", "uu", "w")
@@ -94,6 +98,10 @@ def place(x: Any, at: Any, u: Any, rest: Any, origin: Any) -> Any:
 def first_origin(x: Any, exact: Any, origin: Any) -> Any:
     """Return the place from which distances are counted: 0 at first, where x is shared."""
     return 0.0 if x is None and exact is None else origin
+
+
+def fetch(values: Any, start: Any, n: Any) -> None:
+    """Have values that will soon be read on their way to the cache, be they beyond the end: compiled code does."""
 
 
 def part_of(rest: Any, k: Any) -> Any:
@@ -454,36 +462,87 @@ def fit_points(
     """Sum the points of m lines about first lines; return whether there were gaps, or might have been."""
     low, high = order[0], order[-1]
     is_plain = x is None and w is None
-    is_full, has_gaps = is_plain, False
-    for j in range(m):
-        at = start + j * lane_stride
-        if not is_plain or through_origin or not draw_through_ends(y, at, j, u, low, high, sums):
-            draw = u, order, order.size, through_origin, sums[j:]
-            draw_first_lines(y, x, w, at, 1, 1, *draw)
-        # A line after one with gaps mostly has some, too. Where it has none, it is summed as all without are.
-        expects_gaps = not is_full
-        if expects_gaps:
-            sum_points(y, x, w, None, at, n, j, u, rest, sums)
-            is_full = is_plain and sums[N + j] == n
-        if is_full:
-            is_full = sum_full_points(y, at, n, j, u, rest, own, sums)
-            if not is_full and not expects_gaps:
-                sum_points(y, x, w, None, at, n, j, u, rest, sums)
-        has_gaps |= not is_full
+    has_gaps = expects_gaps = not is_plain
+    # Four lines from different parts of the tile: memory is read faster at several places, if not by an even number of
+    # lines apart, which may be a number of pages. Of few lines, some come twice.
+    last, quarter = m - 1, (m + 3) // 4 | 1
+    for j in range(min(quarter, m)):
+        lanes = j, min(j + quarter, last), min(j + 2 * quarter, last), min(j + 3 * quarter, last)
+        n_full = 0 if expects_gaps else 4
+        for lane in lanes:
+            at = start + lane * lane_stride
+            if (
+                not is_plain
+                or through_origin
+                or not draw_through_ends(y, at, lane, u, low, high, sums)
+            ):
+                draw = u, order, order.size, through_origin, sums[lane:]
+                draw_first_lines(y, x, w, at, 1, 1, *draw)
+            # Lines after one with gaps mostly have some, too. Where they have none, they are summed as all without are.
+            if expects_gaps:
+                sum_points(y, x, w, None, at, n, lane, u, rest, sums)
+                n_full += 1 if is_plain and sums[N + lane] == n else 0
+        if n_full > 0:
+            found = sum_full_points(y, start, lane_stride, lanes, n, u, rest, sums)
+            expected_gaps, expects_gaps = expects_gaps, False
+            for k in range(4):
+                lane = lanes[k]
+                if not np.isnan(found[k][2]):
+                    sums[N + lane], (sums[U + lane], sums[UU + lane]) = float(n), own
+                    sums[E + lane], sums[UE + lane], sums[EE + lane] = found[k]
+                else:
+                    expects_gaps = True
+                    if not expected_gaps:
+                        at = start + lane * lane_stride
+                        sum_points(y, x, w, None, at, n, lane, u, rest, sums)
+            has_gaps |= expects_gaps
     return has_gaps
 
 
+@compiled(INLINED_SUMS)
+def with_point(sums: Any, e: Any, p: Any) -> Any:
+    """Return sums of residuals, of their products with p, and of their squares, with another."""
+    return sums[0] + e, sums[1] + p * e, sums[2] + e * e
+
+
 @compiled(BLOCK_SUMS)
-def add_full_points(y: Any, start: Any, u: Any, rest: Any, level: Any, slope: Any) -> Any:
-    """Return the sums of residuals over points without gaps: of themselves, their products with u, and squares."""
-    e_sum = ue = ee = 0.0
+def add_full_points(y: Any, starts: Any, u: Any, rest: Any, levels: Any, slopes: Any) -> Any:
+    """Return such sums over the points of four lines without gaps."""
+    a = b = c = d = (0.0, 0.0, 0.0)
     for i in range(u.size):
-        v = np.float64(y[np.uint64(start) + np.uint64(i)])
-        e = residual(y, v, level, slope, u[i], part_of(rest, i), None)
-        e_sum += e
-        ue += plus(u[i], part_of(rest, i)) * e
-        ee += e * e
-    return e_sum, ue, ee
+        at, p, p_rest = np.uint64(i), u[i], part_of(rest, i)
+        q = plus(p, p_rest)
+        v0, v1 = np.float64(y[np.uint64(starts[0]) + at]), np.float64(y[np.uint64(starts[1]) + at])
+        v2, v3 = np.float64(y[np.uint64(starts[2]) + at]), np.float64(y[np.uint64(starts[3]) + at])
+        a = with_point(a, residual(y, v0, levels[0], slopes[0], p, p_rest, None), q)
+        b = with_point(b, residual(y, v1, levels[1], slopes[1], p, p_rest, None), q)
+        c = with_point(c, residual(y, v2, levels[2], slopes[2], p, p_rest, None), q)
+        d = with_point(d, residual(y, v3, levels[3], slopes[3], p, p_rest, None), q)
+    return a, b, c, d
+
+
+@compiled(TOTAL)
+def sum_full_points(
+    y: Any, start: Any, lane_stride: Any, lanes: Any, n: Any, u: Any, rest: Any, sums: Any
+) -> Any:
+    """Return such sums over the points of four lines as if without gaps."""
+    a, b, c, d = lanes
+    levels = sums[LEVEL + a], sums[LEVEL + b], sums[LEVEL + c], sums[LEVEL + d]
+    slopes = sums[SLOPE + a], sums[SLOPE + b], sums[SLOPE + c], sums[SLOPE + d]
+    of_a = of_b = of_c = of_d = (0.0, 0.0, 0.0)
+    for i in range(0, n, CHUNK):
+        part, at, step = slice(i, min(i + CHUNK, n)), start + i, lane_stride
+        starts = at + a * step, at + b * step, at + c * step, at + d * step
+        found = add_full_points(y, starts, u[part], part_of(rest, part), levels, slopes)
+        of_a, of_b = plus_each(of_a, found[0]), plus_each(of_b, found[1])
+        of_c, of_d = plus_each(of_c, found[2]), plus_each(of_d, found[3])
+    return of_a, of_b, of_c, of_d
+
+
+@compiled(INLINED)
+def plus_each(a: Any, b: Any) -> Any:
+    """Return the sums of three numbers each."""
+    return a[0] + b[0], a[1] + b[1], a[2] + b[2]
 
 
 @compiled(BLOCK_SUMS)
@@ -522,27 +581,6 @@ def add_points(
 
 
 @compiled(TOTAL)
-def sum_full_points(
-    y: Any, start: Any, n: Any, j: Any, u: Any, rest: Any, own: Any, sums: Any
-) -> Any:
-    """Sum the points of a line into lane j as if without gaps; return whether there was none.
-
-    ``own`` holds the sums of u and of its squares.
-    """
-    level, slope = sums[LEVEL + j], sums[SLOPE + j]
-    e_sum = ue = ee = 0.0
-    for i in range(0, n, CHUNK):
-        part = slice(i, min(i + CHUNK, n))
-        found = add_full_points(y, start + i, u[part], part_of(rest, part), level, slope)
-        e_sum += found[0]
-        ue += found[1]
-        ee += found[2]
-    sums[N + j], (sums[U + j], sums[UU + j]) = float(n), own
-    sums[E + j], sums[UE + j], sums[EE + j] = e_sum, ue, ee
-    return not np.isnan(ee)
-
-
-@compiled(TOTAL)
 def sum_points(
     y: Any,
     x: Any,
@@ -562,6 +600,7 @@ def sum_points(
         sums[N + k * STRIDE + j] = 0.0
     for i in range(0, n, CHUNK):
         part = slice(i, min(i + CHUNK, n))
+        fetch(y, start + i + min(CHUNK, n), min(CHUNK, n - i))
         found = add_points(
             *(y, x, w, exact, start + i, u[part], part_of(rest, part), level, slope, origin)
         )
@@ -642,6 +681,8 @@ def lines_of(
         sums[UU + j] = uu
         is_finite = (n > 1.5) & (ee_all + uu_all + abs(y_mean) < np.inf)
         sums[FAR + j] = 0.0 if is_near | (not is_finite) else 1.0
+        is_odd = not (is_finite & (uu >= TINY) & (left >= TINY) & (abs(intercept) < np.inf))
+        sums[ODD + j] = 1.0 if is_odd else 0.0
         steep = steep if abs(steep) < np.inf else 0.0  # if all digits of uu were lost
         at_grid = mean_place if x is not None else (mean_place + grid) - grid
         at_grid = origin if through_origin else at_grid
@@ -655,7 +696,7 @@ def lines_of(
 def write_lines(
     w: Any, m: Any, has_gaps: Any, sums: Any, found: Any, first: Any, chosen: Any
 ) -> Any:
-    """Write what was found of m lines; choose those that lie far off their first lines, and return how many they are.
+    """Write what was found of m lines, and choose those far off their first lines; return how many are far, and odd.
 
     What x alone makes is the same for all lines of a tile without gaps, so it is written once.
     """
@@ -664,18 +705,19 @@ def write_lines(
         row = found[k][first:]
         for j in range(m if has_gaps or k < 4 else min(m, 1)):
             row[j] = sums[rows[k] + j]
-    n_far = 0
+    n_far, n_odd = 0.0, 0.0
     for j in range(m):
         chosen[j] = sums[FAR + j]
-        n_far += 1 if chosen[j] != 0.0 else 0
-    return n_far
+        n_far += chosen[j]
+        n_odd += sums[ODD + j]
+    return n_far, n_odd
 
 
 @compiled(TOTAL)
 def write_chosen(
     w: Any, m: Any, has_gaps: Any, full: Any, sums: Any, found: Any, first: Any, chosen: Any
 ) -> Any:
-    """Write what was found of lines that are chosen; choose of them as above, and return how many are left.
+    """Write what was found of the lines that are chosen; choose of them, and return, as above.
 
     What x alone makes is written of lines with fewer points than ``full``: of the others it is known.
     """
@@ -686,11 +728,12 @@ def write_chosen(
         for j in range(m if has_gaps or k < 4 else min(m, 1)):
             writes = (chosen[j] != 0.0) & (sums[N + j] < bound)
             row[j] = sums[rows[k] + j] if writes else row[j]
-    n_far = 0
+    n_far, n_odd = 0.0, 0.0
     for j in range(m):
+        n_odd += chosen[j] * sums[ODD + j]
         chosen[j] *= sums[FAR + j]
-        n_far += 1 if chosen[j] != 0.0 else 0
-    return n_far
+        n_far += chosen[j]
+    return n_far, n_odd
 
 
 @compiled(TOTAL)
@@ -738,7 +781,7 @@ def fit_tile(
     found: Any,
     first: Any,
 ) -> Any:
-    """Fit m lines; return whether there were gaps, or might have been."""
+    """Fit m lines; return whether there were gaps, or might have been, and whether a line may be odd."""
     if in_rows is None:
         points = lane_stride, n, m, u, rest, order, own, through_origin, sums
         has_gaps = fit_points(y, x, w, start, *points)
@@ -746,22 +789,24 @@ def fit_tile(
         has_gaps = fit_rows(y, x, w, start, row_stride, n, m, u, rest, order, through_origin, sums)
     options = center, grid, through_origin
     lines_of(y, x, w, None, m, *options, sums)
-    n_far = write_lines(w, m, has_gaps, sums, found, first, chosen)
+    n_far, n_odd = write_lines(w, m, has_gaps, sums, found, first, chosen)
     full = float(n) if x is None and w is None else np.inf
     for _ in range(ROUNDS):
-        if n_far == 0:
+        if n_far == 0.0:
             break
         # All lines of a tile at once if many are to be summed again, else one after the other.
         step = m if in_rows is not None and n_far > m // 16 else 1
-        n_far = 0
+        n_far = 0.0
         for j in range(0, m, step):
             if step > 1 or chosen[j] != 0.0:
                 at, lanes = start + j * lane_stride, sums[j:]
                 sum_again(y, x, w, in_rows, at, row_stride, n, step, u, rest, lanes)
                 lines_of(y, x, w, True, step, *options, lanes)
                 written = w, step, has_gaps, full, lanes, found, first + j, chosen[j:]
-                n_far += write_chosen(*written)
-    return has_gaps
+                more_far, more_odd = write_chosen(*written)
+                n_far += more_far
+                n_odd += more_odd
+    return has_gaps, n_odd > 0.0
 
 
 @compiled(TOTAL)
@@ -783,9 +828,9 @@ def fit_lines(
     width: Any,
     tiles: Any,
     found: Any,
-    gaps: Any,
+    notes: Any,
 ) -> None:
-    """Fit the lines of some tiles one after the other; ``gaps`` says for each tile whether it has any.
+    """Fit the lines of some tiles one after the other; ``notes`` has two rows, of tiles with gaps and with odd lines.
 
     ``in_rows`` is None where the points of a line lie side by side.
     """
@@ -796,7 +841,7 @@ def fit_lines(
         outer, low = tile // each, tile % each * width
         m = min(width, n_lanes - low)
         start = outer * outer_stride + low * lane_stride
-        gaps[tile] = fit_tile(
+        notes[0, tile], notes[1, tile] = fit_tile(
             *(y, x, w, in_rows, start, row_stride, lane_stride, n, m, u, rest, order, own),
             *(center, grid, through_origin, sums, chosen, found, outer * n_lanes + low),
         )

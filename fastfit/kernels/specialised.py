@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic, overload, register_jitable
 
 from fastfit import vector_math
@@ -130,6 +132,33 @@ def _place(x: Any, at: Any, u: Any, rest: Any, origin: Any) -> Any:
     if isinstance(x, types.NoneType):
         return lambda x, at, u, rest, origin: (u - origin, rest)
     return many.place
+
+
+@intrinsic
+def _prefetch(typing_context: Any, values: Any, at: Any) -> Any:
+    """Have memory on its way to the second-level cache."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        number = ir.IntType(32)
+        address = builder.bitcast(builder.gep(array.data, [arguments[1]]), cgutils.voidptr_t)
+        kind = ir.FunctionType(ir.VoidType(), [address.type, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(function, [address, number(0), number(2), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(values, at), generate
+
+
+@_specialised(many.fetch, flags.INLINED)
+def _fetch(values: Any, start: Any, n: Any) -> Any:
+    step = 64 * 8 // values.dtype.bitwidth
+
+    def fetch(values: Any, start: Any, n: Any) -> None:
+        for i in range(0, n, step):
+            _prefetch(values, start + i)
+
+    return fetch
 
 
 @_specialised(many.first_origin, flags.INLINED)

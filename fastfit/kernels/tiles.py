@@ -18,7 +18,8 @@ from fastfit.losses import Huber, RobustLoss, Tukey
 _GROUPS = 4
 # Number of points per call of compiled code. Between calls, progress is shown and Ctrl-C is noticed.
 _AT_A_TIME = 1 << 27
-# Least number of lines in a tile: short rows are slow to read.
+# Least number of lines in a tile: short rows are slow to read. The points of lines that lie side by side need no more,
+# and their sums stay in the first-level cache.
 _NARROWEST = 512
 # Numbers that all groups together gather points into: 128 MB.
 _MOST_SCRATCH = 1 << 24
@@ -44,7 +45,7 @@ def _over_groups(
     width: Any,
     tiles: Any,
     found: Any,
-    gaps: Any,
+    notes: Any,
     n_groups: Any,
 ) -> Any:
     low, high = tiles
@@ -52,7 +53,7 @@ def _over_groups(
         part = low + g * (high - low) // n_groups, low + (g + 1) * (high - low) // n_groups
         many.fit_lines(
             *(y, x, w, in_rows, n, n_lanes, strides, u, rest, order, own, center, grid),
-            *(through_origin, width, part, found, gaps),
+            *(through_origin, width, part, found, notes),
         )
 
 
@@ -161,7 +162,7 @@ def fit(
     found: NDArray[np.float64],
     n_threads: int | None = None,
     watch: Callable[[int], object] = int,
-) -> tuple[NDArray[np.bool_], int]:
+) -> tuple[NDArray[np.bool_], bool, int]:
     """Write the least-squares lines of many series, in rows as ``many.RESULTS`` names them.
 
     Parameters
@@ -181,22 +182,24 @@ def fit(
 
     Returns
     -------
-    ndarray of bool, int
-        Which tiles have gaps, and how many lines a tile has.
+    ndarray of bool, bool, int
+        Which tiles have gaps, whether any line may be odd (of few points, without residuals, not finite), and how many
+        lines a tile has.
     """
     n_outer, n, n_lanes = shape
     y, x, w = map(_read_only, (y, x, w))
     in_rows = None if strides[1] == 1 else True
     # No result depends on the width of tiles, but all processors should have some.
     n_groups = _GROUPS * (n_threads or threads.default_threads())
-    width = min(many.TILE, max(_NARROWEST, -(-n_lanes * n_outer // n_groups)))
+    widest = many.TILE if in_rows else _NARROWEST
+    width = min(widest, max(_NARROWEST, -(-n_lanes * n_outer // n_groups)))
     each = -(-n_lanes // width)
     n_tiles = n_outer * each
-    gaps = np.zeros(n_tiles, np.bool_)
+    notes = np.zeros((2, n_tiles), np.bool_)
     step = max(n_groups, _AT_A_TIME // max(n * min(width, n_lanes), 1))
     for low in range(0, n_tiles, step):
         high = min(low + step, n_tiles)
-        some = width, (low, high), found, gaps, min(high - low, n_groups)
+        some = width, (low, high), found, notes, min(high - low, n_groups)
         arguments = (
             *(y, x, w, in_rows, n, n_lanes, strides, places.u, places.rest, places.order),
             *(places.own, places.center, places.grid, through_origin, *some),
@@ -205,7 +208,7 @@ def fit(
         with np.errstate(all="ignore"):  # where the loops are not compiled
             threads.on_threads(n_blocks, n_threads, _code, arguments)
         watch(n_outer * n_lanes * high // n_tiles)
-    return gaps, width
+    return notes[0], bool(notes[1].any()), width
 
 
 def fit_robust(

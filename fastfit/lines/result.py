@@ -19,6 +19,7 @@ from fastfit.exact.double_double import DoubleDouble
 from fastfit.exact.least_squares import Centred
 from fastfit.exact.moment_sums import MomentSums
 from fastfit.kernels import robust_lines
+from fastfit.kernels.many import TINY
 from fastfit.lines.series import LineSums, RobustLines
 from fastfit.losses import Loss, SquaredError
 from fastfit.outcome import Status
@@ -46,8 +47,8 @@ _ENDS = {
     robust_lines.UNDETERMINED: Status.UNDETERMINED,
     robust_lines.TOO_FAR_APART: Status.INFINITE,
 }
-# Sums of squares of points so close to zero have lost digits.
-_TINY_SUM, _TINY_SIZE = 2.0**-960, 2.0**-430
+# Points of lines so small have sums of squares that have lost digits.
+_TINY_SIZE = 2.0**-430
 # What to_frame() and to_dict() list.
 _COLUMNS = (
     *("slope", "intercept", "stderr", "intercept_stderr", "rvalue", "pvalue", "residual_std"),
@@ -78,8 +79,6 @@ class LineFits:
 
     slope: NDArray[np.float64]
     intercept: NDArray[np.float64]
-    n_points: NDArray[np.int64]
-    n_omitted: NDArray[np.int64]
     codes: NDArray[np.int8]
     _sums: LineSums
     _options: dict[str, Any]
@@ -103,9 +102,6 @@ class LineFits:
         axis: int,
     ) -> LineFits:
         """Return the lines that sums amount to."""
-        shape = sums.slope.shape
-        n = np.asarray(sums.n).astype(np.int64)
-        n_points, n_omitted = (np.broadcast_to(each, shape) for each in (n, n_given - n))
         codes = _codes(sums, min_points)
         slope, intercept = sums.slope, sums.intercept
         if sums.robust is not None:
@@ -120,21 +116,12 @@ class LineFits:
             slope = slope * times.counts
         options = {
             "loss": loss,
+            "n_given": n_given,
             "fit_intercept": fit_intercept,
             "has_sigma": has_sigma,
             "known_sigma": known_sigma,
         }
-        return cls(
-            slope,
-            intercept,
-            n_points,
-            n_omitted,
-            codes,
-            sums,
-            options,
-            axis,
-            times,
-        )
+        return cls(slope, intercept, codes, sums, options, axis, times)
 
     def without(self, bad: NDArray[np.bool_]) -> LineFits:
         """Return the lines with NaN for those that hold NaN."""
@@ -172,14 +159,10 @@ class LineFits:
         chosen = self.slope[index]
         if np.ndim(chosen) == 0:
             return self._line(index)
-        some = {
-            name: getattr(self, name)[index]
-            for name in ("intercept", "n_points", "n_omitted", "codes")
-        }
-        sums: tuple[Any, ...] = self._sums
-        robust = self._robust
-        parts = [each if each is None or np.ndim(each) == 0 else each[index] for each in sums[:-1]]
-        some_sums = LineSums._make([*parts, None if robust is None else robust.at(index)])
+        some = {name: getattr(self, name)[index] for name in ("intercept", "codes")}
+        sums: tuple[Any, ...] = self._sums[:-2]
+        parts = [each if each is None or np.ndim(each) == 0 else each[index] for each in sums]
+        some_sums = LineSums._make([*parts, self._robust and self._robust.at(index), True])
         axis = _axis_after(index, self._axis, self.ndim, chosen.ndim)
         return replace(self, slope=chosen, **some, _sums=some_sums, _axis=axis)
 
@@ -245,6 +228,17 @@ class LineFits:
         )
 
     # What follows from the sums
+
+    @cached_property
+    def n_points(self) -> NDArray[np.int64]:
+        """Number of points fitted."""
+        return np.broadcast_to(np.asarray(self._sums.n).astype(np.int64), self.shape)
+
+    @cached_property
+    def n_omitted(self) -> NDArray[np.int64]:
+        """Number of points left out because they were masked or NaN."""
+        n_omitted = self._options["n_given"] - np.asarray(self._sums.n)
+        return np.broadcast_to(n_omitted.astype(np.int64), self.shape)
 
     @property
     def _robust(self) -> RobustLines | None:
@@ -621,28 +615,25 @@ def _codes(sums: LineSums, min_points: int) -> NDArray[np.int8]:
     codes = np.zeros(sums.slope.shape, np.int8)
     if sums.robust is not None:
         for end, status in _ENDS.items():
-            codes[sums.robust.end == end] = LineFits.STATUSES.index(status)
+            _put(codes, sums.robust.end == end, status)
     # Of several reasons the first one counts, so it is written last.
-    infinite = LineFits.STATUSES.index(Status.INFINITE)
-    parts = sums.slope, sums.intercept, sums.residual_square
-    with np.errstate(**_QUIET):
-        if not math.isfinite(sum(float(each.sum()) for each in parts)):  # as seldom
-            codes[~np.isfinite(parts[0] + parts[1] + parts[2])] = infinite
-        if not sums.residual_square.min(initial=1.0) >= _TINY_SUM:
-            size = abs(sums.y_mean) + abs(sums.slope) * np.sqrt(np.asarray(sums.uu))
-            is_lost = (sums.residual_square < _TINY_SUM) & (size > 0.0) & (size < _TINY_SIZE)
-            codes[is_lost] = infinite
-    _put(codes, np.less(sums.uu, _TINY_SUM), LineFits.STATUSES.index(Status.INFINITE))
-    _put(codes, np.less_equal(sums.uu, 0.0), 2)
-    if sums.w is not None:
-        codes[~((sums.w > 0.0) & (sums.w < math.inf))] = 3
-    _put(codes, np.less(sums.n, min_points), 1)
+    if sums.may_be_odd or sums.robust is not None:
+        with np.errstate(**_QUIET):
+            whole = sums.slope + sums.intercept + sums.residual_square
+            _put(codes, ~np.isfinite(whole), Status.INFINITE)
+            small = sums.residual_square < TINY
+            if small.any():
+                size = abs(sums.y_mean) + abs(sums.slope) * np.sqrt(np.asarray(sums.uu))
+                _put(codes, small & (size > 0.0) & (size < _TINY_SIZE), Status.INFINITE)
+        _put(codes, np.less(sums.uu, TINY), Status.INFINITE)
+        _put(codes, np.less_equal(sums.uu, 0.0), Status.CONSTANT_X)
+        if sums.w is not None:
+            _put(codes, ~((sums.w > 0.0) & (sums.w < math.inf)), Status.BAD_WEIGHTS)
+    _put(codes, np.less(sums.n, min_points), Status.TOO_FEW_POINTS)
     return codes
 
 
-def _put(codes: NDArray[np.int8], where: Any, code: int) -> None:
-    """Write a code where something holds, which may be the same for all lines."""
-    if np.ndim(where):
-        codes[where] = code
-    elif where:
-        codes[...] = code
+def _put(codes: NDArray[np.int8], where: Any, status: Status) -> None:
+    """Write the code of a status where something holds, which may be the same for all lines."""
+    if np.any(where):
+        np.copyto(codes, LineFits.STATUSES.index(status), where=where)

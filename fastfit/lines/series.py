@@ -73,6 +73,8 @@ class LineSums(NamedTuple):
         What ``y_mean`` and ``u_mean`` lack, where it is known.
     robust : RobustLines or None
         Where lines of another loss lie; None for least squares.
+    may_be_odd : bool
+        Whether a line may have fewer than 2 points, no residuals, or not be finite.
     """
 
     slope: NDArray[np.float64]
@@ -89,6 +91,7 @@ class LineSums(NamedTuple):
     y_low: float | NDArray[np.float64] = 0.0
     u_low: float | NDArray[np.float64] = 0.0
     robust: RobustLines | None = None
+    may_be_odd: bool = True
 
 
 class Series(NamedTuple):
@@ -239,7 +242,7 @@ class Series(NamedTuple):
             *(layout.shape, layout.strides, places),
         )
         options: dict[str, Any] = {"through_origin": through_origin, "n_threads": n_threads}
-        gaps, width = tiles.fit(*points, **options, found=found, watch=watch)
+        gaps, may_be_odd, width = tiles.fit(*points, **options, found=found, watch=watch)
         n_outer, _, n_inner = layout.shape
         lines: list[Any] = [*found]
         if gaps.any() or loss is not None:
@@ -257,7 +260,7 @@ class Series(NamedTuple):
         ]
         if self.weight is None:
             lines[len(RESULTS) - 1] = None
-        return self._sums(lines, None, places)
+        return self._sums(lines, None, places)._replace(may_be_odd=may_be_odd)
 
     def _fit_in_blocks(
         self,
@@ -305,7 +308,7 @@ class Series(NamedTuple):
                 *(each if each is None else each.reshape(-1) for each in (y, x, w)),
                 *((1, y.shape[0], m), (0, m, 1), places),
             )
-            gaps, width = tiles.fit(*points, **options, found=part)
+            gaps, _, width = tiles.fit(*points, **options, found=part)
             _fill(gaps, width, 1, m, part)
             if loss is not None:
                 _fit_robust(points, loss, options, part)
