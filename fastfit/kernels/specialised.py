@@ -20,6 +20,7 @@ from fastfit.exact import double_double, least_squares
 from fastfit.kernels import block, flags, many, median, moments, robust_lines
 from fastfit.kernels import center as _center  # noqa: F401  # marks its functions
 from fastfit.kernels import gradient as _gradient  # noqa: F401  # marks its functions
+from fastfit.kernels import places as _places  # noqa: F401  # marks its functions
 from fastfit.kernels import residuals as _residuals  # noqa: F401  # marks its functions
 
 # Functions of other rooms that kernels call, with their options.

@@ -10,8 +10,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from fastfit.kernels import compiled, many, robust_lines, threads
+from fastfit.kernels import compiled, flags, many, robust_lines, threads
 from fastfit.kernels.block import BLOCK
+from fastfit.kernels.places import find_places
 from fastfit.losses import Huber, RobustLoss, Tukey
 
 # Number of groups of tiles per thread. A group shares one scratch array of sums.
@@ -25,6 +26,8 @@ _NARROWEST = 512
 _MOST_SCRATCH = 1 << 24
 # How many times longer a robust line takes than sums of its points, roughly.
 _TIMES_LONGER = 50
+# Powers of two between which distances along x are squared safely.
+_LARGEST = 2.0**300
 
 
 def _over_groups(
@@ -92,6 +95,7 @@ def _robust_over_groups(
 
 
 _FIT_ROBUST = compiled.on_threads_or_not(_robust_over_groups)
+_PLACES = compiled.jit(find_places, flags.TOTAL)
 
 
 class Places(NamedTuple):
@@ -120,34 +124,28 @@ class Places(NamedTuple):
 
     @classmethod
     def of(cls, x: NDArray[np.float64], offset: float, *, through_origin: bool) -> Places:
-        """Return the places of ``x + offset``; distances are from 0 for lines through the origin."""
-        first, last = int(x.argmin()), int(x.argmax())
-        low, middle = float(x[first]), 0.0
-        if not through_origin:
-            above = x - low
-            middle = float(x[np.abs(above - above.mean()).argmin()])
-        near = x - middle
-        back = near - x
-        grid = math.ldexp(3.0, math.frexp(max(near[last], -near[first]))[1])
-        u = (near + grid) - grid
-        rest = (near - u) + ((x - (near - back)) - (middle + back))
-        lacks = bool(rest.any())
-        whole = (u + rest if lacks else u).astype(np.longdouble)
-        order = np.arange(x.size)
-        if first > last:
-            order = order[::-1].copy()
-            first, last = x.size - 1 - first, x.size - 1 - last
-        order[[0, first]] = order[[first, 0]]
-        order[[-1, last]] = order[[last, -1]]
+        """Return the places of ``x + offset``; distances are from 0 for lines through the origin.
+
+        Raises
+        ------
+        ValueError
+            If an x is not finite, or distances have squares that float64 cannot hold.
+        """
+        u, rest, order = np.empty(x.size), np.empty(x.size), np.empty(x.size, np.int64)
+        arguments = _read_only(x), through_origin, u, rest, order
+        code = compiled.code_for(_PLACES, ("places", x.flags.c_contiguous), *arguments)
+        low, high, middle, grid, total, u_sum, uu, lacking = code(*arguments)
+        if not math.isfinite(total) and not np.isfinite(x).all():
+            wrong = np.flatnonzero(~np.isfinite(x))[0]
+            raise ValueError(f"x must be finite; got {x[wrong]} at index {wrong:,}")
+        size = max(abs(low), abs(high)) if through_origin else high - low
+        if size and not 1.0 / _LARGEST < size < _LARGEST:
+            raise ValueError(
+                f"x must have distances whose squares float64 can hold; got {size:.3g}: rescale x"
+            )
         center = middle + offset
-        return cls(
-            u,
-            rest if lacks else None,
-            order,
-            (float(whole.sum()), float(whole @ whole)),
-            (center, (middle - (center - offset)) if offset else 0.0),
-            grid,
-        )
+        lacks = (middle - (center - offset)) if offset else 0.0
+        return cls(u, rest if lacking else None, order, (u_sum, uu), (center, lacks), grid)
 
 
 def fit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -35,22 +36,25 @@ class Layout(NamedTuple):
 def layout_of(array: NDArray[Any], axis: int) -> Layout | None:
     """Return how to walk through an array whose points lie along an axis; None if it must be copied first."""
     is_ready = array.dtype.char in "df" and array.dtype.isnative and array.flags.aligned
-    n, size = array.shape[axis], array.itemsize
-    if not is_ready or n < ROWS or array.size == 0:
+    if not is_ready or array.shape[axis] < ROWS or array.size == 0:
         return None
-    if any(
-        step <= 0 or step % size
-        for step, k in zip(array.strides, array.shape, strict=True)
-        if k > 1
-    ):
+    return _layout_of(array.shape, array.strides, array.itemsize, axis)
+
+
+@functools.lru_cache(maxsize=64)
+def _layout_of(
+    shape: tuple[int, ...], strides: tuple[int, ...], size: int, axis: int
+) -> Layout | None:
+    n = shape[axis]
+    if any(step <= 0 or step % size for step, k in zip(strides, shape, strict=True) if k > 1):
         return None
-    steps = [step // size for step in array.strides]
-    others = [k for k in range(array.ndim) if k != axis]
-    others.sort(key=lambda k: -steps[k] if array.shape[k] > 1 else -math.inf)
-    outer = [k for k in others if array.shape[k] == 1 or steps[k] > steps[axis]]
+    steps = [step // size for step in strides]
+    others = [k for k in range(len(shape)) if k != axis]
+    others.sort(key=lambda k: -steps[k] if shape[k] > 1 else -math.inf)
+    outer = [k for k in others if shape[k] == 1 or steps[k] > steps[axis]]
     inner = [k for k in others if k not in outer]
-    n_outer, outer_step = _as_one(array, outer, steps)
-    n_inner, inner_step = _as_one(array, inner, steps)
+    n_outer, outer_step = _as_one(shape, outer, steps)
+    n_inner, inner_step = _as_one(shape, inner, steps)
     if inner and inner_step == 1 and n_outer is not None and n_inner is not None:
         return Layout((n_outer, n, n_inner), (outer_step, steps[axis], 1), (*outer, *inner))
     if not inner and steps[axis] == 1 and n_outer is not None:
@@ -59,22 +63,24 @@ def layout_of(array: NDArray[Any], axis: int) -> Layout | None:
 
 
 def _as_one(
-    array: NDArray[Any], axes: Sequence[int], steps: Sequence[int]
+    shape: Sequence[int], axes: Sequence[int], steps: Sequence[int]
 ) -> tuple[int | None, int]:
     """Return length and step of axes as one axis; no length if they are not evenly apart."""
     length, step = 1, 0
     for k in reversed(axes):
-        if array.shape[k] == 1:
+        if shape[k] == 1:
             continue
         if length > 1 and steps[k] != step * length:
             return None, 0
         step = step if length > 1 else steps[k]
-        length *= array.shape[k]
+        length *= shape[k]
     return length, step
 
 
 def flat(array: NDArray[Any]) -> NDArray[Any]:
     """Return the memory from the first to the last item of an array as one axis, without a copy."""
+    if type(array) is np.ndarray and array.flags.c_contiguous:
+        return array.reshape(-1)
     steps = zip(array.shape, array.strides, strict=True)
     span = 1 + sum((k - 1) * step for k, step in steps) // array.itemsize
     plain = array.view(np.ndarray)

@@ -109,8 +109,8 @@ class LineFits:
             slope = slope + turn
             if fit_intercept:
                 intercept = intercept + (rise - turn * (sums.center + sums.u_mean))
-        bad = (codes != 0) & (codes < _LESS_SURE)
-        if bad.any():
+        if codes.any():
+            bad = (codes != 0) & (codes < _LESS_SURE)
             slope, intercept = (np.where(bad, math.nan, each) for each in (slope, intercept))
         if times is not None:
             slope = slope * times.counts
@@ -633,7 +633,7 @@ def _codes(sums: LineSums, min_points: int) -> NDArray[np.int8]:
     return codes
 
 
-def _put(codes: NDArray[np.int8], where: Any, status: Status) -> None:
+def _put(codes: NDArray[np.int8], where: NDArray[np.bool_], status: Status) -> None:
     """Write the code of a status where something holds, which may be the same for all lines."""
-    if np.any(where):
+    if where.any():
         np.copyto(codes, LineFits.STATUSES.index(status), where=where)

@@ -19,9 +19,6 @@ from fastfit.lines.layout import Layout, blocks, flat, is_like, layout_of, rows
 from fastfit.lines.one_by_one import robust_lines
 from fastfit.losses import RobustLoss
 
-# Powers of two between which distances along x are squared safely.
-_LARGEST = 2.0**300
-
 
 class RobustLines(NamedTuple):
     """What robust lines are made of, beside their least-squares lines: arrays of the shape of the lines.
@@ -244,20 +241,18 @@ class Series(NamedTuple):
         options: dict[str, Any] = {"through_origin": through_origin, "n_threads": n_threads}
         gaps, may_be_odd, width = tiles.fit(*points, **options, found=found, watch=watch)
         n_outer, _, n_inner = layout.shape
-        lines: list[Any] = [*found]
-        if gaps.any() or loss is not None:
+        is_alike = loss is None and not gaps.any()
+        if not is_alike:
             _fill(gaps, width, n_outer, n_inner, found)
-        else:
-            lines[4:7] = found[4:7, 0]
         if loss is not None:
             _fit_robust(points, loss, options, found)
         shape = self.y.array.shape
         ordered = [shape[k] for k in layout.axes]
         back = sorted(range(len(ordered)), key=layout.axes.__getitem__)
-        lines = [
-            row if row is None or np.ndim(row) == 0 else row.reshape(ordered).transpose(back)
-            for row in lines
-        ]
+        shaped = found.reshape(len(found), *ordered).transpose(0, *(1 + k for k in back))
+        lines: list[Any] = [*shaped]
+        if is_alike:
+            lines[4:7] = found[4:7, 0]
         if self.weight is None:
             lines[len(RESULTS) - 1] = None
         return self._sums(lines, None, places)._replace(may_be_odd=may_be_odd)
@@ -384,15 +379,6 @@ def _places(x: Numbers, n: int, *, shares_x: bool, through_origin: bool) -> Plac
         zeros = np.zeros(n_rows)
         return Places(zeros, None, np.arange(n_rows), (0.0, 0.0), (x.offset, 0.0), 0.0)
     values = x.array.astype(np.float64, copy=False)
-    if not np.isfinite(values).all():
-        wrong = np.flatnonzero(~np.isfinite(values))[0]
-        raise ValueError(f"x must be finite; got {values[wrong]} at index {wrong:,}")
-    with np.errstate(over="ignore"):
-        size = float(np.abs(values if through_origin else values - values[0]).max())
-    if size and not 1.0 / _LARGEST < size < _LARGEST:
-        raise ValueError(
-            f"x must have distances whose squares float64 can hold; got {size:.3g}: rescale x"
-        )
     if n < n_rows:
         values = np.append(values, np.full(n_rows - n, values[-1]))
     return Places.of(values, x.offset, through_origin=through_origin)
