@@ -339,7 +339,7 @@ _STACKS: dict[str, tuple[int, int, str, bool]] = {
     "rows_float64": (300, 100_000, "d", True),
     "series_float64": (300, 100_000, "d", False),
     "peers": (100, 20_000, "d", True),
-    "few": (100, 2_000, "d", True),
+    "few": (100, 5_000, "d", True),
 }
 
 
@@ -619,7 +619,7 @@ WORKLOADS = {
         ),
         _grid(_many_peers, "many-peers", ("peers", "few"), ("full", "gaps"), n_points=2_000_000),
         _grid(_many_drop_in, "many-drop-in", ["polyfit"], ["full"], n_points=2_000_000),
-        _grid(_many_drop_in, "many-drop-in", ["linregress"], ("full", "gaps"), n_points=200_000),
+        _grid(_many_drop_in, "many-drop-in", ["linregress"], ("full", "gaps"), n_points=500_000),
         _grid(_single, "many-single", ["line"], [SMALL]),
         # Files, compared with other readers, and Dask, compared with memory.
         _grid(_scanned, "scan", ("parquet", "parquet-snappy", "csv", "arrow"), [LARGE]),

@@ -352,8 +352,11 @@ def find_values(
     order: Any,
     values: Any,
     places: Any,
-) -> None:
-    """Find the first value that counts of each of m lines, and where it lies, by rows in this order; else NaN."""
+) -> Any:
+    """Find the first value that counts of each of m lines, and where it lies, by rows in this order; else NaN.
+
+    Return whether a value is missing in the first row.
+    """
     n_missing = 0
     row, own = np.uint64(start) + np.uint64(order[0]) * np.uint64(stride), u[order[0]]
     for j in range(m):
@@ -370,6 +373,7 @@ def find_values(
                 if (weight(w, at) > 0.0) and not (np.isnan(v) | np.isnan(p)):
                     values[j], places[j] = v, p
                     break
+    return n_missing > 0
 
 
 @compiled(TOTAL)
@@ -385,20 +389,22 @@ def draw_first_lines(
     patience: Any,
     through_origin: Any,
     sums: Any,
-) -> None:
+) -> Any:
     """Draw the first lines, through two points of each that are far apart along x.
 
-    Lines without points in the first or last ``patience`` rows get a level first line at 0.
+    Lines without points in the first or last ``patience`` rows get a level first line at 0. Return whether a value is
+    missing in the first or last row.
     """
     # What is found of the first and the last points lies where sums will be.
     low, low_place, high, high_place = U, E, UU, UE
     last = order[::-1][:patience]
-    find_values(y, x, w, start, stride, m, u, last, sums[high:], sums[high_place:])
+    gaps = find_values(y, x, w, start, stride, m, u, last, sums[high:], sums[high_place:])
     if through_origin:
         for j in range(m):
             sums[low + j] = sums[low_place + j] = 0.0
     else:
-        find_values(y, x, w, start, stride, m, u, order[:patience], sums[low:], sums[low_place:])
+        first = order[:patience]
+        gaps |= find_values(y, x, w, start, stride, m, u, first, sums[low:], sums[low_place:])
     has_own = x is not None and not through_origin
     for j in range(m):
         value, at = sums[low + j], sums[low_place + j]
@@ -410,6 +416,7 @@ def draw_first_lines(
         sums[SLOPE + j] = slope
         sums[PLACE + j] = origin if is_found else 0.0
         sums[LEVEL + j] = level if is_found else 0.0
+    return gaps
 
 
 @compiled(TOTAL)
@@ -428,9 +435,9 @@ def fit_rows(
     sums: Any,
 ) -> Any:
     """Sum the rows of m lines about first lines; return whether there were gaps, or might have been."""
-    draw_first_lines(y, x, w, start, stride, m, u, order, PATIENCE, through_origin, sums)
+    gaps = draw_first_lines(y, x, w, start, stride, m, u, order, PATIENCE, through_origin, sums)
     is_full = False
-    if x is None and w is None:
+    if x is None and w is None and not gaps:
         is_full = sum_full_rows(y, start, stride, n, m, u, rest, sums)
     if not is_full:
         sum_rows(y, x, w, None, start, stride, n, m, u, rest, sums)
