@@ -132,6 +132,13 @@ def many_lines(x: Any, y: Any) -> Iterator[Other]:
         data = xarray.DataArray(y, dims=("t", "line"), coords={"t": x})
         slopes: Any = lambda found: found["polyfit_coefficients"].values[0][:5]  # noqa: E731
         yield Other("xarray polyfit", lambda: data.polyfit("t", 1), BLAS, slopes)
+    if sm := _optional("statsmodels.api"):
+        design = sm.add_constant(x)
+
+        def one_by_one() -> list[float]:
+            return [sm.OLS(each, design, missing="drop").fit().params[1] for each in y.T]
+
+        yield Other("statsmodels OLS in a loop", one_by_one, BLAS, lambda found: found[:5])
 
 
 def files(path: Path, suffix: str) -> Iterator[Other]:

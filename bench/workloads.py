@@ -523,6 +523,8 @@ TITLES = {
     "drop-in/linregress/1_000": "`compat.linregress(x, y)`, 1,000 points",
     "fit/huber-given/1_000_000": "`fit_line(x, y, loss=ff.Huber(2.0))`, 1,000,000 points",
     "fit/huber-mad/1_000_000": '`fit_line(x, y, loss="huber")`, 1,000,000 points',
+    "many-peers/peers/full": "`fit_lines(x, y)`, 20,000 lines of 100 points",
+    "many-peers/few/gaps": "`fit_lines(x, y)`, 5,000 lines of 100 points, with gaps",
     "process/fit": "a fresh process that imports and fits 1,000,000 points",
 }
 # Targets of the project, for all workloads that match a pattern.
@@ -552,8 +554,10 @@ TARGETS = {
     "many/series_float64/full": [Target(1.2)],
     "many/series_float64/gaps": [Target(1.4)],
     "many/rows_float64/weights": [Target(1.6)],
-    "many-peers/peers/full": [Target(0.1, "numpy.polyfit(x, y, 1)")],
-    "many-peers/few/full": [Target(0.002, "scipy.stats.linregress(axis=0)")],
+    "many-peers/peers/full": [
+        Target(0.1, "numpy.polyfit(x, y, 1)"),
+        Target(0.002, "scipy.stats.linregress(axis=0)"),
+    ],
     "many-peers/few/gaps": [Target(0.005, "xarray polyfit")],
     "many-drop-in/polyfit/full": [Target(0.2, "numpy.polyfit(x, y, 1)")],
     "many-drop-in/linregress/*": [Target(0.02, "scipy.stats.linregress(axis=0)")],
@@ -617,7 +621,8 @@ WORKLOADS = {
                 ("peers", ("full", "gaps")),
             )
         ),
-        _grid(_many_peers, "many-peers", ("peers", "few"), ("full", "gaps"), n_points=2_000_000),
+        _grid(_many_peers, "many-peers", ["peers"], ["full"], n_points=2_000_000),
+        _grid(_many_peers, "many-peers", ["few"], ["gaps"], n_points=500_000),
         _grid(_many_drop_in, "many-drop-in", ["polyfit"], ["full"], n_points=2_000_000),
         _grid(_many_drop_in, "many-drop-in", ["linregress"], ("full", "gaps"), n_points=500_000),
         _grid(_single, "many-single", ["line"], [SMALL]),
