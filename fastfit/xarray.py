@@ -20,7 +20,7 @@ from fastfit.lines.merging import merged
 from fastfit.lines.parts import sums_of_lines, sums_of_part
 from fastfit.lines.result import LineFits
 from fastfit.lines.series import LineSums, Series
-from fastfit.losses import Loss, SquaredError
+from fastfit.losses import Loss, RobustLoss
 from fastfit.times import TimeUnit, Unit
 from fastfit.validation import finite_number, what_came
 
@@ -34,7 +34,7 @@ __all__ = ["fit_lines"]
 # The variables, by the names that LineFits has for them.
 _FIELDS: dict[str, type[np.generic]] = {
     **dict.fromkeys(("slope", "intercept", "stderr", "intercept_stderr"), np.float64),
-    **dict.fromkeys(("rvalue", "pvalue", "residual_std", "loss"), np.float64),
+    **dict.fromkeys(("rvalue", "pvalue", "residual_std", "loss", "f_scale"), np.float64),
     **{"n_points": np.int64, "n_omitted": np.int64, "status": np.int8},
 }
 # Attributes that describe values of da: they would be wrong for what is fitted.
@@ -53,7 +53,8 @@ def fit_lines(
     dim: Hashable,
     x: xr.DataArray | Hashable | None = None,
     *,
-    loss: str | Loss = "squared_error",
+    loss: str | Loss | type[Loss] = "squared_error",
+    f_scale: float | Literal["mad"] | None = None,
     fit_intercept: bool = True,
     sample_weight: xr.DataArray | float | None = None,
     sigma: xr.DataArray | float | None = None,
@@ -64,7 +65,7 @@ def fit_lines(
     n_threads: int | None = None,
     backend: Literal["numba", "numpy"] = "numba",
 ) -> xr.Dataset:
-    """Fit the line of least squares ``da = slope * x + intercept`` along a dimension, such as time.
+    """Fit the line ``da = slope * x + intercept`` of least mean loss along a dimension, such as time.
 
     Arrays of Dask stay lazy: each chunk of lines is one task, and nothing is rechunked. Results have the same bits
     however chunks divide the lines. If ``dim`` is chunked, each chunk is fitted, and what lines follow from is merged:
@@ -79,8 +80,11 @@ def fit_lines(
     x : DataArray or hashable, optional
         Where the points lie: by default the coordinate of ``dim``, or 0, 1, ... if it has none. Or the name of another
         coordinate; or a DataArray along ``dim``, and perhaps other dimensions of da. It may hold times.
-    loss : "squared_error" or SquaredError()
-        The mean loss that is minimised.
+    loss : str, loss object or class
+        The mean loss that is minimised: least squares, or a robust loss as in :func:`fastfit.fit_lines`, for which the
+        points of a line must lie in one chunk.
+    f_scale : float or "mad", optional
+        Residual at which a robust loss departs from the square; by default ("mad"), each line has its own.
     fit_intercept : bool
         False fits ``da = slope * x``.
     sample_weight : DataArray or float, optional
@@ -109,7 +113,7 @@ def fit_lines(
         - slope, and stderr, its standard error: in units of da per unit of x
         - intercept, and intercept_stderr: in units of da
         - rvalue, the correlation coefficient, and pvalue of a slope of 0, which is left out without SciPy
-        - residual_std, in units of da, and loss, the mean squared residual
+        - residual_std, in units of da, and loss, the mean loss; of a robust loss also f_scale, in units of da
         - n_points and n_omitted, the numbers of points fitted and of those left out
         - status: how each fit ended, as a code; attributes give the names that ``fastfit.Status`` has for them
 
@@ -145,6 +149,7 @@ def fit_lines(
     """
     options = Options.of(
         loss=loss,
+        f_scale=f_scale,
         fit_intercept=fit_intercept,
         has_sigma=sigma is not None,
         absolute_sigma=absolute_sigma,
@@ -153,12 +158,14 @@ def fit_lines(
         n_threads=n_threads,
         backend=backend,
     )
-    if not isinstance(options.loss, SquaredError):
-        raise ValueError(
-            f"loss must be 'squared_error'; got {loss!r}: for robust lines, use fastfit.fit_lines"
-        )
     _require_values(da)
     _require_dimension(da, dim)
+    is_robust = isinstance(options.loss, RobustLoss)
+    if is_robust and len(da.chunksizes.get(dim, ())) > 1:
+        raise ValueError(
+            f"loss must be 'squared_error' if da has several chunks along dim; got {loss!r}: put the points of a line "
+            f"into one chunk, as with da.chunk({{{dim!r}: -1}})"
+        )
     places = _places(da, dim, x)
     others = {
         "x": places,
@@ -167,7 +174,7 @@ def fit_lines(
     }
     given = {name: _like(da, other, name) for name, other in others.items() if other is not None}
     times = _times(given["x"], datetime_unit)
-    fields = list(_FIELDS)
+    fields = [name for name in _FIELDS if is_robust or name != "f_scale"]
     try:
         inference.distribution_functions()
     except ImportError:
@@ -182,6 +189,7 @@ def fit_lines(
             da.data,
             axis=axis,
             **arrays,
+            loss=options.loss,
             fit_intercept=options.fit_intercept,
             absolute_sigma=options.absolute_sigma,
             nan_policy=nan_policy,
@@ -366,13 +374,16 @@ class _Plan:
             given[name] = numbers
         x = given["x"]._replace(offset=given["x"].offset + self.x_offset)
         series = Series(x, values, given.get("sample_weight"), given.get("sigma"), self.axis)
-        return (sums_of_part if is_part else sums_of_lines)(
-            series,
-            through_origin=not self.options.fit_intercept,
-            backend=self.options.backend,
-            is_alone=self.is_alone,
-            is_repeated=self.is_repeated,
-        )
+        options: dict[str, Any] = {
+            "through_origin": not self.options.fit_intercept,
+            "backend": self.options.backend,
+            "is_alone": self.is_alone,
+            "is_repeated": self.is_repeated,
+        }
+        if is_part:
+            return sums_of_part(series, **options)
+        loss = self.options.loss
+        return sums_of_lines(series, **options, loss=loss if isinstance(loss, RobustLoss) else None)
 
     def merged(self, parts: LineSums | list[LineSums]) -> LineSums:
         """Return the sums of some parts as those of one."""
@@ -548,7 +559,7 @@ def _dataset(
     gone = [name for name, each in da.coords.items() if dim in each.dims]
     options: Any = xr.get_options
     keeps = options()["keep_attrs"] is not False
-    attrs = _attributes(da, dim, x, times, keeps)
+    attrs = _attributes(da, dim, x, times, keeps, is_robust="f_scale" in found)
     variables = {name: xr.Variable(dims, array, attrs[name]) for name, array in found.items()}
     dataset = da.coords.to_dataset().drop_vars(gone).assign(variables)
     dataset.attrs = (
@@ -558,7 +569,12 @@ def _dataset(
 
 
 def _attributes(
-    da: xr.DataArray, dim: Hashable, x: xr.DataArray, times: TimeUnit | None, keeps: bool
+    da: xr.DataArray,
+    dim: Hashable,
+    x: xr.DataArray,
+    times: TimeUnit | None,
+    keeps: bool,
+    is_robust: bool,
 ) -> dict[str, dict[str, Any]]:
     """Return the attributes of each variable."""
     what = str(da.attrs.get("long_name") or (da.name if da.name is not None else "values"))
@@ -571,7 +587,8 @@ def _attributes(
         "rvalue": f"correlation coefficient of {what} and {along}",
         "pvalue": f"two-sided p-value of the hypothesis that the slope of {what} over {along} is 0",
         "residual_std": f"standard deviation of {what} from the line",
-        "loss": f"mean squared residual of {what}",
+        "loss": f"mean loss of {what}" if is_robust else f"mean squared residual of {what}",
+        "f_scale": "residual at which the loss departs from the square",
         "n_points": "number of points fitted",
         "n_omitted": "number of points left out",
         "status": "how the fit ended",
@@ -579,7 +596,7 @@ def _attributes(
     units = dict.fromkeys(("rvalue", "pvalue", "n_points", "n_omitted"), "1")
     own = da.attrs.get("units")
     if isinstance(own, str) and own:
-        units |= dict.fromkeys(("intercept", "intercept_stderr", "residual_std"), own)
+        units |= dict.fromkeys(("intercept", "intercept_stderr", "residual_std", "f_scale"), own)
         units["loss"] = f"{own}^2" if re.fullmatch(r"[^\W\d]+", own) else f"({own})^2"
         slope = _slope_units(own, x.attrs.get("units"), times)
         units |= {} if slope is None else dict.fromkeys(("slope", "stderr"), slope)

@@ -240,6 +240,23 @@ def test_options_reach_the_fit(da: Any) -> None:
             np.testing.assert_array_equal(lazy.status, fits.codes)
 
 
+@pytest.mark.parametrize("f_scale", [None, 1.5])
+def test_robust_lines_are_those_of_arrays(da: Any, f_scale: Any) -> None:
+    da[5] += 30.0
+    options: dict[str, Any] = {"loss": ff.Huber, "f_scale": f_scale, "datetime_unit": "D"}
+    fits = ff.fit_lines(TIMES, da.values, **options)
+    found = fit_lines(da, "time", **options)
+    for name in (*FIELDS, "f_scale"):
+        np.testing.assert_array_equal(found[name], getattr(fits, name), err_msg=name)
+    np.testing.assert_array_equal(found.status, fits.codes)
+    assert found.f_scale.attrs["units"] == "K"
+    assert found.loss.attrs["long_name"] == "mean loss of air temperature"
+    for chunks in ({"lat": 1, "lon": 1}, {"lat": 3}):
+        assert same_bits(fit_lines(da.chunk(chunks), "time", **options), found)
+    with pytest.raises(ValueError, match=r"several chunks along dim; .*da.chunk\({'time': -1}\)"):
+        fit_lines(da.chunk({"time": 9}), "time", **options)
+
+
 def test_nan_can_be_refused(da: Any) -> None:
     with pytest.raises(ValueError, match=r"nan_policy='raise'; got it in 20 of 20 lines"):
         fit_lines(da, "time", nan_policy="raise")
@@ -502,7 +519,8 @@ def test_options_are_checked(da: Any, chunks: Any) -> None:
         ({"absolute_sigma": True}, ValueError, "absolute_sigma must be False unless sigma"),
         ({"datetime_unit": "M"}, ValueError, "datetime_unit must be"),
         ({"x": "month", "datetime_unit": "D"}, ValueError, "datetime_unit must be None unless x"),
-        ({"loss": "huber"}, ValueError, "loss must be 'squared_error'"),
+        ({"loss": "huber", "sigma": 1.0}, ValueError, "sigma must be None unless loss"),
+        ({"f_scale": 1.0}, ValueError, "f_scale"),
         ({"min_points": 1}, ValueError, "min_points must be at least 2; got 1"),
         ({"nan_policy": "drop"}, ValueError, "nan_policy must be"),
         ({"n_threads": 0}, ValueError, "n_threads must be"),

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from fastfit.columns import Numbers
 from fastfit.kernels.many import ROWS
 from fastfit.lines.layout import is_like, layout_of
-from fastfit.lines.series import LineSums, Series
+from fastfit.lines.series import LineSums, RobustLines, Series
+from fastfit.losses import RobustLoss
 
 # How many times larger than its residuals a mean of y may be, before its rounding matters to what is merged.
 _HIGH = 256.0
@@ -21,7 +22,13 @@ _AT_A_TIME = 1_000_000
 
 
 def sums_of_lines(
-    series: Series, *, through_origin: bool, backend: str, is_alone: bool, is_repeated: bool
+    series: Series,
+    *,
+    through_origin: bool,
+    backend: str,
+    is_alone: bool,
+    is_repeated: bool,
+    loss: RobustLoss | None = None,
 ) -> LineSums:
     """Return the sums of some lines, with the same bits whichever other lines come with them, on one thread.
 
@@ -34,14 +41,18 @@ def sums_of_lines(
         fitted twice, side by side.
     is_repeated : bool
         Whether an x or weights with more than one axis repeat along others.
+    loss : RobustLoss or None
+        The loss of robust lines; None for least squares.
     """
     shape = series.shape
     arranged = _arranged(
         series if is_alone or math.prod(shape) != 1 else _doubled(series), is_repeated
     )
-    sums = arranged.fit(through_origin=through_origin, n_threads=1, backend=backend)
-    found = [_shaped(each, series.axis, shape) for each in sums]
-    return LineSums._make(found)
+    sums = arranged.fit(through_origin=through_origin, n_threads=1, backend=backend, loss=loss)
+    robust = sums.robust and RobustLines._make(_shaped(each, shape) for each in sums.robust)
+    return LineSums._make(_shaped(each, shape) for each in sums._replace(robust=None))._replace(
+        robust=robust
+    )
 
 
 def sums_of_part(
@@ -320,7 +331,7 @@ def _each(numbers: Numbers, change: Any) -> Numbers:
     return numbers._replace(array=change(numbers.array), missing=missing)
 
 
-def _shaped(each: Any, axis: int, shape: tuple[int, ...]) -> Any:
+def _shaped(each: Any, shape: tuple[int, ...]) -> Any:
     """Return results in the shape of the lines: of two that are one, the first."""
     if each is None or np.ndim(each) == 0:
         return each
