@@ -24,6 +24,8 @@ from tests.conftest import Script
 
 # From 1.18 on, SciPy returns NaN where it had zeros or an error, and keeps the type of floats.
 RETURNS_NAN = tuple(map(int, scipy.__version__.split(".")[:2])) >= (1, 18)
+# float32 alone has loops of its own, which compile for seconds.
+FLOAT32 = pytest.param("f4", marks=pytest.mark.slow)
 FIELDS = ("slope", "intercept", "rvalue", "pvalue", "stderr", "intercept_stderr")
 ALTERNATIVES: tuple[Any, ...] = ("two-sided", "less", "greater")
 
@@ -276,7 +278,7 @@ def test_numbers_that_float64_cannot_hold_keep_their_digits(kind: str, masks_x: 
         assert getattr(result, name) == pytest.approx(getattr(expected, name), rel=1e-12)
 
 
-@pytest.mark.parametrize("code", ["f8", "f4", "f2", "i8", "i1", "?", ">f8"])
+@pytest.mark.parametrize("code", ["f8", FLOAT32, "f2", "i8", "i1", "?", ">f8"])
 def test_many_lines_of_numbers_of_any_type(code: str) -> None:
     rng = np.random.default_rng(20)
     x, y = rng.integers(0, 2, (2, 12, 3)).astype(code)
@@ -533,7 +535,7 @@ def test_polyfit_as_numpys(columns: Any, w: Any, cov: Any) -> None:
         assert_all_close(polyfit(x, y, **options), np.polyfit(x, y, **options))
 
 
-@pytest.mark.parametrize("code", ["f8", "f4", "i8", "i1", "?", ">f8"])
+@pytest.mark.parametrize("code", ["f8", FLOAT32, "i8", "i1", "?", ">f8"])
 def test_polyfit_of_numbers_of_any_type(code: str) -> None:
     x, y = np.array([0, 1, 1, 0, 1]).astype(code), np.array([1, 0, 1, 0, 0]).astype(code)
     w = np.array([1, 1, 0, 1, 1]).astype(code)

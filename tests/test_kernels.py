@@ -346,7 +346,8 @@ print(numba.threading_layer(), numba.config.NUMBA_NUM_THREADS)
 
 
 @needs_compiler
-@pytest.mark.parametrize("layer", ["omp", pytest.param("workqueue", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("layer", ["omp", "workqueue"])
 def test_one_two_three_and_eight_threads_give_the_same_bits(run_script: Script, layer: str) -> None:
     out = run_script(BITS, NUMBA_NUM_THREADS="8", NUMBA_THREADING_LAYER=layer)
     assert out.split() == [layer, "8"]

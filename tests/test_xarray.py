@@ -240,6 +240,7 @@ def test_options_reach_the_fit(da: Any) -> None:
             np.testing.assert_array_equal(lazy.status, fits.codes)
 
 
+@pytest.mark.slow  # compiles for ten seconds
 @pytest.mark.parametrize("f_scale", [None, 1.5])
 def test_robust_lines_are_those_of_arrays(da: Any, f_scale: Any) -> None:
     da[5] += 30.0
