@@ -144,7 +144,7 @@ def require_same_labels(x: Any, y: Any, sample_weight: Any = None, sigma: Any = 
         first, others = firsts.setdefault(kind, (name, labels))
         is_other = labels is not others and len(labels) == len(others)
         if is_other and not labels.equals(others):
-            is_pandas = kind == "pandas Series"
+            is_pandas = kind == "of pandas"
             join = (
                 "pandas.concat([...], axis=1, join='inner')" if is_pandas else "xarray.align(...)"
             )
@@ -157,8 +157,8 @@ def require_same_labels(x: Any, y: Any, sample_weight: Any = None, sigma: Any = 
 def _labels(values: Any) -> tuple[str, Any] | None:
     """Return what a column with labels is, and its labels; None for other columns."""
     library, kind = type(values).__module__.partition(".")[0], type(values).__name__
-    if library == "pandas" and kind == "Series":
-        return "pandas Series", values.index
+    if library == "pandas" and kind in ("Series", "DataFrame"):
+        return "of pandas", values.index
     if library == "xarray" and kind == "DataArray" and values.ndim == 1:
         labels = values.indexes.get(values.dims[0])
         return None if labels is None else (f"DataArrays along {values.dims[0]!r}", labels)

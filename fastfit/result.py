@@ -245,8 +245,8 @@ class LineFit:
     def __repr__(self) -> str:
         steps = "1 iteration" if self.n_iter == 1 else f"{self.n_iter:,} iterations"
         end = f"{self.status.label} after {steps}"
-        if self.n_iter == 0 and self.converged and self.f_scale is None:
-            end = "exact"
+        if self.n_iter == 0:  # also of one of many lines, which counts no iterations
+            end = "exact" if self.converged and self.f_scale is None else self.status.label
         return f"LineFit: {self.equation()}, loss {self.loss:.6g}, {self.n_points:,} points, {end}"
 
     def __getstate__(self) -> dict[str, Any]:
@@ -596,7 +596,8 @@ class LineFit:
             )
         if self._points is None:
             raise ValueError(
-                "this fit has no points to draw: moments have none, and a pickle or copy does not keep them"
+                "this fit has no points to draw: one of many lines, or of moments, has none, and a pickle or copy does "
+                "not keep them"
             )
         bands: dict[str, Any] = {}
         if prediction_band:

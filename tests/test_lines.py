@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import fastfit as ff
+from fastfit.outcome import Status
 from tests.conftest import compiles_much, needs_compiler
 
 ULP = 2.0**-52
@@ -710,3 +711,108 @@ def test_a_grid_is_a_map_and_others_are_lines(rng: np.random.Generator) -> None:
     with pytest.raises(ValueError, match="plot needs lines of one or two dimensions; got 3"):
         ff.fit_lines(x, y[..., None]).plot()
     plt.close("all")
+
+
+# Tables
+
+
+def test_tables_keep_the_names_of_their_columns() -> None:
+    pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    y = np.random.default_rng(3).normal(size=(30, 3))
+    index = pd.date_range("2024-01-01", periods=30)
+    frame = pd.DataFrame(y, index, ["a", "b", "c"])
+    fits = ff.fit_lines(index, frame, datetime_unit="D")
+    assert fits.to_frame().index.tolist() == ["a", "b", "c"]
+    assert fits[[True, False, True]].to_frame().index.tolist() == ["a", "c"]
+    assert fits[1:].to_frame().index.tolist() == ["b", "c"]
+    assert repr(fits).endswith("per D")
+    pairs = frame.set_axis(pd.MultiIndex.from_tuples([("p", 1), ("p", 2), ("q", 1)]), axis=1)
+    pd.testing.assert_index_equal(ff.fit_lines(index, pairs).to_frame().index, pairs.columns)
+    rows = ff.fit_lines(np.arange(3.0), frame, axis=1)
+    assert rows.to_frame().index.tolist() == index.tolist()
+    table = pl.DataFrame({"s": y[:, 0], "t": y[:, 1]})
+    assert ff.fit_lines(np.arange(30), table).to_frame().index.tolist() == ["s", "t"]
+
+
+def test_tables_are_paired_by_place_only_if_their_labels_are_the_same() -> None:
+    pd = pytest.importorskip("pandas")
+    y = pd.DataFrame({"a": [1.0, 2.0, 4.0], "b": [0.0, 1.0, 5.0]}, [10, 11, 12])
+    x, weights = pd.Series([0.0, 1.0, 2.0], [10, 11, 12]), y + 1.0
+    found = ff.fit_lines(x, y, sample_weight=weights)
+    expected = ff.fit_lines(x.to_numpy(), y.to_numpy(), sample_weight=weights.to_numpy())
+    np.testing.assert_array_equal(found.slope, expected.slope)
+    for other in ({"x": x[::-1]}, {"sample_weight": weights[::-1]}, {"sigma": weights[::-1]}):
+        given: dict[str, Any] = {"x": x, "y": y, **other}
+        with pytest.raises(ValueError, match="must have the same labels"):
+            ff.fit_lines(**given)
+
+
+def test_columns_of_tables_without_numbers_are_named() -> None:
+    pd = pytest.importorskip("pandas")
+    with pytest.raises(TypeError, match=r"y\['b'\] must"):
+        ff.fit_lines([0.0, 1.0], pd.DataFrame({"a": [1.0, 2.0], "b": ["u", "v"]}))
+    gaps = pd.DataFrame({"a": [1, 2, 4], "b": pd.array([1, None, 3], dtype="Int64")})
+    gaps["c"] = [1.0, 2.0, pd.NA]
+    fits = ff.fit_lines([0.0, 1.0, 2.0], gaps)
+    assert fits.n_points.tolist() == [3, 2, 2]
+    assert fits.slope.tolist() == [1.5, 1.0, 1.0]
+
+
+# Faults that were found
+
+
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_finite_weights_without_a_sum_are_bad(fit_intercept: bool) -> None:
+    y = 1e-3 * np.array([0.0, 1, -1, 2, 0, 1, -2, 0, 1])
+    y[0] = -1e-3 if fit_intercept else 0.0
+    weights = np.full((2, 9), 5e307)
+    with pytest.warns(ff.ConvergenceWarning, match="2 bad weights"):
+        fits = ff.fit_lines(
+            np.arange(9) * 0.01 - 0.04,
+            np.array([y, y]),
+            axis=1,
+            sample_weight=weights,
+            fit_intercept=fit_intercept,
+        )
+    assert np.isnan(fits.slope).all()
+
+
+def test_a_block_of_one_line_is_summed_as_others_are() -> None:
+    """The last of 802 lines of 1,000 integers is copied with one other, the last of 801 alone."""
+    y = np.round(1000 * np.random.default_rng(0).normal(size=(1000, 802))).astype(np.int64)
+    x = np.arange(1000.0)
+    many, fewer = ff.fit_lines(x, y), ff.fit_lines(x, y[:, :801])
+    for name in FIELDS:
+        np.testing.assert_array_equal(getattr(many, name)[:801], getattr(fewer, name))
+
+
+def test_first_and_last_x_may_all_but_coincide() -> None:
+    x, y = [[0.0, 1, 2, 3, 1e-160]] * 2, [[0.0, 1, 2.5, 3, 1]] * 2
+    found = ff.fit_lines(x, y, axis=1)
+    np.testing.assert_allclose(found.slope, ff.fit_line(x[0], y[0]).slope, 4 * ULP)
+
+
+def test_the_reference_resolves_what_lies_far_from_the_center() -> None:
+    options: dict[str, Any] = {"backend": "numpy"}
+    gap = ff.fit_lines([0.1, 0.7, 0.9, 1e12], [1.0, 2.0, 3.0, np.nan], **options)
+    exact = Exact(np.array([0.1, 0.7, 0.9]), np.array([1.0, 2.0, 3.0]))
+    assert gap.slope == pytest.approx(float(exact.slope), rel=1e-15)
+    level = ff.fit_lines(
+        np.arange(4.0) * 0.1, [0.1] * 4, sample_weight=[0.3, 0.7, 0.9, 0.2], **options
+    )
+    assert level.slope == level.loss == 0.0
+    with pytest.warns(ff.ConvergenceWarning, match="1 constant x"):
+        one = ff.fit_lines([0.1, 1e12], [0.5, 0.5], sample_weight=[0.1, 0.0], **options)
+    assert one[()].status is Status.CONSTANT_X
+
+
+def test_one_robust_line_that_is_spoilt_has_no_scale() -> None:
+    y = np.random.default_rng(0).normal(size=(9, 2))
+    y[3, 0] = np.nan
+    with pytest.warns(ff.ConvergenceWarning, match="1 not finite"):
+        fits = ff.fit_lines(
+            np.arange(9.0), y, loss="huber", nan_policy="propagate", backend="numpy"
+        )
+    f_scale = fits[0].f_scale
+    assert f_scale is not None
+    assert math.isnan(f_scale)

@@ -44,6 +44,8 @@ SAME = 2.0**-45
 EQUAL = 2.0**-110
 # Sums of squares below it have lost digits.
 TINY = 2.0**-960
+# Slopes of first lines whose rise could be squared.
+STEEPEST = 2.0**480
 # Number of rows at either end that are searched for the points of the first line.
 PATIENCE = 8
 # Largest number of times that points are summed again.
@@ -409,7 +411,7 @@ def draw_first_lines(
     for j in range(m):
         value, at = sums[low + j], sums[low_place + j]
         slope = (sums[high + j] - value) / (sums[high_place + j] - at)
-        slope = slope if abs(slope) < np.inf else 0.0
+        slope = slope if abs(slope) < STEEPEST else 0.0
         origin = at if has_own else 0.0
         level = like_values(y, value - slope * (at - origin))
         is_found = abs(level) < np.inf
@@ -622,7 +624,7 @@ def draw_through_ends(y: Any, start: Any, j: Any, u: Any, low: Any, high: Any, s
     slope = (np.float64(y[np.uint64(start) + np.uint64(high)]) - value) / (u[high] - u[low])
     level = like_values(y, value - slope * u[low])
     sums[SLOPE + j], sums[PLACE + j], sums[LEVEL + j] = slope, 0.0, level
-    return abs(level) < np.inf
+    return (abs(level) < np.inf) & (abs(slope) < STEEPEST)
 
 
 # Lines
@@ -689,6 +691,7 @@ def lines_of(
         is_finite = (n > 1.5) & (ee_all + uu_all + abs(y_mean) < np.inf)
         sums[FAR + j] = 0.0 if is_near | (not is_finite) else 1.0
         is_odd = not (is_finite & (uu >= TINY) & (left >= TINY) & (abs(intercept) < np.inf))
+        is_odd = is_odd | (not total < np.inf)
         sums[ODD + j] = 1.0 if is_odd else 0.0
         steep = steep if abs(steep) < np.inf else 0.0  # if all digits of uu were lost
         at_grid = mean_place if x is not None else (mean_place + grid) - grid

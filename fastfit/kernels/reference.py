@@ -197,7 +197,8 @@ def _rough_center(values: Any) -> Any:
 def lines(x: Any, y: Any, w: Any, center: Any, *, through_origin: bool) -> Any:
     """Return least-squares lines of columns, in rows as ``many.RESULTS`` names them.
 
-    They are found in extended precision where the machine has it, and once more in the residuals of the first line.
+    They are found in extended precision where the machine has it, from distances to a point that counts, and once more
+    in the residuals of the first line.
 
     Parameters
     ----------
@@ -214,9 +215,14 @@ def lines(x: Any, y: Any, w: Any, center: Any, *, through_origin: bool) -> Any:
     u, v, k = (np.where(counts, each, 0.0).astype(np.longdouble) for each in (x, y, k))
     k = np.where(k < 0.0, np.nan, k)
     total = k.sum(axis=0)
+    u_first = v_first = 0.0 * total
+    if not through_origin and len(u):
+        first = (counts & (k > 0.0)).argmax(axis=0)[np.newaxis]
+        u_first, v_first = (np.take_along_axis(each, first, 0)[0] for each in (u, v))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        u, v = (np.where(counts, a - b, 0.0) for a, b in ((u, u_first), (v, v_first)))
         u_mean = 0.0 * total if through_origin else (k * u).sum(axis=0) / total
-        y_mean = (k * v).sum(axis=0) / total
+        y_mean = v_first + (k * v).sum(axis=0) / total
         off = np.where(counts, u - u_mean, 0.0)
         uu = (k * off * off).sum(axis=0)
         slope, level = 0.0 * total, 0.0 * total
@@ -227,6 +233,7 @@ def lines(x: Any, y: Any, w: Any, center: Any, *, through_origin: bool) -> Any:
             steeper = (k * off * left).sum(axis=0) / uu
             left = np.where(counts, left - steeper * off, 0.0)
             slope, level = slope + steeper, level + lift
+        u_mean, level = u_first + u_mean, v_first + level
         intercept = level - slope * (u_mean + np.longdouble(center[0]) + center[1])
         found = [slope, 0.0 * slope if through_origin else intercept]
         found += [(k * left * left).sum(axis=0), y_mean, counts.sum(axis=0), u_mean, uu, total]

@@ -174,7 +174,8 @@ def fit(
     places : Places
         Places that all lines share.
     found : ndarray, shape (8, number of lines)
-        Where results are written. Of tiles without gaps, the last four rows are written for the first line alone.
+        Where results are written. Of tiles without gaps, number of points, mean and squares of x are written for the
+        first line alone; the sum of weights is written only where there are weights.
     watch : callable
         Called with the number of lines fitted so far, now and then.
 
@@ -186,7 +187,7 @@ def fit(
     """
     n_outer, n, n_lanes = shape
     y, x, w = map(_read_only, (y, x, w))
-    in_rows = None if strides[1] == 1 else True
+    in_rows = True if strides[2] == 1 else None
     # No result depends on the width of tiles, but all processors should have some.
     n_groups = _GROUPS * (n_threads or threads.default_threads())
     widest = many.TILE if in_rows else _NARROWEST
@@ -240,7 +241,7 @@ def fit_robust(
     """
     n_outer, n, n_lanes = shape
     y, x, w = map(_read_only, (y, x, w))
-    in_rows = None if strides[1] == 1 else True
+    in_rows = True if strides[2] == 1 else None
     width = max(1, min(robust_lines.MOST_LINES, robust_lines.TOGETHER // n, n_lanes))
     n_tiles = n_outer * -(-n_lanes // width)
     size = 3 * (width + 1) * (n + 1)

@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastfit import validation
 from fastfit.lines.result import LineFits
@@ -48,7 +48,7 @@ def fit_lines(
     y : array_like
         Values of any number of dimensions; the n points of a line lie along ``axis``. float64 and float32 are read in
         place, in any order of the axes; other numbers are converted in small parts. Of a table of pandas or Polars,
-        each column is a line.
+        each column is a line, and ``to_frame`` of the result bears their names.
     axis : int
         The axis of y along which the points of a line lie.
     loss : str, loss object or class
@@ -127,7 +127,7 @@ def fit_lines(
             loss=options.loss if isinstance(options.loss, RobustLoss) else None,
             watch=watch,
         )
-    fits = options.fits(sums, series.n, series.x.times, series.axis)
+    fits = options.fits(sums, series.n, series.x.times, series.axis, series.names)
     _warn_of_bad_lines(fits)
     return fits
 
@@ -198,7 +198,14 @@ class Options(NamedTuple):
         checked = fit_intercept, has_sigma, absolute_sigma, nan_policy, min_points
         return cls(found_loss, *checked, n_threads, backend)
 
-    def fits(self, sums: LineSums, n_given: int, times: TimeUnit | None, axis: int) -> LineFits:
+    def fits(
+        self,
+        sums: LineSums,
+        n_given: int,
+        times: TimeUnit | None,
+        axis: int,
+        names: NDArray[np.object_] | None = None,
+    ) -> LineFits:
         """Return the lines of series of this many points, with those that are missing.
 
         Raises
@@ -216,6 +223,7 @@ class Options(NamedTuple):
             known_sigma=self.absolute_sigma,
             times=times,
             axis=axis,
+            names=names,
         )
         if self.nan_policy != "omit" and (fits.n_omitted > 0).any():
             if self.nan_policy == "raise":

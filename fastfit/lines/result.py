@@ -84,6 +84,7 @@ class LineFits:
     _options: dict[str, Any]
     _axis: int
     _times: TimeUnit | None = None
+    _names: NDArray[np.object_] | None = None
 
     STATUSES: ClassVar[tuple[Status, ...]] = _STATUSES
 
@@ -100,6 +101,7 @@ class LineFits:
         known_sigma: bool,
         times: TimeUnit | None,
         axis: int,
+        names: NDArray[np.object_] | None = None,
     ) -> LineFits:
         """Return the lines that sums amount to."""
         codes = _codes(sums, min_points)
@@ -121,7 +123,7 @@ class LineFits:
             "has_sigma": has_sigma,
             "known_sigma": known_sigma,
         }
-        return cls(slope, intercept, codes, sums, options, axis, times)
+        return cls(slope, intercept, codes, sums, options, axis, times, names)
 
     def without(self, bad: NDArray[np.bool_]) -> LineFits:
         """Return the lines with NaN for those that hold NaN."""
@@ -160,11 +162,13 @@ class LineFits:
         if np.ndim(chosen) == 0:
             return self._line(index)
         some = {name: getattr(self, name)[index] for name in ("intercept", "codes")}
-        sums: tuple[Any, ...] = self._sums[:-2]
-        parts = [each if each is None or np.ndim(each) == 0 else each[index] for each in sums]
-        some_sums = LineSums._make([*parts, self._robust and self._robust.at(index), True])
+        plain: Any = self._sums._replace(robust=None)
+        some_sums = LineSums._make(
+            each if each is None or np.ndim(each) == 0 else each[index] for each in plain
+        )._replace(robust=self._robust and self._robust.at(index))
         axis = _axis_after(index, self._axis, self.ndim, chosen.ndim)
-        return replace(self, slope=chosen, **some, _sums=some_sums, _axis=axis)
+        names = None if self._names is None or chosen.ndim != 1 else self._names[index]
+        return replace(self, slope=chosen, **some, _sums=some_sums, _axis=axis, _names=names)
 
     def _line(self, index: Any) -> LineFit:
         """Return one line."""
@@ -220,7 +224,7 @@ class LineFits:
             n_iter=0,
             n_passes=1,
             status=status,
-            f_scale=None if robust is None else float(robust.f_scale),
+            f_scale=None if robust is None else float(_at(self.f_scale, index)),
             _message=_EXACT if code == 0 and robust is None else status.value,
             _times=self._times,
             _loss=self._options["loss"],
@@ -472,7 +476,9 @@ class LineFits:
         return {name: plain(column.tolist()) for name, column in self._columns().items()}
 
     def to_frame(self) -> Any:
-        """Return a table of pandas with a row for each line; its index is the place in the arrays.
+        """Return a table of pandas with a row for each line.
+
+        Its index is the place in the arrays; of columns of a table, their names.
 
         Raises
         ------
@@ -487,7 +493,9 @@ class LineFits:
         flat = {name: column.reshape(-1) for name, column in self._columns().items()}
         names = [f"axis_{k}" for k in range(self.ndim)]
         index: Any = pd.RangeIndex(self.size, name=names[0] if names else None)
-        if self.ndim > 1:
+        if self._names is not None:
+            index = pd.Index(self._names.tolist())
+        elif self.ndim > 1:
             index = pd.MultiIndex.from_product([range(k) for k in self.shape], names=names)
         return pd.DataFrame(flat, index=index)
 
@@ -581,7 +589,8 @@ class LineFits:
         unsure = int(np.count_nonzero(self.codes >= _LESS_SURE))
         but += f", {unsure:,} not converged" if unsure else ""
         fitted = self.slope[self.converged]
-        about = f", median slope {np.median(fitted):.6g}" if fitted.size else ""
+        unit = "" if self._times is None else f" per {self._times.unit}"
+        about = f", median slope {np.median(fitted):.6g}{unit}" if fitted.size else ""
         return f"LineFits: {lines} of shape {self.shape}{but}{about}"
 
     def _repr_html_(self) -> str:

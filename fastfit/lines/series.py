@@ -71,7 +71,7 @@ class LineSums(NamedTuple):
     robust : RobustLines or None
         Where lines of another loss lie; None for least squares.
     may_be_odd : bool
-        Whether a line may have fewer than 2 points, no residuals, or not be finite.
+        Whether a line may have fewer than 2 points, no residuals, weights without a sum, or not be finite.
     """
 
     slope: NDArray[np.float64]
@@ -102,6 +102,8 @@ class Series(NamedTuple):
         Sample weights and standard deviations, likewise.
     axis : int
         The axis of y along which the points of a line lie; not negative.
+    names : ndarray of object, or None
+        Names of the lines, where y is a table.
     """
 
     x: Numbers
@@ -109,6 +111,7 @@ class Series(NamedTuple):
     weight: Numbers | None
     sigma: Numbers | None
     axis: int
+    names: NDArray[np.object_] | None = None
 
     @classmethod
     def of(
@@ -121,8 +124,7 @@ class Series(NamedTuple):
         TypeError, ValueError
             If an argument is not what it must be; the message names it.
         """
-        require_same_labels(x, y, sample_weight, sigma)
-        values = numbers_of(_columns_of(y), "y")
+        values = numbers_of(_columns_of(y, "y"), "y")
         shape = values.array.shape
         if not shape:
             raise ValueError("y must have at least one dimension; got a single number")
@@ -136,14 +138,16 @@ class Series(NamedTuple):
                 f"{'dimension' if len(shape) == 1 else 'dimensions'}; got {place}"
             )
         place %= len(shape)
-        places = numbers_of(x, "x", datetime_unit)
+        if place == 0:
+            require_same_labels(x, y, sample_weight, sigma)
+        places = numbers_of(_columns_of(x, "x"), "x", datetime_unit)
         n = shape[place]
         others = {
             "x": places,
             "sample_weight": None
             if sample_weight is None
-            else numbers_of(sample_weight, "sample_weight"),
-            "sigma": None if sigma is None else numbers_of(sigma, "sigma"),
+            else numbers_of(_columns_of(sample_weight, "sample_weight"), "sample_weight"),
+            "sigma": None if sigma is None else numbers_of(_columns_of(sigma, "sigma"), "sigma"),
         }
         for name, found in others.items():
             if found is not None and found.array.ndim == 0 and name != "x":
@@ -159,7 +163,8 @@ class Series(NamedTuple):
                     f"{name} must have the shape ({n},), as y has {n:,} points along axis {place}, or that of y, "
                     f"{shape}; got {found.array.shape}{hint}"
                 )
-        return cls(places, values, others["sample_weight"], others["sigma"], place)
+        weight, deviation = others["sample_weight"], others["sigma"]
+        return cls(places, values, weight, deviation, place, _names_of(y, place))
 
     @property
     def n(self) -> int:
@@ -286,11 +291,10 @@ class Series(NamedTuple):
                 sample = self._rows(self.weight, index, m)
                 n_effective[lines] = np.where(np.isnan(y + w), 0.0, sample).sum(axis=0)
             if backend == "numpy":
-                at = (
-                    (places.u if places.rest is None else places.u + places.rest)[:, np.newaxis]
-                    if x is None
-                    else x
-                )
+                at: Any = x
+                if x is None:
+                    rest = 0.0 if places.rest is None else places.rest
+                    at = (places.u.astype(np.longdouble) + rest)[:, np.newaxis]
                 part = reference.lines(at, y, w, places.center, through_origin=through_origin)
                 found[:n_results, lines] = part
                 if loss is not None:
@@ -348,15 +352,42 @@ class Series(NamedTuple):
         return np.ascontiguousarray(found)
 
 
-def _columns_of(y: Any) -> Any:
-    """Return the numbers of a table of pandas or Polars, whose columns are lines; other values as they are."""
-    library, kind = type(y).__module__.partition(".")[0], type(y).__name__
+def _columns_of(values: Any, name: str) -> Any:
+    """Return the numbers of a table of pandas or Polars, whose columns are lines; other values as they are.
+
+    Raises
+    ------
+    TypeError
+        If a column does not hold numbers; the message names it.
+    """
+    library, kind = type(values).__module__.partition(".")[0], type(values).__name__
     if kind != "DataFrame" or library not in ("pandas", "polars"):
-        return y
-    array = y.to_numpy()
-    if array.dtype == object and library == "pandas":  # missing values of its own kind
-        array = y.to_numpy(dtype=np.float64, na_value=np.nan)
-    return array
+        return values
+    array = values.to_numpy()
+    if array.dtype.kind in "biufmM":
+        return array
+    # Columns of several kinds, and missing values of pandas' own kind.
+    columns = [
+        numbers_of(
+            values.iloc[:, k] if library == "pandas" else values.to_series(k), f"{name}[{column!r}]"
+        )
+        for k, column in enumerate(values.columns)
+    ]
+    floats = [each.array.astype(np.float64) + each.offset for each in columns]
+    for column, numbers in zip(floats, columns, strict=True):
+        if numbers.missing is not None:
+            column[numbers.missing] = np.nan
+    return np.stack(floats, axis=1) if floats else np.empty(values.shape)
+
+
+def _names_of(y: Any, axis: int) -> NDArray[np.object_] | None:
+    """Return the names of the columns of a table, or of the rows if these are lines; None if there are none."""
+    names = getattr(y, "index" if axis else "columns", None) if hasattr(y, "columns") else None
+    if names is None:
+        return None
+    found = np.empty(len(names), object)
+    found[:] = list(names)
+    return found
 
 
 def _without_offset(numbers: Numbers) -> Numbers:
@@ -377,10 +408,14 @@ def _places(x: Numbers, n: int, *, shares_x: bool, through_origin: bool) -> Plac
     n_rows = max(n, ROWS)
     if not shares_x or n == 0:
         zeros = np.zeros(n_rows)
-        return Places(zeros, None, np.arange(n_rows), (0.0, 0.0), (x.offset, 0.0), 0.0)
+        return Places(
+            zeros, None, np.arange(n_rows, dtype=np.int64), (0.0, 0.0), (x.offset, 0.0), 0.0
+        )
     values = x.array.astype(np.float64, copy=False)
     if n < n_rows:
-        values = np.append(values, np.full(n_rows - n, values[-1]))
+        with np.errstate(over="ignore", invalid="ignore"):
+            middle = values[np.abs(values - values.mean()).argmin()]
+        values = np.append(values, np.full(n_rows - n, middle))
     return Places.of(values, x.offset, through_origin=through_origin)
 
 
