@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from fastfit.exact.double_double import two_product, two_sum
 from fastfit.kernels.flags import TOTAL, compiled
 
@@ -42,7 +44,7 @@ def find_places(x: Any, through_origin: Any, u: Any, rest: Any, order: Any) -> A
             distance = abs((x[i] - low) - total / n)
             center = x[i] if distance < nearest else center
             nearest = min(distance, nearest)
-    grid = math.ldexp(3.0, math.frexp(max(high - center, center - low))[1])
+    grid = np.ldexp(3.0, math.frexp(max(high - center, center - low))[1])
     u_sum = uu = lost = lost_squares = lacking = 0.0
     for i in range(n):
         near = x[i] - center

@@ -134,7 +134,8 @@ class Places(NamedTuple):
         u, rest, order = np.empty(x.size), np.empty(x.size), np.empty(x.size, np.int64)
         arguments = _read_only(x), through_origin, u, rest, order
         code = compiled.code_for(_PLACES, ("places", x.flags.c_contiguous), *arguments)
-        low, high, middle, grid, total, u_sum, uu, lacking = code(*arguments)
+        with np.errstate(all="ignore"):
+            low, high, middle, grid, total, u_sum, uu, lacking = code(*arguments)
         if not math.isfinite(total) and not np.isfinite(x).all():
             wrong = np.flatnonzero(~np.isfinite(x))[0]
             raise ValueError(f"x must be finite; got {x[wrong]} at index {wrong:,}")
