@@ -17,7 +17,7 @@ import numpy as np
 
 from fastfit.exact.double_double import fused
 from fastfit.kernels.block import BLOCK, point, weight, weights_at
-from fastfit.kernels.flags import BLOCK_SUMS, TOTAL, compiled
+from fastfit.kernels.flags import BLOCK_SUMS, INLINED, TOTAL, compiled
 from fastfit.kernels.many import own_place, part_of, plus
 from fastfit.kernels.median import put
 from fastfit.losses import MAD_TO_STD, Huber, Tukey
@@ -28,8 +28,8 @@ ROBUST_RESULTS = ("turn", "rise", "loss", "f_scale", "turn_error", "rise_error",
 # How a fit ends.
 CONVERGED, MAX_ITER, STALLED, UNDETERMINED, TOO_FAR_APART = range(5)
 
-# Numbers gathered at a time, and most lines: they stay in the second-level cache.
-TOGETHER, MOST_LINES = 8192, 64
+# Numbers gathered at a time, and most lines: they stay in the second-level cache, and short rows are slow to read.
+TOGETHER, MOST_LINES = 32768, 256
 
 # Those of ``newton``, ``steps`` and ``convergence``.
 TOL, COARSE_TOL, FLAT_TOL, MOST_STEPS = 1e-10, 0.02, math.ulp(0.0), 100
@@ -96,7 +96,7 @@ def block_of_squares(
     return tt, t1, one
 
 
-@compiled(TOTAL)
+@compiled(INLINED)
 def means_at(loss: Any, points: Any, line: Any, c: Any) -> Any:
     """Return the means of ``block_of_sums``."""
     t, v, w, total, _ = points
@@ -115,7 +115,7 @@ def means_at(loss: Any, points: Any, line: Any, c: Any) -> Any:
     )
 
 
-@compiled(TOTAL)
+@compiled(INLINED)
 def squares_at(loss: Any, points: Any, line: Any, c: Any) -> Any:
     """Return the means of ``block_of_squares``."""
     t, v, w, total, _ = points
