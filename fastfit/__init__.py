@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fastfit.fit import fit_line
     from fastfit.lines.batched import fit_lines
     from fastfit.lines.result import LineFits
+    from fastfit.lines.rolling import fit_expanding, fit_rolling
     from fastfit.losses import Cauchy, Huber, RobustLoss, SoftL1, SquaredError, Tukey
     from fastfit.moments import Moments
     from fastfit.objectives import Objective, objective
@@ -34,6 +35,7 @@ _PUBLIC = {
     "fit": ("fit_line",),
     "lines.batched": ("fit_lines",),
     "lines.result": ("LineFits",),
+    "lines.rolling": ("fit_expanding", "fit_rolling"),
     "losses": ("Cauchy", "Huber", "RobustLoss", "SoftL1", "SquaredError", "Tukey"),
     "moments": ("Moments",),
     "objectives": ("Objective", "objective"),
@@ -67,8 +69,10 @@ __all__ = [
     "Status",
     "Tukey",
     "__version__",
+    "fit_expanding",
     "fit_line",
     "fit_lines",
+    "fit_rolling",
     "objective",
     "scan",
 ]

@@ -84,7 +84,7 @@ class LineFits:
     _options: dict[str, Any]
     _axis: int
     _times: TimeUnit | None = None
-    _names: NDArray[np.object_] | None = None
+    _names: Any = None
 
     STATUSES: ClassVar[tuple[Status, ...]] = _STATUSES
 
@@ -94,14 +94,14 @@ class LineFits:
         sums: LineSums,
         *,
         loss: Loss = _SQUARED_ERROR,
-        n_given: int,
+        n_given: int | NDArray[np.int64],
         min_points: int,
         fit_intercept: bool,
         has_sigma: bool,
         known_sigma: bool,
         times: TimeUnit | None,
         axis: int,
-        names: NDArray[np.object_] | None = None,
+        names: Any = None,
     ) -> LineFits:
         """Return the lines that sums amount to."""
         codes = _codes(sums, min_points)
@@ -113,7 +113,10 @@ class LineFits:
                 intercept = intercept + (rise - turn * (sums.center + sums.u_mean))
         if codes.any():
             bad = (codes != 0) & (codes < _LESS_SURE)
-            slope, intercept = (np.where(bad, math.nan, each) for each in (slope, intercept))
+            if not (
+                np.isnan(slope[bad]).all() and np.isnan(intercept[bad]).all()
+            ):  # else nothing has to be copied
+                slope, intercept = (np.where(bad, math.nan, each) for each in (slope, intercept))
         if times is not None:
             slope = slope * times.counts
         options = {
@@ -168,7 +171,14 @@ class LineFits:
         )._replace(robust=self._robust and self._robust.at(index))
         axis = _axis_after(index, self._axis, self.ndim, chosen.ndim)
         names = None if self._names is None or chosen.ndim != 1 else self._names[index]
-        return replace(self, slope=chosen, **some, _sums=some_sums, _axis=axis, _names=names)
+        options = {**self._options, "n_given": _at(self._options["n_given"], index)}
+        changed: dict[str, Any] = {
+            "_sums": some_sums,
+            "_options": options,
+            "_axis": axis,
+            "_names": names,
+        }
+        return replace(self, slope=chosen, **some, **changed)
 
     def _line(self, index: Any) -> LineFit:
         """Return one line."""
@@ -478,7 +488,7 @@ class LineFits:
     def to_frame(self) -> Any:
         """Return a table of pandas with a row for each line.
 
-        Its index is the place in the arrays; of columns of a table, their names.
+        Its index is the place in the arrays; of columns of a table, their names; of windows of a Series, its index.
 
         Raises
         ------
@@ -494,7 +504,8 @@ class LineFits:
         names = [f"axis_{k}" for k in range(self.ndim)]
         index: Any = pd.RangeIndex(self.size, name=names[0] if names else None)
         if self._names is not None:
-            index = pd.Index(self._names.tolist())
+            named = isinstance(self._names, pd.Index)
+            index = self._names if named else pd.Index(self._names.tolist())
         elif self.ndim > 1:
             index = pd.MultiIndex.from_product([range(k) for k in self.shape], names=names)
         return pd.DataFrame(flat, index=index)

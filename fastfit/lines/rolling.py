@@ -1,0 +1,330 @@
+"""fit_rolling() and fit_expanding(): a line through each of many windows that move along the points."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastfit import validation
+from fastfit.columns import Numbers, numbers_of, require_same_labels
+from fastfit.kernels import moving
+from fastfit.kernels.many import RESULTS
+from fastfit.lines.result import LineFits
+from fastfit.lines.series import LineSums
+from fastfit.times import TimeLike, TimeUnit, Unit
+from fastfit.validation import what_came
+
+Closed = Literal["right", "left", "both", "neither"]
+_CLOSED = ("right", "left", "both", "neither")
+# Units of a width as text, by the names that pandas and NumPy have for them.
+_UNITS = {
+    "W": "W",
+    "D": "D",
+    "d": "D",
+    "h": "h",
+    "H": "h",
+    "m": "m",
+    "min": "m",
+    "s": "s",
+    "S": "s",
+}
+_UNITS |= {each: each for each in ("ms", "us", "ns")}
+
+
+def fit_rolling(
+    x: ArrayLike | TimeLike | None,
+    y: ArrayLike,
+    window: int | float | str | datetime.timedelta | np.timedelta64,
+    *,
+    window_in: Literal["points", "x"] | None = None,
+    min_points: int | None = None,
+    step: int = 1,
+    center: bool = False,
+    closed: Closed = "right",
+    fit_intercept: bool = True,
+    sample_weight: ArrayLike | None = None,
+    datetime_unit: Unit | None = None,
+    n_threads: int | None = None,
+) -> LineFits:
+    """Fit the line of least squares through the points of each window, one window a row.
+
+    A window sees its own points alone: whatever lies before it, or after it, leaves no trace in its line, unlike in
+    sums from which points are subtracted.
+
+    Parameters
+    ----------
+    x : array_like, shape (n,), or None
+        Where the points lie; None for 0, 1, 2, ... It may hold times.
+    y : array_like, shape (n,)
+        Values; points with a missing x, y or weight are left out.
+    window : int, float, str or timedelta
+        A number of rows, or a width in x: of times a timedelta or text such as ``"7D"``, ``"36h"`` or ``"90min"``; of
+        numbers, with ``window_in="x"``. Where it is a width, x must not fall, and must not be missing.
+    window_in : {"points", "x"}, optional
+        Whether a number counts rows or x; rows by default.
+    min_points : int, optional
+        Fewest points for a line, at least 2. By default ``window`` if that is a number of rows, else 2.
+    step : int
+        A window is fitted at each ``step``-th row, from the first on.
+    center : bool
+        Whether windows lie around their rows, instead of ending there.
+    closed : {"right", "left", "both", "neither"}
+        Which ends of a window belong to it, as in pandas: for the window ``(end - width, end]``, the right one.
+    fit_intercept : bool
+        False fits ``y = slope * x``.
+    sample_weight : array_like, shape (n,), optional
+        How often each point was observed, at least 0.
+    datetime_unit : {"W", "D", "h", "m", "s", "ms", "us", "ns"}, optional
+        Unit of x in slopes where x holds times; "s" by default.
+    n_threads : int, optional
+        Largest number of threads; results have the same bits for every number.
+
+    Returns
+    -------
+    LineFits
+        Arrays with an entry for each window; ``to_frame`` keeps the index of a Series of pandas. A window with fewer
+        than ``min_points`` points has NaN and the status ``TOO_FEW_POINTS``, without a warning.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what it must be; the message names it.
+
+    Examples
+    --------
+    >>> import fastfit as ff
+    >>> fits = ff.fit_rolling(None, [1.0, 3.0, 5.0, 5.0, 5.0], 3)
+    >>> fits.slope
+    array([nan, nan,  2.,  1.,  0.])
+    """
+    places, values, weight = _columns(x, y, sample_weight, datetime_unit)
+    step = validation.positive_integer(step, "step")
+    center = validation.true_or_false(center, "center")
+    validation.require_one_of(closed, _CLOSED, "closed")
+    width = _width(window, window_in, places.times)
+    rule: tuple[Any, ...]
+    if width is None:
+        fewest = validation.positive_integer(window, "window")
+        rule = _by_number(fewest, center, closed)
+    else:
+        _require_rising(places.array)
+        fewest, rule = 2, _by_width(width, center, closed)
+    min_points = max(fewest, 2) if min_points is None else _at_least_two(min_points)
+    options = step, min_points, fit_intercept, n_threads, _index_of(x, y, step)
+    return _fitted(places, values, weight, rule, *options)
+
+
+def fit_expanding(
+    x: ArrayLike | TimeLike | None,
+    y: ArrayLike,
+    *,
+    min_points: int = 2,
+    step: int = 1,
+    fit_intercept: bool = True,
+    sample_weight: ArrayLike | None = None,
+    datetime_unit: Unit | None = None,
+    n_threads: int | None = None,
+) -> LineFits:
+    """Fit the line of least squares through all points up to each row.
+
+    Parameters
+    ----------
+    x, y, min_points, step, fit_intercept, sample_weight, datetime_unit, n_threads
+        As in :func:`fit_rolling`.
+
+    Returns
+    -------
+    LineFits
+        Arrays with an entry for each window.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what it must be; the message names it.
+    """
+    places, values, weight = _columns(x, y, sample_weight, datetime_unit)
+    step = validation.positive_integer(step, "step")
+    fewest = _at_least_two(min_points)
+    rule = values.size, 1
+    options = step, fewest, fit_intercept, n_threads, _index_of(x, y, step)
+    return _fitted(places, values, weight, rule, *options)
+
+
+# Arguments
+
+
+def _columns(
+    x: Any, y: Any, sample_weight: Any, datetime_unit: str | None
+) -> tuple[Numbers, NDArray[np.float64], NDArray[np.float64] | None]:
+    """Return places, values, and weights, as float64 with NaN for what is missing."""
+    require_same_labels(x, y, sample_weight)
+    values = numbers_of(y, "y")
+    n = _length(values, "y", None)
+    places = numbers_of(np.arange(float(n)) if x is None else x, "x", datetime_unit)
+    _length(places, "x", n)
+    weight = None
+    if sample_weight is not None:
+        found = numbers_of(sample_weight, "sample_weight")
+        if found.array.ndim == 0:
+            found = found._replace(array=np.full(n, found.array), missing=None)
+        _length(found, "sample_weight", n)
+        weight = _floats(found)
+    offset = values.offset
+    in_floats = _floats(values)
+    if offset:
+        in_floats = in_floats + offset
+    return places._replace(array=_floats(places), missing=None), in_floats, weight
+
+
+def _index_of(x: Any, y: Any, step: int) -> Any:
+    """Return the index of a Series of pandas at every ``step``-th row, or of an index as x; None without one."""
+    for each in (y, x):
+        if type(each).__module__.partition(".")[0] == "pandas":
+            return getattr(each, "index", each)[::step]
+    return None
+
+
+def _length(numbers: Numbers, name: str, n: int | None) -> int:
+    if numbers.array.ndim != 1:
+        raise ValueError(
+            f"{name} must have one dimension; got {numbers.array.ndim}: for many series, fit each of them"
+        )
+    if n is not None and numbers.array.size != n:
+        raise ValueError(f"{name} must have the length of y, {n:,}; got {numbers.array.size:,}")
+    return int(numbers.array.size)
+
+
+def _floats(numbers: Numbers) -> NDArray[np.float64]:
+    found = np.ascontiguousarray(numbers.array, dtype=np.float64)
+    if numbers.missing is not None and numbers.missing.any():
+        found = np.where(numbers.missing, np.nan, found)
+    return found
+
+
+def _at_least_two(min_points: Any) -> int:
+    found = validation.positive_integer(min_points, "min_points")
+    if found < 2:
+        raise ValueError(f"min_points must be at least 2; got {min_points}")
+    return found
+
+
+def _width(window: Any, window_in: Any, times: TimeUnit | None) -> float | None:
+    """Return the width of windows in x, in counts where x holds times; None if it is a number of rows."""
+    if window_in is not None:
+        validation.require_one_of(window_in, ("points", "x"), "window_in")
+    is_text = isinstance(window, str)
+    if not (is_text or isinstance(window, (datetime.timedelta, np.timedelta64))):
+        if window_in != "x":
+            return None
+        if times is not None:
+            raise TypeError(
+                f"window must be a timedelta, or text such as '7D', as x holds times; got {what_came(window)}"
+            )
+        return validation.finite_number(window, "window", "a positive number", above=0.0)
+    if times is None:
+        raise TypeError(
+            f"window must be a number, as x holds numbers; got {window!r}: with window_in='x', a number is a width in x"
+        )
+    if window_in == "points":
+        raise ValueError(f"window_in must be 'x' or None for the window {window!r}; got 'points'")
+    base: Any = times.base
+    counts = _duration(window) / np.timedelta64(1, base)
+    if not counts > 0.0:
+        raise ValueError(f"window must be above 0; got {window!r}")
+    return float(counts)
+
+
+def _duration(window: Any) -> Any:
+    """Return a duration, from text such as "7D" or "36h"."""
+    if not isinstance(window, str):
+        return np.timedelta64(window)
+    found = re.fullmatch(r"\s*(\d+)\s*([A-Za-z]+)\s*", window)
+    unit: Any = _UNITS.get(found[2]) if found else None
+    if found is None or unit is None:
+        raise ValueError(
+            f"window must be a whole number and a unit, such as '7D', '36h', '90min', '10s' or '5ms'; got {window!r}"
+        )
+    return np.timedelta64(int(found[1]), unit)
+
+
+def _by_number(rows: int, center: bool, closed: str) -> tuple[int, int]:
+    """Return how many rows before, and from, the row of a window belong to it."""
+    off = (rows - 1) // 2 if center else 0
+    before = rows if closed in ("left", "both") else rows - 1
+    return before - off, off + (1 if closed in ("right", "both") else 0)
+
+
+def _by_width(width: float, center: bool, closed: str) -> tuple[float, float, bool, bool]:
+    """Return the bounds of x of a window, less that of its row, and whether they belong to it."""
+    ends = (-0.5 * width, 0.5 * width) if center else (-width, 0.0)
+    return *ends, closed in ("left", "both"), closed in ("right", "both")
+
+
+def _require_rising(x: NDArray[np.float64]) -> None:
+    """Raise ValueError unless x is finite, and never falls."""
+    wrong = np.flatnonzero(~np.isfinite(x))
+    if wrong.size:
+        raise ValueError(
+            f"x must be finite where windows are widths in x; got {x[wrong[0]]} at index {wrong[0]:,}"
+        )
+    falls = np.flatnonzero(x[1:] < x[:-1])
+    if falls.size:
+        raise ValueError(
+            f"x must not fall where windows are widths in x: sort the points by x; it falls at index {falls[0] + 1:,}"
+        )
+
+
+# Lines
+
+
+def _fitted(
+    x: Numbers,
+    y: NDArray[np.float64],
+    w: NDArray[np.float64] | None,
+    rule: tuple[Any, ...],
+    step: int,
+    min_points: int,
+    fit_intercept: Any,
+    n_threads: Any,
+    names: Any,
+) -> LineFits:
+    fit_intercept = validation.true_or_false(fit_intercept, "fit_intercept")
+    if n_threads is not None:
+        n_threads = validation.positive_integer(n_threads, "n_threads")
+    places, center = x.array, x.offset
+    if not fit_intercept and center:
+        places, center = places + center, 0.0
+    n_windows = -(-y.size // step)
+    found = np.empty((len(RESULTS), n_windows))
+    sizes = np.empty(n_windows, np.int64)
+    may_be_odd = moving.fit(
+        *(places, y, w, rule, step),
+        through_origin=not fit_intercept,
+        min_points=min_points,
+        found=found,
+        sizes=sizes,
+        n_threads=n_threads,
+    )
+    slope, intercept, left, y_mean, n, x_mean, xx, total = found
+    if center:
+        intercept = y_mean - slope * (x_mean + center)
+    sums = LineSums(
+        *(slope, intercept, left, y_mean, n, x_mean, xx, None if w is None else total, None),
+        *(center, 0.0),
+        may_be_odd=may_be_odd,
+    )
+    return LineFits.of(
+        sums,
+        n_given=sizes,
+        min_points=min_points,
+        fit_intercept=fit_intercept,
+        has_sigma=False,
+        known_sigma=False,
+        times=x.times,
+        axis=0,
+        names=names,
+    )

@@ -1,0 +1,259 @@
+"""Lines of windows that move along points, beside rational arithmetic and the windows of pandas."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import warnings
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import fastfit as ff
+from fastfit.outcome import Status
+from tests.conftest import COMPILED
+
+RNG = np.random.default_rng(17)
+N = 400
+
+
+def hostile() -> dict[str, tuple[Any, Any]]:
+    """Return series on which sums that points are subtracted from, or raw sums, lose digits."""
+    x, noise = np.cumsum(RNG.random(N) + 0.1), RNG.standard_normal(N)
+    level, outlier, steep, gaps, both = (noise.copy() for _ in range(5))
+    level[100:200] += 1e12
+    outlier[77] = 1e12
+    far = x.copy()
+    far[130] = 1e12
+    gaps[RNG.random(N) < 0.2] = np.nan
+    gaps[150:260] = np.nan
+    both[RNG.random(N) < 0.2] = np.nan
+    both[[33, 34, 120]] = 1e12, np.nan, -1e12
+    return {
+        "noise": (x, noise),
+        "level": (x, level),
+        "outlier": (x, outlier),
+        "outlier in x": (far, noise),
+        "offset": (1e13 + 10.0 * RNG.random(N), 1e13 + 10.0 * RNG.random(N)),
+        "nanoseconds": (1.7e18 + 604_800e9 * np.arange(N), noise),
+        "ramp": (x, 3.0 * x + 1e-9 * noise),
+        "steep": (x, 1e6 * x + steep),
+        "constant": (x, np.full(N, 0.1)),
+        "constant x": (np.full(N, 0.7), noise),
+        "gaps": (x, gaps),
+        "gaps and outliers": (x, both),
+    }
+
+
+HOSTILE = hostile()
+
+
+def exact_line(x: Any, y: Any) -> tuple[Fraction, Fraction, Fraction, Fraction] | None:
+    """Return slope, residual sum of squares, and sums of squares of x and y; None without a line."""
+    there = ~(np.isnan(x) | np.isnan(y))
+    u, v = ([Fraction(float(each)) for each in a[there]] for a in (x, y))
+    n = len(u)
+    if n < 2:
+        return None
+    zero = Fraction(0)
+    u_mean, v_mean = sum(u, zero) / n, sum(v, zero) / n
+    xx = sum(((a - u_mean) ** 2 for a in u), zero)
+    xy = sum(((a - u_mean) * (b - v_mean) for a, b in zip(u, v, strict=True)), zero)
+    yy = sum(((b - v_mean) ** 2 for b in v), zero)
+    return None if xx == 0 else (xy / xx, yy - xy * xy / xx, xx, yy)
+
+
+@pytest.mark.parametrize("window", [3, 30, 300])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_window_is_the_line_of_its_own_points(name: str, window: int) -> None:
+    x, y = HOSTILE[name]
+    fits = ff.fit_rolling(x, y, window, min_points=2)
+    for k in range(0, N, 7 if window < 300 else 61):
+        low = max(k - window + 1, 0)
+        expected = exact_line(x[low : k + 1], y[low : k + 1])
+        assert (expected is None) == math.isnan(fits.slope[k])
+        if expected is None:
+            continue
+        slope, left, xx, yy = expected
+        size = max(abs(slope), Fraction(math.sqrt(yy / xx)))
+        assert abs(Fraction(fits.slope[k]) - slope) <= Fraction(1e-14) * size, k
+        if left > yy * Fraction(2) ** -100:  # else it is rounding of y
+            n = fits.n_points[k]
+            assert fits.loss[k] * n == pytest.approx(float(left), rel=1e-9), k
+        if name == "constant":
+            assert fits.slope[k] == fits.loss[k] == 0.0
+
+
+@pytest.mark.parametrize("window", [5, 64])
+@pytest.mark.parametrize("before", [1e12, np.nan, np.inf, -3.0])
+def test_what_lies_before_a_window_leaves_no_trace(window: int, before: float) -> None:
+    x, y = HOSTILE["gaps"]
+    changed = y.copy()
+    changed[:200] = before
+    a, b = (ff.fit_rolling(x, each, window, min_points=2) for each in (y, changed))
+    for name in ("slope", "intercept", "stderr", "rvalue", "n_points"):
+        one, other = (getattr(fits, name)[199 + window :] for fits in (a, b))
+        np.testing.assert_array_equal(one, other, err_msg=name)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("closed", ["right", "left", "both", "neither"])
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize("window", [1, 2, 5, 30, 1000])
+def test_windows_of_rows_are_those_of_pandas(window: int, center: bool, closed: Any) -> None:
+    y = HOSTILE["gaps"][1]
+    options: dict[str, Any] = {"center": center, "closed": closed}
+    fits = ff.fit_rolling(None, y, window, **options, min_points=2)
+    theirs = pd.Series(y).rolling(window, **options, min_periods=1).count().fillna(0.0)
+    np.testing.assert_array_equal(fits.n_points, theirs)
+    means = pd.Series(y).rolling(window, **options, min_periods=1).mean()
+    there = fits.n_points > 1
+    np.testing.assert_allclose(
+        (fits.intercept + fits.slope * mean_row(y, window, **options))[there], means[there], 1e-9
+    )
+
+
+def mean_row(y: Any, window: int, **options: Any) -> Any:
+    rows = pd.Series(np.where(np.isnan(y), np.nan, np.arange(float(y.size))))
+    return rows.rolling(window, **options, min_periods=1).mean().to_numpy()
+
+
+@pytest.mark.parametrize("closed", ["right", "left", "both", "neither"])
+@pytest.mark.parametrize("width", ["7h", datetime.timedelta(hours=7), np.timedelta64(420, "m")])
+def test_windows_of_time_are_those_of_pandas(width: Any, closed: Any) -> None:
+    x, y = HOSTILE["gaps"]
+    times = pd.Timestamp("2024-01-01") + pd.to_timedelta((x * 3600.0).round(), unit="s")
+    fits = ff.fit_rolling(times, y, width, closed=closed, datetime_unit="h")
+    theirs = pd.Series(y, index=times).rolling("7h", closed=closed).count()
+    np.testing.assert_array_equal(fits.n_points, theirs.fillna(0.0))
+    k = 20
+    hours = np.asarray((times - times[0]).total_seconds()) / 3600.0
+    some = (hours[k] - hours <= 7.0 - (closed in ("right", "neither")) * 1e-9) & (hours <= hours[k])
+    some &= (hours < hours[k]) | (closed in ("right", "both"))
+    assert fits.slope[k] == pytest.approx(float(exact_line(hours[some], y[some])[0]), rel=1e-9)  # type: ignore[index]
+
+
+def test_widths_of_numbers_and_ties() -> None:
+    x = np.array([0.0, 1.0, 1.0, 2.0, 5.0, 5.5])
+    y = np.array([0.0, 1.0, 3.0, 2.0, 1.0, 7.0])
+    assert ff.fit_rolling(x, y, 1.0, window_in="x").n_points.tolist() == [1, 2, 2, 1, 1, 2]
+    both = ff.fit_rolling(x, y, 1.0, window_in="x", closed="both")
+    assert both.n_points.tolist() == [1, 3, 3, 3, 1, 2]
+    around = ff.fit_rolling(x, y, 2, window_in="x", center=True, closed="both")
+    assert around.n_points.tolist() == [3, 4, 4, 3, 2, 2]
+
+
+def test_expanding_windows_and_steps() -> None:
+    x, y = HOSTILE["gaps and outliers"]
+    fits = ff.fit_expanding(x, y, min_points=3)
+    every = ff.fit_expanding(x, y, step=10)
+    for k in (10, 40, 200, N - 1):
+        one = ff.fit_line(x[: k + 1], y[: k + 1], nan_policy="omit")
+        assert fits.slope[k] == pytest.approx(one.slope, rel=1e-13)
+        assert fits.stderr[k] == pytest.approx(one.stderr, rel=1e-9)
+        assert fits.n_omitted[k] == one.n_omitted
+        if k % 10 == 0:
+            assert every.slope[k // 10] == fits.slope[k]
+    assert every.shape == (40,)
+    rolled = ff.fit_rolling(x, y, 12, step=7, min_points=2)
+    np.testing.assert_allclose(
+        rolled.slope, ff.fit_rolling(x, y, 12, min_points=2).slope[::7], 1e-11
+    )
+
+
+@pytest.mark.slow  # weights have loops of their own, which compile for long
+def test_weights_count_as_repeated_points() -> None:
+    x, y = HOSTILE["gaps"]
+    weights = RNG.integers(0, 3, N).astype(float)
+    fits = ff.fit_rolling(x, y, 25, sample_weight=weights, min_points=2)
+    for k in (30, 100, 399):
+        some = slice(k - 24, k + 1)
+        one = ff.fit_line(x[some], y[some], sample_weight=weights[some], nan_policy="omit")
+        assert fits.slope[k] == pytest.approx(one.slope, rel=1e-12)
+        assert fits.stderr[k] == pytest.approx(one.stderr, rel=1e-9)
+        assert fits[k].slope == fits.slope[k]
+    weights[300] = -1.0
+    bad = ff.fit_rolling(x, y, 15, sample_weight=weights, min_points=2)
+    assert {bad.status[k] for k in range(300, 315)} == {Status.BAD_WEIGHTS}
+    assert bad.status[299] is bad.status[315] is Status.CONVERGED
+
+
+def test_lines_through_the_origin() -> None:
+    x, y = HOSTILE["noise"]
+    fits = ff.fit_rolling(x, y, 20, fit_intercept=False)
+    one = ff.fit_line(x[80:100], y[80:100], fit_intercept=False)
+    assert fits.slope[99] == pytest.approx(one.slope, rel=1e-13)
+    assert fits.intercept[99] == 0.0
+    assert fits.stderr[99] == pytest.approx(one.stderr, rel=1e-12)
+
+
+@pytest.mark.slow  # so have threads
+@pytest.mark.skipif(not COMPILED, reason="threads are of the compiled loops")
+def test_any_number_of_threads_gives_the_same_bits(rng: np.random.Generator) -> None:
+    x, y = np.cumsum(rng.random(300_000)), rng.standard_normal(300_000)
+    found = [ff.fit_rolling(x, y, 50, n_threads=k) for k in (1, 2, 8)]
+    for name in ("slope", "intercept", "loss"):
+        assert len({getattr(fits, name).tobytes() for fits in found}) == 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_windows_without_a_line_have_a_status_and_no_warning() -> None:
+    fits = ff.fit_rolling([0.0, 1.0, 1.0, 1.0, np.inf], [1.0, np.nan, 2.0, 3.0, 4.0], 2)
+    names = [each.name for each in fits.status]
+    assert names == [*["TOO_FEW_POINTS"] * 3, "CONSTANT_X", "INFINITE"]
+    assert np.isnan(fits.slope).all()
+    assert ff.fit_rolling(None, [], 3).shape == (0,)
+    assert ff.fit_expanding(None, [1.0]).n_points.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "kind", "message"),
+    [
+        ((None, [1.0, 2.0], 0), {}, ValueError, "window must be an integer of at least 1; got 0"),
+        ((None, [1.0, 2.0], 2.5), {}, TypeError, "window must be an integer"),
+        ((None, [1.0, 2.0], "7D"), {}, TypeError, "window must be a number, as x holds numbers"),
+        ((None, [1.0, 2.0], "7 days"), {}, TypeError, "window must be a number"),
+        (([0.0, 1.0], [1.0, 2.0, 3.0], 2), {}, ValueError, "x must have the length of y, 3; got 2"),
+        ((None, [[1.0]], 2), {}, ValueError, "y must have one dimension; got 2"),
+        ((None, [1.0], 2), {"closed": "up"}, ValueError, "closed must be"),
+        ((None, [1.0], 2), {"step": 0}, ValueError, "step must be"),
+        ((None, [1.0], 2), {"min_points": 1}, ValueError, "min_points must be at least 2"),
+        ((None, [1.0], 2), {"window_in": "rows"}, ValueError, "window_in must be"),
+        (([1.0, 0.0], [1.0, 2.0], 1.0), {"window_in": "x"}, ValueError, "it falls at index 1"),
+        (([0.0, np.nan], [1.0, 2.0], 1.0), {"window_in": "x"}, ValueError, "x must be finite"),
+        (([0.0, 1.0], [1.0, 2.0], -1.0), {"window_in": "x"}, ValueError, "window must be a pos"),
+        (([0.0, 1.0], ["a", "b"], 2), {}, TypeError, "y must"),
+    ],
+)
+def test_bad_input_is_told(arguments: Any, options: Any, kind: Any, message: str) -> None:
+    with pytest.raises(kind, match=message):
+        ff.fit_rolling(*arguments, **options)
+
+
+@pytest.mark.parametrize("window", ["7", "D", "7 parsecs", "-7D", "0h", ""])
+def test_a_width_that_is_no_time_is_told(window: str) -> None:
+    times = np.array(["2024-01-01", "2024-01-02"], "datetime64[D]")
+    with pytest.raises(ValueError, match="window must be"):
+        ff.fit_rolling(times, [1.0, 2.0], window)
+    with pytest.raises(TypeError, match="window must be a timedelta"):
+        ff.fit_rolling(times, [1.0, 2.0], 3.0, window_in="x")
+
+
+def test_infinity_and_gaps_are_quiet() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fits = ff.fit_rolling(None, [1.0, np.inf, 2.0, np.nan, np.nan, 1.0, 2.0], 2)
+    assert [each.name for each in fits.status][-1] == "CONVERGED"
+
+
+def test_tables_of_windows_keep_the_index_of_a_series() -> None:
+    days = pd.date_range("2024-01-01", periods=12)
+    y = pd.Series(RNG.standard_normal(12), days)
+    for fits in (ff.fit_rolling(days, y, "4D", step=2), ff.fit_expanding(None, y, step=2)):
+        pd.testing.assert_index_equal(fits.to_frame().index, days[::2])
+        pd.testing.assert_index_equal(fits[2:4].to_frame().index, days[4:8:2])
+    with pytest.raises(ValueError, match="must have the same labels"):
+        ff.fit_rolling(pd.Series(np.arange(12.0)), y, 3)
