@@ -67,13 +67,13 @@ def finite_number(value: Any, name: str, must_be: str, *, above: float = -math.i
     raise TypeError(f"{name} must be {must_be}; got {what_came(value)}")
 
 
-def positive_integer(value: Any, name: str) -> int:
-    """Return value as an int, or raise unless it is an integer above zero."""
+def positive_integer(value: Any, name: str, *, least: int = 1) -> int:
+    """Return value as an int, or raise unless it is an integer of at least 1, or ``least``."""
     if isinstance(value, numbers.Integral) and not isinstance(value, (bool, np.bool_)):
-        if int(value) >= 1:
+        if int(value) >= least:
             return int(value)
-        raise ValueError(f"{name} must be an integer of at least 1; got {value!r}")
-    raise TypeError(f"{name} must be an integer of at least 1; got {what_came(value)}")
+        raise ValueError(f"{name} must be an integer of at least {least}; got {value!r}")
+    raise TypeError(f"{name} must be an integer of at least {least}; got {what_came(value)}")
 
 
 def probability(level: Any) -> float:

@@ -553,7 +553,7 @@ def test_missing_values_by_policy(rng: np.random.Generator) -> None:
         (
             ([1, 2, 3], np.ones((3, 4)), {"min_points": 1}),
             ValueError,
-            "min_points must be at least 2",
+            "min_points must be an integer of at least 2",
         ),
         (
             ([1, 2, 3], np.ones((3, 4)), {"min_points": 2.5}),

@@ -1,4 +1,4 @@
-"""Where points lie along x: distances that differ exactly, and their sums, beside rational arithmetic."""
+"""Places of points along x: their distances lose no digit, and sums of these are right, by rational arithmetic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines of windows that move along points, beside rational arithmetic and the windows of pandas."""
+"""fit_rolling and fit_expanding: lines compared with rational arithmetic, and rows of windows with those of pandas."""
 
 from __future__ import annotations
 
@@ -220,7 +220,12 @@ def test_windows_without_a_line_have_a_status_and_no_warning() -> None:
         ((None, [[1.0]], 2), {}, ValueError, "y must have one dimension; got 2"),
         ((None, [1.0], 2), {"closed": "up"}, ValueError, "closed must be"),
         ((None, [1.0], 2), {"step": 0}, ValueError, "step must be"),
-        ((None, [1.0], 2), {"min_points": 1}, ValueError, "min_points must be at least 2"),
+        (
+            (None, [1.0], 2),
+            {"min_points": 1},
+            ValueError,
+            "min_points must be an integer of at least 2",
+        ),
         ((None, [1.0], 2), {"window_in": "rows"}, ValueError, "window_in must be"),
         (([1.0, 0.0], [1.0, 2.0], 1.0), {"window_in": "x"}, ValueError, "it falls at index 1"),
         (([0.0, np.nan], [1.0, 2.0], 1.0), {"window_in": "x"}, ValueError, "x must be finite"),
@@ -257,3 +262,38 @@ def test_tables_of_windows_keep_the_index_of_a_series() -> None:
         pd.testing.assert_index_equal(fits[2:4].to_frame().index, days[4:8:2])
     with pytest.raises(ValueError, match="must have the same labels"):
         ff.fit_rolling(pd.Series(np.arange(12.0)), y, 3)
+
+
+def test_windows_and_steps_wider_than_the_data_hold_all_of_it() -> None:
+    x, y = HOSTILE["noise"]
+    whole = ff.fit_line(x, y).slope
+    for window in (N, 10**30):
+        for options in ({}, {"center": True}, {"closed": "both"}):
+            given: dict[str, Any] = {"min_points": 2, **options}
+            fits = ff.fit_rolling(x, y, window, **given)
+            row = N // 2 if options.get("center") else N - 1
+            assert fits.slope[row] == pytest.approx(whole, rel=1e-13)
+    assert ff.fit_rolling(x, y, 5, step=10**30, min_points=2).shape == (1,)
+
+
+def test_far_points_without_weight_cost_no_digits() -> None:
+    x, y = np.arange(60.0), RNG.standard_normal(60)
+    weights = np.ones(60)
+    x[::9], y[::7], weights[::9], weights[::7] = 1e15, -1e15, 0.0, 0.0
+    fits = ff.fit_rolling(x, y, 20, sample_weight=weights, min_points=2)
+    for k in range(20, 60):
+        some = slice(k - 19, k + 1)
+        there = weights[some] > 0.0
+        found = exact_line(x[some][there], y[some][there])
+        assert found is not None
+        assert fits.slope[k] == pytest.approx(float(found[0]), rel=1e-13)
+
+
+def test_integers_and_times_that_floats_cannot_hold() -> None:
+    times = np.datetime64("2024-01-01T00:00:00.000000001", "ns") + 7 * np.arange(50)
+    y = 2**60 + 3 * np.arange(50)
+    fits = ff.fit_rolling(times, y, 10, datetime_unit="ns")
+    assert fits.slope[9:] == pytest.approx(3.0 / 7.0, rel=1e-15)
+    assert fits.loss[9:].max() < 1e-25
+    one = ff.fit_line(times[:10], y[:10], datetime_unit="ns")
+    assert fits.intercept[9] == pytest.approx(one.intercept, rel=1e-15)

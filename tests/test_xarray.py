@@ -522,7 +522,7 @@ def test_options_are_checked(da: Any, chunks: Any) -> None:
         ({"x": "month", "datetime_unit": "D"}, ValueError, "datetime_unit must be None unless x"),
         ({"loss": "huber", "sigma": 1.0}, ValueError, "sigma must be None unless loss"),
         ({"f_scale": 1.0}, ValueError, "f_scale"),
-        ({"min_points": 1}, ValueError, "min_points must be at least 2; got 1"),
+        ({"min_points": 1}, ValueError, "min_points must be an integer of at least 2; got 1"),
         ({"nan_policy": "drop"}, ValueError, "nan_policy must be"),
         ({"n_threads": 0}, ValueError, "n_threads must be"),
         ({"x": infinite}, ValueError, "x must be finite; got inf at index 0"),

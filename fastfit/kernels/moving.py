@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from fastfit.kernels import compiled, flags, many, threads, windows
 from fastfit.kernels.block import BLOCK
 
-# Fewest windows of a chunk. The first of a chunk is summed anew, so a chunk has more of them than twice its points.
+# Fewest windows of a chunk. The first window of each chunk is summed anew; so that this costs little, a chunk also has
+# at least twice as many windows as the widest of them has rows.
 _CHUNK = 1 << 16
 
 
@@ -95,19 +96,8 @@ def fit(
         np.empty((n_groups, many.N_SUMS)),
     )
     arguments = (
-        x,
-        y,
-        w,
-        rule,
-        step,
-        through_origin,
-        float(min_points),
-        size,
-        scratch,
-        found,
-        sizes,
-        odd,
-        n_groups,
+        *(x, y, w, rule, step, through_origin, float(min_points), size),
+        *(scratch, found, sizes, odd, n_groups),
     )
     with np.errstate(all="ignore"):  # where the loops are not compiled
         threads.on_threads(4 * x.size // BLOCK, n_threads, _code, arguments)

@@ -23,6 +23,8 @@ from fastfit.kernels import gradient as _gradient  # noqa: F401  # marks its fun
 from fastfit.kernels import places as _places  # noqa: F401  # marks its functions
 from fastfit.kernels import residuals as _residuals  # noqa: F401  # marks its functions
 
+# Bits of a cache line of usual processors: memory is fetched by the line.
+_CACHE_LINE = 64 * 8
 # Functions of other rooms that kernels call, with their options.
 _OPTIONS = dict.fromkeys((vector_math.exp, vector_math.log1p), flags.FORMULA) | {
     function: flags.TOTAL
@@ -153,7 +155,7 @@ def _prefetch(typing_context: Any, values: Any, at: Any) -> Any:
 
 @_specialised(many.fetch, flags.INLINED)
 def _fetch(values: Any, start: Any, n: Any) -> Any:
-    step = 64 * 8 // values.dtype.bitwidth
+    step = _CACHE_LINE // values.dtype.bitwidth
 
     def fetch(values: Any, start: Any, n: Any) -> None:
         for i in range(0, n, step):

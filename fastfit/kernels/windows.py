@@ -6,8 +6,9 @@ either kind. When windows have left all rows before the pivot behind, the next p
 is ever subtracted, and what has left a window leaves no trace.
 
 Distances are from points that lie in the window: the last that counts before the pivot, and the first that counts from
-it on. So neither large values of x and y nor those outside of a window cost digits. Windows whose residuals are small
-beside y are summed again, exactly, about the line just found, as in ``many``.
+it on. So neither large values of x and y nor those outside of a window cost digits. Where the residuals of a window are
+tiny compared with y, its points are summed once more: their distances from the line just found, with rounding errors
+included, as ``many`` does.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from fastfit.kernels.many import weighted
 
 # Windows whose sums are turned into lines at a time.
 TOGETHER = 1024
-# Sums of points: their number, that of their weights, and those of distances and of products of these.
+# Number of sums over points: of 1, of weights, of weighted distances u and v, and of their products uu, uv and vv.
 N_SUMS = 7
 NOTHING = (0.0,) * N_SUMS
 # Least ratio of residuals to the squares of y about their mean that sums about a point resolve to ten digits.
@@ -87,19 +88,18 @@ def sum_windows(
                 to[4], to[5], to[6] = sums[4], sums[5], sums[6]
             sums = NOTHING
         for i in range(reach, high[k]):
-            if sums[0] == 0.0:
+            if not sums[1] > 0.0:  # points of weight 0 have added nothing
                 origin = origin_of(x, y, w, i, i + 1, 1, through_origin)
             sums = with_point(sums, w, x[i], y[i], weight(w, i), origin)
         reach = max(reach, high[k])
         there = before[low[k] - base]
-        n = there[0]
-        at = origin if sums[0] > 0.0 else last
-        g = last[0] - at[0] if n > 0.0 else 0.0
-        h = last[1] - at[1] if n > 0.0 else 0.0
+        q = there[1]
+        at = origin if sums[1] > 0.0 else last
+        g = last[0] - at[0] if q > 0.0 else 0.0
+        h = last[1] - at[1] if q > 0.0 else 0.0
         us, vs = there[2], there[3]
-        q = n if w is None else there[1]
         us_there, vs_there = us + q * g, vs + q * h
-        kept[POINTS + k], kept[TOTAL_WEIGHT + k] = sums[0] + n, sums[1] + there[1]
+        kept[POINTS + k], kept[TOTAL_WEIGHT + k] = sums[0] + there[0], sums[1] + q
         kept[U + k], kept[V + k] = sums[2] + us_there, sums[3] + vs_there
         kept[UU + k] = sums[4] + (there[4] + g * (us + us_there))
         kept[UV + k] = sums[5] + (there[5] + (g * vs + h * us_there))
@@ -110,17 +110,17 @@ def sum_windows(
 
 @compiled(TOTAL)
 def origin_of(x: Any, y: Any, w: Any, first: Any, end: Any, step: Any, through_origin: Any) -> Any:
-    """Return the first point that counts of some rows; 0, 0 if there is none, or for lines through the origin."""
+    """Return the first point of some rows that has a weight; 0, 0 if there is none, or for lines through the origin."""
     if not through_origin:
         for i in range(first, end, step):
-            if not (np.isnan(x[i]) | np.isnan(y[i]) | np.isnan(weight(w, i))):
+            if (weight(w, i) > 0.0) and not (np.isnan(x[i]) | np.isnan(y[i])):
                 return x[i], y[i]
     return 0.0, 0.0
 
 
 @compiled(TOTAL)
 def lines_of(w: Any, m: Any, through_origin: Any, least: Any, kept: Any) -> Any:
-    """Find the lines of m windows from their sums, NaN for those of fewer points than ``least``.
+    """Find the lines of m windows from their sums. Windows with fewer points than ``least`` get NaN.
 
     Return how many windows have residuals that are not resolved, and whether a line may be odd, as it has no residuals
     or is not finite.
@@ -167,9 +167,10 @@ def by_number(x: Any, rule: Any, step: Any, first: Any, last: Any, low: Any, hig
 
 @compiled(TOTAL)
 def by_width(x: Any, rule: Any, step: Any, first: Any, last: Any, low: Any, high: Any) -> None:
-    """Write the bounds of windows of the rows whose x, less that of every ``step``-th row, lies within bounds.
+    """Write the first row and the end of each window. There is a window at every ``step``-th row.
 
-    ``rule`` holds the bounds, and whether each belongs to the window. x must not fall.
+    A row belongs to the window at row i if ``x - x[i]`` lies between the two numbers in ``rule``, which also says
+    whether either number itself is included. x must not fall.
     """
     least, most, has_least, has_most = rule
     start = bisected(x, x[first * step], least, has_least)
@@ -227,8 +228,8 @@ def bounds(x: Any, rule: Any, step: Any, first: Any, last: Any, low: Any, high: 
 @compiled(TOTAL)
 def fit_again(
     x: Any, y: Any, w: Any, low: Any, high: Any, through_origin: Any, sums: Any, kept: Any, k: Any
-) -> None:
-    """Fit the line of a window once more, about the line found, with all rounding errors."""
+) -> Any:
+    """Fit the line of a window once more, about the line found, with all rounding errors; return whether it is odd."""
     moves = 0.0 if through_origin else 1.0
     sums[many.LEVEL], sums[many.SLOPE] = moves * kept[Y_MEAN + k], kept[SLOPE + k]
     sums[many.PLACE] = moves * kept[X_MEAN + k]
@@ -241,6 +242,7 @@ def fit_again(
     kept[SLOPE + k], kept[INTERCEPT + k] = sums[many.SLOPE], sums[many.UE]
     kept[RESIDUAL_SQUARE + k], kept[Y_MEAN + k] = sums[many.EE], sums[many.E]
     kept[X_MEAN + k], kept[XX + k] = sums[many.U], sums[many.UU]
+    return sums[many.ODD] != 0.0
 
 
 @compiled(TOTAL)
@@ -261,7 +263,7 @@ def fit_windows(
 ) -> None:
     """Write the lines of some chunks of windows, of this size each; the first of a chunk starts anew.
 
-    ``odd`` says of which chunks a line may be odd.
+    ``odd`` is set for chunks in which a line may have no residuals, or not be finite.
 
     ``scratch`` has room for sums from rows to the pivot, for what is kept of windows, for their bounds, and for the
     sums of a window that is summed again.
@@ -282,7 +284,8 @@ def fit_windows(
             if n_far > 0:
                 for k in range(m):
                     if kept[RESIDUAL_SQUARE + k] == -1.0:
-                        fit_again(x, y, w, low[k], high[k], through_origin, sums, kept, k)
+                        some = low[k], high[k], through_origin, sums, kept, k
+                        odd[chunk] |= fit_again(x, y, w, *some)
             for row in range(7 if w is None else 8):
                 out, at = found[row][first:], SLOPE + row * STRIDE
                 for k in range(m):

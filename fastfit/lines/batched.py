@@ -190,9 +190,7 @@ class Options(NamedTuple):
         validation.require_one_of(backend, BACKENDS, "backend")
         if n_threads is not None:
             n_threads = validation.positive_integer(n_threads, "n_threads")
-        min_points = validation.positive_integer(min_points, "min_points")
-        if min_points < 2:
-            raise ValueError(f"min_points must be at least 2; got {min_points}")
+        min_points = validation.positive_integer(min_points, "min_points", least=2)
         if absolute_sigma and not has_sigma:
             raise ValueError("absolute_sigma must be False unless sigma is given; got True")
         checked = fit_intercept, has_sigma, absolute_sigma, nan_policy, min_points

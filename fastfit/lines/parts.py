@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fastfit.columns import Numbers
 from fastfit.kernels.many import ROWS
 from fastfit.lines.layout import is_like, layout_of
-from fastfit.lines.series import LineSums, RobustLines, Series
+from fastfit.lines.series import LineSums, Series
 from fastfit.losses import RobustLoss
 
 # How many times larger than its residuals a mean of y may be, before its rounding matters to what is merged.
@@ -49,9 +49,9 @@ def sums_of_lines(
         series if is_alone or math.prod(shape) != 1 else _doubled(series), is_repeated
     )
     sums = arranged.fit(through_origin=through_origin, n_threads=1, backend=backend, loss=loss)
-    robust = sums.robust and RobustLines._make(_shaped(each, shape) for each in sums.robust)
-    return LineSums._make(_shaped(each, shape) for each in sums._replace(robust=None))._replace(
-        robust=robust
+    # Of a line that was fitted twice, the first.
+    return sums.mapped(
+        lambda each: each if each.shape == shape else each.reshape(-1)[:1].reshape(shape)
     )
 
 
@@ -329,10 +329,3 @@ def _each(numbers: Numbers, change: Any) -> Numbers:
     """Return numbers with their arrays changed."""
     missing = None if numbers.missing is None else change(numbers.missing)
     return numbers._replace(array=change(numbers.array), missing=missing)
-
-
-def _shaped(each: Any, shape: tuple[int, ...]) -> Any:
-    """Return results in the shape of the lines: of two that are one, the first."""
-    if each is None or np.ndim(each) == 0:
-        return each
-    return each if each.shape == shape else each.reshape(-1)[:1].reshape(shape)

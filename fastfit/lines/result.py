@@ -113,10 +113,7 @@ class LineFits:
                 intercept = intercept + (rise - turn * (sums.center + sums.u_mean))
         if codes.any():
             bad = (codes != 0) & (codes < _LESS_SURE)
-            if not (
-                np.isnan(slope[bad]).all() and np.isnan(intercept[bad]).all()
-            ):  # else nothing has to be copied
-                slope, intercept = (np.where(bad, math.nan, each) for each in (slope, intercept))
+            slope, intercept = (_without(each, bad) for each in (slope, intercept))
         if times is not None:
             slope = slope * times.counts
         options = {
@@ -130,7 +127,7 @@ class LineFits:
 
     def without(self, bad: NDArray[np.bool_]) -> LineFits:
         """Return the lines with NaN for those that hold NaN."""
-        slope, intercept = (np.where(bad, math.nan, v) for v in (self.slope, self.intercept))
+        slope, intercept = (_without(each, bad) for each in (self.slope, self.intercept))
         codes = np.where(bad, self.STATUSES.index(Status.NOT_FINITE), self.codes).astype(np.int8)
         return replace(self, slope=slope, intercept=intercept, codes=codes)
 
@@ -165,20 +162,12 @@ class LineFits:
         if np.ndim(chosen) == 0:
             return self._line(index)
         some = {name: getattr(self, name)[index] for name in ("intercept", "codes")}
-        plain: Any = self._sums._replace(robust=None)
-        some_sums = LineSums._make(
-            each if each is None or np.ndim(each) == 0 else each[index] for each in plain
-        )._replace(robust=self._robust and self._robust.at(index))
         axis = _axis_after(index, self._axis, self.ndim, chosen.ndim)
         names = None if self._names is None or chosen.ndim != 1 else self._names[index]
         options = {**self._options, "n_given": _at(self._options["n_given"], index)}
-        changed: dict[str, Any] = {
-            "_sums": some_sums,
-            "_options": options,
-            "_axis": axis,
-            "_names": names,
-        }
-        return replace(self, slope=chosen, **some, **changed)
+        sums = self._sums.mapped(lambda each: each[index])
+        kept = replace(self, _sums=sums, _options=options, _axis=axis, _names=names)
+        return replace(kept, slope=chosen, **some)
 
     def _line(self, index: Any) -> LineFit:
         """Return one line."""
@@ -624,6 +613,11 @@ def _axis_after(index: Any, axis: int, n_before: int, n_after: int) -> int:
         before += each is not None
         found += each is None or isinstance(each, slice)
     return found
+
+
+def _without(values: NDArray[np.float64], bad: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return values with NaN for bad lines; the same array if these are NaN already."""
+    return values if np.isnan(values[bad]).all() else np.where(bad, math.nan, values)
 
 
 def _at(values: Any, index: Any) -> Any:

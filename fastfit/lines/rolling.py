@@ -102,20 +102,19 @@ def fit_rolling(
     array([nan, nan,  2.,  1.,  0.])
     """
     places, values, weight = _columns(x, y, sample_weight, datetime_unit)
-    step = validation.positive_integer(step, "step")
     center = validation.true_or_false(center, "center")
     validation.require_one_of(closed, _CLOSED, "closed")
     width = _width(window, window_in, places.times)
     rule: tuple[Any, ...]
     if width is None:
         fewest = validation.positive_integer(window, "window")
-        rule = _by_number(fewest, center, closed)
+        rule = _by_number(fewest, center, closed, values.array.size)
     else:
         _require_rising(places.array)
         fewest, rule = 2, _by_width(width, center, closed)
-    min_points = max(fewest, 2) if min_points is None else _at_least_two(min_points)
-    options = step, min_points, fit_intercept, n_threads, _index_of(x, y, step)
-    return _fitted(places, values, weight, rule, *options)
+    min_points = max(fewest, 2) if min_points is None else min_points
+    points = places, values, weight
+    return _fitted(points, rule, step, min_points, fit_intercept, n_threads, _index_of(x, y))
 
 
 def fit_expanding(
@@ -146,12 +145,9 @@ def fit_expanding(
     TypeError, ValueError
         If an argument is not what it must be; the message names it.
     """
-    places, values, weight = _columns(x, y, sample_weight, datetime_unit)
-    step = validation.positive_integer(step, "step")
-    fewest = _at_least_two(min_points)
-    rule = values.size, 1
-    options = step, fewest, fit_intercept, n_threads, _index_of(x, y, step)
-    return _fitted(places, values, weight, rule, *options)
+    points = _columns(x, y, sample_weight, datetime_unit)
+    rule = points[1].array.size, 1
+    return _fitted(points, rule, step, min_points, fit_intercept, n_threads, _index_of(x, y))
 
 
 # Arguments
@@ -159,8 +155,8 @@ def fit_expanding(
 
 def _columns(
     x: Any, y: Any, sample_weight: Any, datetime_unit: str | None
-) -> tuple[Numbers, NDArray[np.float64], NDArray[np.float64] | None]:
-    """Return places, values, and weights, as float64 with NaN for what is missing."""
+) -> tuple[Numbers, Numbers, NDArray[np.float64] | None]:
+    """Return places, values and weights, as float64 with NaN for what is missing."""
     require_same_labels(x, y, sample_weight)
     values = numbers_of(y, "y")
     n = _length(values, "y", None)
@@ -173,18 +169,15 @@ def _columns(
             found = found._replace(array=np.full(n, found.array), missing=None)
         _length(found, "sample_weight", n)
         weight = _floats(found)
-    offset = values.offset
-    in_floats = _floats(values)
-    if offset:
-        in_floats = in_floats + offset
-    return places._replace(array=_floats(places), missing=None), in_floats, weight
+    places, values = (each._replace(array=_floats(each), missing=None) for each in (places, values))
+    return places, values, weight
 
 
-def _index_of(x: Any, y: Any, step: int) -> Any:
-    """Return the index of a Series of pandas at every ``step``-th row, or of an index as x; None without one."""
+def _index_of(x: Any, y: Any) -> Any:
+    """Return the index of a Series of pandas, or an index that is x; None if there is none."""
     for each in (y, x):
         if type(each).__module__.partition(".")[0] == "pandas":
-            return getattr(each, "index", each)[::step]
+            return getattr(each, "index", each)
     return None
 
 
@@ -202,13 +195,6 @@ def _floats(numbers: Numbers) -> NDArray[np.float64]:
     found = np.ascontiguousarray(numbers.array, dtype=np.float64)
     if numbers.missing is not None and numbers.missing.any():
         found = np.where(numbers.missing, np.nan, found)
-    return found
-
-
-def _at_least_two(min_points: Any) -> int:
-    found = validation.positive_integer(min_points, "min_points")
-    if found < 2:
-        raise ValueError(f"min_points must be at least 2; got {min_points}")
     return found
 
 
@@ -251,15 +237,16 @@ def _duration(window: Any) -> Any:
     return np.timedelta64(int(found[1]), unit)
 
 
-def _by_number(rows: int, center: bool, closed: str) -> tuple[int, int]:
-    """Return how many rows before, and from, the row of a window belong to it."""
+def _by_number(rows: int, center: bool, closed: str, n: int) -> tuple[int, int]:
+    """Return how many rows before the row of a window, and from it on, belong to the window; there are n in all."""
+    rows = min(rows, 2 * n + 2)  # wider ones hold all rows, too
     off = (rows - 1) // 2 if center else 0
     before = rows if closed in ("left", "both") else rows - 1
     return before - off, off + (1 if closed in ("right", "both") else 0)
 
 
 def _by_width(width: float, center: bool, closed: str) -> tuple[float, float, bool, bool]:
-    """Return the bounds of x of a window, less that of its row, and whether they belong to it."""
+    """Return where a window begins and ends, counted from the x of its row, and whether it includes either end."""
     ends = (-0.5 * width, 0.5 * width) if center else (-width, 0.0)
     return *ends, closed in ("left", "both"), closed in ("right", "both")
 
@@ -282,27 +269,32 @@ def _require_rising(x: NDArray[np.float64]) -> None:
 
 
 def _fitted(
-    x: Numbers,
-    y: NDArray[np.float64],
-    w: NDArray[np.float64] | None,
+    points: tuple[Numbers, Numbers, NDArray[np.float64] | None],
     rule: tuple[Any, ...],
-    step: int,
-    min_points: int,
+    step: Any,
+    min_points: Any,
     fit_intercept: Any,
     n_threads: Any,
-    names: Any,
+    index: Any,
 ) -> LineFits:
+    """Return the lines of windows by a rule; the other arguments are a caller's, and checked here."""
+    step = validation.positive_integer(step, "step")
+    min_points = validation.positive_integer(min_points, "min_points", least=2)
     fit_intercept = validation.true_or_false(fit_intercept, "fit_intercept")
     if n_threads is not None:
         n_threads = validation.positive_integer(n_threads, "n_threads")
-    places, center = x.array, x.offset
-    if not fit_intercept and center:
-        places, center = places + center, 0.0
-    n_windows = -(-y.size // step)
+    x, y, w = points
+    if not fit_intercept:  # distances are from 0
+        x, y = (
+            each._replace(array=each.array + each.offset, offset=0.0) if each.offset else each
+            for each in (x, y)
+        )
+    step = min(step, max(y.array.size, 1))
+    n_windows = -(-y.array.size // step)
     found = np.empty((len(RESULTS), n_windows))
     sizes = np.empty(n_windows, np.int64)
     may_be_odd = moving.fit(
-        *(places, y, w, rule, step),
+        *(x.array, y.array, w, rule, step),
         through_origin=not fit_intercept,
         min_points=min_points,
         found=found,
@@ -310,11 +302,13 @@ def _fitted(
         n_threads=n_threads,
     )
     slope, intercept, left, y_mean, n, x_mean, xx, total = found
-    if center:
-        intercept = y_mean - slope * (x_mean + center)
+    if x.offset:
+        intercept = y_mean - slope * (x_mean + x.offset)
+    if y.offset:
+        intercept, y_mean = intercept + y.offset, y_mean + y.offset
     sums = LineSums(
         *(slope, intercept, left, y_mean, n, x_mean, xx, None if w is None else total, None),
-        *(center, 0.0),
+        *(x.offset, 0.0),
         may_be_odd=may_be_odd,
     )
     return LineFits.of(
@@ -326,5 +320,5 @@ def _fitted(
         known_sigma=False,
         times=x.times,
         axis=0,
-        names=names,
+        names=None if index is None else index[::step],
     )

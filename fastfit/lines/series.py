@@ -90,6 +90,16 @@ class LineSums(NamedTuple):
     robust: RobustLines | None = None
     may_be_odd: bool = True
 
+    def mapped(self, change: Callable[[NDArray[Any]], Any]) -> LineSums:
+        """Return sums of which each array is changed alike, those of robust lines too."""
+
+        def changed(each: Any) -> Any:
+            return each if each is None or np.ndim(each) == 0 else change(each)
+
+        plain: Any = self._replace(robust=None)
+        robust = None if self.robust is None else RobustLines._make(map(changed, self.robust))
+        return LineSums._make(map(changed, plain))._replace(robust=robust)
+
 
 class Series(NamedTuple):
     """Points of many lines.
