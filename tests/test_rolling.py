@@ -213,7 +213,8 @@ def test_windows_without_a_line_have_a_status_and_no_warning() -> None:
     ("arguments", "options", "kind", "message"),
     [
         ((None, [1.0, 2.0], 0), {}, ValueError, "window must be an integer of at least 1; got 0"),
-        ((None, [1.0, 2.0], 2.5), {}, TypeError, "window must be an integer"),
+        ((None, [1.0, 2.0], 2.5), {}, TypeError, "window must be an integer, a timedelta or text"),
+        ((None, [1.0, 2.0], None), {}, TypeError, "window must be an integer, a timedelta or text"),
         ((None, [1.0, 2.0], "7D"), {}, TypeError, "window must be a number, as x holds numbers"),
         ((None, [1.0, 2.0], "7 days"), {}, TypeError, "window must be a number"),
         (([0.0, 1.0], [1.0, 2.0, 3.0], 2), {}, ValueError, "x must have the length of y, 3; got 2"),
@@ -238,8 +239,14 @@ def test_bad_input_is_told(arguments: Any, options: Any, kind: Any, message: str
         ff.fit_rolling(*arguments, **options)
 
 
-@pytest.mark.parametrize("window", ["7", "D", "7 parsecs", "-7D", "0h", ""])
-def test_a_width_that_is_no_time_is_told(window: str) -> None:
+@pytest.mark.parametrize(
+    "window",
+    [
+        *("7", "D", "7 parsecs", "-7D", "0h", "", "2M", "1.5D"),
+        *(np.timedelta64("NaT", "s"), np.timedelta64(1, "M"), datetime.timedelta(days=-1)),
+    ],
+)
+def test_a_width_that_is_no_time_is_told(window: Any) -> None:
     times = np.array(["2024-01-01", "2024-01-02"], "datetime64[D]")
     with pytest.raises(ValueError, match="window must be"):
         ff.fit_rolling(times, [1.0, 2.0], window)
@@ -297,3 +304,12 @@ def test_integers_and_times_that_floats_cannot_hold() -> None:
     assert fits.loss[9:].max() < 1e-25
     one = ff.fit_line(times[:10], y[:10], datetime_unit="ns")
     assert fits.intercept[9] == pytest.approx(one.intercept, rel=1e-15)
+
+
+def test_a_width_of_any_size_is_no_overflow() -> None:
+    times = np.datetime64("2024-01-01", "ns") + np.timedelta64(7, "ns") * np.arange(9)
+    for width in ("99999999W", "9" * 30 + "D"):
+        fits = ff.fit_rolling(times, np.arange(9.0), width, datetime_unit="ns")
+        assert fits.n_points.tolist() == [*range(1, 10)]
+    small = ff.fit_rolling(times, np.arange(9.0), pd.Timedelta(15, unit="ns"))
+    assert small.n_points.tolist() == [1, 2, *[3] * 7]

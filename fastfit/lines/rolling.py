@@ -15,24 +15,14 @@ from fastfit.kernels import moving
 from fastfit.kernels.many import RESULTS
 from fastfit.lines.result import LineFits
 from fastfit.lines.series import LineSums
-from fastfit.times import TimeLike, TimeUnit, Unit
+from fastfit.times import UNITS, TimeLike, TimeUnit, Unit
 from fastfit.validation import what_came
 
 Closed = Literal["right", "left", "both", "neither"]
 _CLOSED = ("right", "left", "both", "neither")
-# Units of a width as text, by the names that pandas and NumPy have for them.
-_UNITS = {
-    "W": "W",
-    "D": "D",
-    "d": "D",
-    "h": "h",
-    "H": "h",
-    "m": "m",
-    "min": "m",
-    "s": "s",
-    "S": "s",
-}
-_UNITS |= {each: each for each in ("ms", "us", "ns")}
+# Units of a width as text, with names that pandas has for them.
+_UNITS: dict[str, str] = {each: each for each in UNITS}
+_UNITS |= {"d": "D", "H": "h", "min": "m", "S": "s"}
 
 
 def fit_rolling(
@@ -107,6 +97,11 @@ def fit_rolling(
     width = _width(window, window_in, places.times)
     rule: tuple[Any, ...]
     if width is None:
+        if isinstance(window, float) or not hasattr(window, "__index__"):
+            raise TypeError(
+                "window must be an integer, a timedelta or text such as '7D', or with window_in='x' a width in x; got "
+                f"{what_came(window)}"
+            )
         fewest = validation.positive_integer(window, "window")
         rule = _by_number(fewest, center, closed, values.array.size)
     else:
@@ -217,24 +212,28 @@ def _width(window: Any, window_in: Any, times: TimeUnit | None) -> float | None:
         )
     if window_in == "points":
         raise ValueError(f"window_in must be 'x' or None for the window {window!r}; got 'points'")
-    base: Any = times.base
-    counts = _duration(window) / np.timedelta64(1, base)
-    if not counts > 0.0:
+    number, unit, base = *_duration(window), times.base
+    if not number > 0:
         raise ValueError(f"window must be above 0; got {window!r}")
-    return float(counts)
+    return float(number) * float(np.timedelta64(1, unit) / np.timedelta64(1, base))  # type: ignore[call-overload]
 
 
-def _duration(window: Any) -> Any:
-    """Return a duration, from text such as "7D" or "36h"."""
-    if not isinstance(window, str):
-        return np.timedelta64(window)
-    found = re.fullmatch(r"\s*(\d+)\s*([A-Za-z]+)\s*", window)
-    unit: Any = _UNITS.get(found[2]) if found else None
-    if found is None or unit is None:
-        raise ValueError(
-            f"window must be a whole number and a unit, such as '7D', '36h', '90min', '10s' or '5ms'; got {window!r}"
-        )
-    return np.timedelta64(int(found[1]), unit)
+def _duration(window: Any) -> tuple[int, str]:
+    """Return a duration, or text such as "7D" or "36h", as a number and a unit."""
+    if isinstance(window, str):
+        found = re.fullmatch(r"\s*(\d+)\s*([A-Za-z]+)\s*", window)
+        if found is None or found[2] not in _UNITS:
+            raise ValueError(
+                f"window must be a whole number and a unit, such as '7D', '36h', '90min' or '5ms'; got {window!r}"
+            )
+        return int(found[1]), _UNITS[found[2]]
+    # A Timedelta of pandas may hold nanoseconds.
+    duration = window.to_timedelta64() if hasattr(window, "to_timedelta64") else window
+    duration = np.timedelta64(duration)
+    unit, step = np.datetime_data(duration.dtype)
+    if unit not in _UNITS.values():
+        raise ValueError(f"window must be in a unit of fixed length, from W to ns; got {window!r}")
+    return int(duration.astype(np.int64)) * step, unit
 
 
 def _by_number(rows: int, center: bool, closed: str, n: int) -> tuple[int, int]:
