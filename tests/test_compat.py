@@ -50,7 +50,7 @@ def with_warnings(function: Any, *arguments: Any, **options: Any) -> tuple[Any, 
         return function(*arguments, **options), caught
 
 
-def as_scipys(*arguments: Any, **options: Any) -> Any:
+def assert_as_scipys(*arguments: Any, **options: Any) -> Any:
     """Check what ours returns and the warnings that it gives against SciPy's, and return it."""
     (ours, caught), (theirs, warned) = (
         with_warnings(each, *arguments, **options) for each in (linregress, stats.linregress)
@@ -74,7 +74,7 @@ def as_scipys(*arguments: Any, **options: Any) -> Any:
 @pytest.mark.parametrize(("seed", "n"), [(1, 3), (2, 4), (3, 12), (4, 60), (5, 300)])
 def test_one_line(seed: int, n: int, alternative: Any) -> None:
     x, y = cloud(seed, n)
-    result = as_scipys(x, y, alternative)
+    result = assert_as_scipys(x, y, alternative)
     assert {type(getattr(result, name)) for name in FIELDS} == {np.float64}
     assert linregress(x=x, y=y, alternative=alternative, axis=None) == result
 
@@ -96,7 +96,7 @@ def test_numbers_of_any_type(kind: Any) -> None:
     convert = kind if kind in (list, tuple, pd.Series) else (lambda v: v.astype(kind))
     result = linregress(convert(x), convert(y))
     # The numbers are exact in each kind, NumPy's booleans of y apart.
-    expected = as_scipys(x, y.astype(bool).astype(float) if kind is np.bool_ else y)
+    expected = assert_as_scipys(x, y.astype(bool).astype(float) if kind is np.bool_ else y)
     keeps = RETURNS_NAN and kind in (np.float32, np.float16, np.longdouble)
     assert type(result.slope) is (kind if keeps else np.float64)
     digits = float(np.finfo(kind).eps) if keeps else 0.0
@@ -109,7 +109,7 @@ def test_arrays_of_any_layout_are_left_as_they_are() -> None:
     before = x.copy(), y.copy()
     x.flags.writeable = False
     for own in (x[::2], x[::2].astype(">f8")):
-        as_scipys(own, y[1::2])
+        assert_as_scipys(own, y[1::2])
     np.testing.assert_array_equal((x, y), before)
     assert y.flags.writeable
 
@@ -136,13 +136,13 @@ def test_any_shape(x_shape: Any, y_shape: Any, axis: Any, keepdims: bool, nan_po
     rng = np.random.default_rng(7)
     x, y = rng.normal(size=x_shape), rng.normal(size=y_shape)
     options = {"axis": axis, "keepdims": keepdims, "nan_policy": nan_policy}
-    as_scipys(x, y, **options)
+    assert_as_scipys(x, y, **options)
     y.flat[:2] = np.nan
     if nan_policy == "raise" and y.size:
         with pytest.raises(ValueError, match="must not hold NaN with nan_policy='raise'; got NaN"):
             linregress(x, y, **options)
     else:
-        as_scipys(x, y, **options)
+        assert_as_scipys(x, y, **options)
 
 
 @pytest.mark.parametrize("nan_policy", ["propagate", "omit"])
@@ -155,8 +155,8 @@ def test_masked_points(axis: Any, nan_policy: Any) -> None:
     y[2, 2] = np.nan  # beside a mask: counts, as for SciPy
     masked: Any = np.ma.masked_array(x, x_mask), np.ma.masked_array(y, y_mask)
     for pair in (masked, (masked[0], np.nan_to_num(y)), (np.nan_to_num(x), masked[1])):
-        as_scipys(*pair, axis=axis, nan_policy=nan_policy)
-    as_scipys(np.ma.masked_array(np.arange(5), mask=np.arange(5) == 1), y[3, :5])
+        assert_as_scipys(*pair, axis=axis, nan_policy=nan_policy)
+    assert_as_scipys(np.ma.masked_array(np.arange(5), mask=np.arange(5) == 1), y[3, :5])
 
 
 @st.composite
@@ -322,7 +322,7 @@ SMALL: list[tuple[Any, Any, dict[str, Any], int]] = [
 
 @pytest.mark.parametrize(("x", "y", "options", "n_warnings"), SMALL)
 def test_fewer_than_two_points(x: Any, y: Any, options: Any, n_warnings: int) -> None:
-    as_scipys(x, y, **options)
+    assert_as_scipys(x, y, **options)
     _, caught = with_warnings(linregress, x, y, **options)
     assert [(w.category, w.filename) for w in caught] == [
         (SmallSampleWarning, __file__)
@@ -333,11 +333,11 @@ def test_fewer_than_two_points(x: Any, y: Any, options: Any, n_warnings: int) ->
 def test_two_points_and_a_constant_y() -> None:
     for y in ([2.0, 3.0], [3.0, 2.0], [2.0, 2.0]):
         for alternative in ALTERNATIVES:
-            as_scipys([1.0, 4.0], y, alternative)
+            assert_as_scipys([1.0, 4.0], y, alternative)
     # SciPy's own fails for two points with keepdims.
     pvalue = linregress([1.0, 4.0], [2.0, 3.0], keepdims=True).pvalue
     np.testing.assert_array_equal(pvalue, [np.nan if RETURNS_NAN else 0.0])
-    as_scipys([1.0, 2, 4], [2.0, 2, 2])
+    assert_as_scipys([1.0, 2, 4], [2.0, 2, 2])
     # The mean of this y is another number than y, and what SciPy makes of that is rounding.
     slope, intercept, *rest = linregress([1.0, 2.0, 4.0], [0.1, 0.1, 0.1])
     assert (slope, intercept) == (0.0, 0.1)
@@ -438,7 +438,7 @@ def test_refused_arguments(x: Any, y: Any, options: Any, error: Any, match: str)
 )
 def test_a_constant_x(x: Any, y: Any) -> None:
     if RETURNS_NAN:
-        assert np.isnan(as_scipys(x, y).slope).any()
+        assert np.isnan(assert_as_scipys(x, y).slope).any()
         return
     for function in (linregress, stats.linregress):
         with pytest.raises(ValueError, match="identical|two different values"):

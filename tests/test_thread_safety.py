@@ -75,7 +75,7 @@ layers = pytest.mark.parametrize("layer", ["omp", "workqueue", "default"])
 
 
 @pytest.fixture
-def ends(run_script: Script) -> Ends:
+def assert_ends(run_script: Script) -> Ends:
     """Run code on four threads, and check that it comes to its end."""
 
     def run(code: str, layer: str = "default", **environment: str) -> None:
@@ -86,7 +86,7 @@ def ends(run_script: Script) -> Ends:
 
 
 @layers
-def test_many_python_threads_at_once(ends: Ends, layer: str) -> None:
+def test_many_python_threads_at_once(assert_ends: Ends, layer: str) -> None:
     code = """
 expected = answer(n_threads=1)
 assert answer() == expected
@@ -99,25 +99,27 @@ for t in threads: t.start()
 for t in threads: t.join()
 assert set(found) == {expected} and len(found) == 120, set(found)
 """
-    ends(PREPARE + code, layer)
+    assert_ends(PREPARE + code, layer)
 
 
 @layers
-def test_beside_a_parallel_region_of_the_caller(ends: Ends, layer: str) -> None:
+def test_beside_a_parallel_region_of_the_caller(assert_ends: Ends, layer: str) -> None:
     """The workqueue layer aborts when two Python threads enter it, whoever they belong to."""
-    ends(PREPARE + THEIRS + "start = thread_of" + ANSWERS_DURING_THEIRS, layer)
+    assert_ends(PREPARE + THEIRS + "start = thread_of" + ANSWERS_DURING_THEIRS, layer)
 
 
-def test_beside_a_thread_that_threading_does_not_know(ends: Ends) -> None:
+def test_beside_a_thread_that_threading_does_not_know(assert_ends: Ends) -> None:
     """One that starts in the middle of a region of ours cannot be seen, and ends the process under this layer."""
     start = "start = lambda loop: _thread.start_new_thread(loop, ())"
-    ends(PREPARE + THEIRS + start + ANSWERS_DURING_THEIRS, "workqueue")
+    assert_ends(PREPARE + THEIRS + start + ANSWERS_DURING_THEIRS, "workqueue")
 
 
 @pytest.mark.parametrize(
     "delay", [pytest.param(0.05, marks=SLOW), 0.3, pytest.param(0.8, marks=SLOW)]
 )
-def test_fork_while_another_thread_compiles(ends: Ends, tmp_path: Path, delay: float) -> None:
+def test_fork_while_another_thread_compiles(
+    assert_ends: Ends, tmp_path: Path, delay: float
+) -> None:
     # All modules first: a child forked while a thread imports one waits for it for ever, in any library.
     code = f"""
 import fastfit.fit
@@ -128,10 +130,10 @@ time.sleep({delay})
 in_a_fork(lambda: meets_a_line(1000))
 thread.join()
 """
-    ends(TOOLS + code, NUMBA_CACHE_DIR=str(tmp_path))
+    assert_ends(TOOLS + code, NUMBA_CACHE_DIR=str(tmp_path))
 
 
-def test_fork_after_import_with_other_threads_in_the_child(ends: Ends) -> None:
+def test_fork_after_import_with_other_threads_in_the_child(assert_ends: Ends) -> None:
     code = """
 import fastfit as ff
 theirs(np.ones(100_000))
@@ -141,35 +143,35 @@ def work():
     return meets_a_line()
 in_a_fork(work)
 """
-    ends(THEIRS + TOOLS + code, "omp")
+    assert_ends(THEIRS + TOOLS + code, "omp")
 
 
 @layers
-def test_after_fork(ends: Ends, layer: str) -> None:
+def test_after_fork(assert_ends: Ends, layer: str) -> None:
     code = """
 expected = answer()
 in_a_fork(lambda: answer() == expected and answer(n_threads=2) == expected)
 assert answer() == expected
 """
-    ends(PREPARE + code, layer)
+    assert_ends(PREPARE + code, layer)
 
 
-def test_first_import_in_a_child_of_a_process_with_numba_threads(ends: Ends) -> None:
-    ends(THEIRS + TOOLS + "theirs(np.ones(100_000))\nin_a_fork(meets_a_line)", "omp")
+def test_first_import_in_a_child_of_a_process_with_numba_threads(assert_ends: Ends) -> None:
+    assert_ends(THEIRS + TOOLS + "theirs(np.ones(100_000))\nin_a_fork(meets_a_line)", "omp")
 
 
-def test_fork_while_another_thread_is_in_a_region(ends: Ends) -> None:
+def test_fork_while_another_thread_is_in_a_region(assert_ends: Ends) -> None:
     code = """
 expected = answer()
 with repeated(answer):
     for _ in range(5):
         in_a_fork(lambda: answer() == expected)
 """
-    ends(PREPARE + code)
+    assert_ends(PREPARE + code)
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn", pytest.param("forkserver", marks=SLOW)])
-def test_process_pool(ends: Ends, start: str) -> None:
+def test_process_pool(assert_ends: Ends, start: str) -> None:
     code = f"""
 import multiprocessing
 import numpy as np
@@ -184,21 +186,23 @@ if __name__ == "__main__":
         fits = list(pool.map(ff.fit_line, [x] * 4, [y] * 4))
     assert {{fit.slope for fit in fits}} == {{expected.slope}}
 """
-    ends(code)
+    assert_ends(code)
 
 
 @pytest.mark.parametrize("layer", ["tbb", "no-such-layer"])
-def test_a_thread_layer_that_cannot_be_loaded(ends: Ends, layer: str) -> None:
+def test_a_thread_layer_that_cannot_be_loaded(assert_ends: Ends, layer: str) -> None:
     code = "assert answer() == answer(n_threads=1)\n"
     # It may be there after all.
-    ends(PREPARE + code + "assert threads.thread_layer() in (None, 'tbb')", layer)
+    assert_ends(PREPARE + code + "assert threads.thread_layer() in (None, 'tbb')", layer)
 
 
-def test_one_thread_only(ends: Ends) -> None:
-    ends(PREPARE + "assert answer() == answer(n_threads=1)", NUMBA_NUM_THREADS="1")
+def test_one_thread_only(assert_ends: Ends) -> None:
+    assert_ends(PREPARE + "assert answer() == answer(n_threads=1)", NUMBA_NUM_THREADS="1")
 
 
-def test_the_thread_count_and_environment_of_the_caller_are_left_as_they_were(ends: Ends) -> None:
+def test_the_thread_count_and_environment_of_the_caller_are_left_as_they_were(
+    assert_ends: Ends,
+) -> None:
     code = """
 numba.set_num_threads(3)
 answer(n_threads=2)
@@ -206,7 +210,7 @@ assert numba.get_num_threads() == 3
 answer()
 assert not {"GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_WAIT_POLICY"} & set(os.environ)
 """
-    ends(PREPARE + code)
+    assert_ends(PREPARE + code)
 
 
 def test_a_fit_on_one_thread_is_logged_once_with_its_reason(run_script: Script) -> None:

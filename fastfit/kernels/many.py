@@ -9,8 +9,8 @@ from the line just found, and with the rounding errors of these differences.
 Points lie in memory in one of two ways, and so there are two loops. Where the values of all lines at one x lie side by
 side, as in a stack of images, each lane of a vector has a line of its own, and eight rows are read side by side
 (``add_rows``, and ``add_full_rows`` without gaps). Where the points of one line lie side by side, they share out the
-lanes (``add_points``, ``add_full_points``). Lines never meet: a line has the same bits whatever the others hold, and on
-any number of threads.
+lanes (``add_points``; without gaps ``add_full_points``, for four lines at a time). Lines never meet: a line has the
+same bits whatever the others hold, and on any number of threads.
 
 Arrays are flat, with a start and a stride. ``u`` holds the distances of x from a center, in whole numbers of a spacing
 so that their differences are exact, and ``rest`` what they lack, None for nothing.
@@ -60,8 +60,9 @@ LEVEL, SLOPE, PLACE, N, W, U, E, UU, UE, EE = (k * STRIDE for k in range(10))
 TOTALS = 7 * STRIDE
 # Whether a line lies so far from its first line that sums lost digits: 1 or 0.
 FAR = 17 * STRIDE
-# Whether there may be something to say of a line, as it has few points, no residuals, or is not finite: 1 or 0.
-ODD = 18 * STRIDE
+# Whether a line is suspect: few points, no residuals or numbers that are not finite may mean a status other than
+# CONVERGED. 1 or 0.
+SUSPECT = 18 * STRIDE
 N_SUMS = 19 * STRIDE
 
 # Rows of the results: the line, its residual sum of squares and mean of y; then what gaps and weights change.
@@ -690,9 +691,9 @@ def lines_of(
         sums[UU + j] = uu
         is_finite = (n > 1.5) & (ee_all + uu_all + abs(y_mean) < np.inf)
         sums[FAR + j] = 0.0 if is_near | (not is_finite) else 1.0
-        is_odd = not (is_finite & (uu >= TINY) & (left >= TINY) & (abs(intercept) < np.inf))
-        is_odd = is_odd | (not total < np.inf)
-        sums[ODD + j] = 1.0 if is_odd else 0.0
+        is_suspect = not (is_finite & (uu >= TINY) & (left >= TINY) & (abs(intercept) < np.inf))
+        is_suspect = is_suspect | (not total < np.inf)
+        sums[SUSPECT + j] = 1.0 if is_suspect else 0.0
         steep = steep if abs(steep) < np.inf else 0.0  # if all digits of uu were lost
         at_grid = mean_place if x is not None else (mean_place + grid) - grid
         at_grid = origin if through_origin else at_grid
@@ -706,21 +707,22 @@ def lines_of(
 def write_lines(
     w: Any, m: Any, has_gaps: Any, sums: Any, found: Any, first: Any, chosen: Any
 ) -> Any:
-    """Write what was found of m lines, and choose those far off their first lines; return how many are far, and odd.
+    """Write what was found of m lines, and choose those far off their first lines.
 
-    What x alone makes is the same for all lines of a tile without gaps, so it is written once.
+    What x alone makes is the same for all lines of a tile without gaps, so it is written once. Return how many lines
+    are chosen, and how many are suspect.
     """
     rows = (SLOPE, UE, EE, E, N, U, UU, W)
     for k in range(7 if w is None else 8):
         row = found[k][first:]
         for j in range(m if has_gaps or k < 4 else min(m, 1)):
             row[j] = sums[rows[k] + j]
-    n_far, n_odd = 0.0, 0.0
+    n_far, n_suspect = 0.0, 0.0
     for j in range(m):
         chosen[j] = sums[FAR + j]
         n_far += chosen[j]
-        n_odd += sums[ODD + j]
-    return n_far, n_odd
+        n_suspect += sums[SUSPECT + j]
+    return n_far, n_suspect
 
 
 @compiled(TOTAL)
@@ -738,12 +740,12 @@ def write_chosen(
         for j in range(m if has_gaps or k < 4 else min(m, 1)):
             writes = (chosen[j] != 0.0) & (sums[N + j] < bound)
             row[j] = sums[rows[k] + j] if writes else row[j]
-    n_far, n_odd = 0.0, 0.0
+    n_far, n_suspect = 0.0, 0.0
     for j in range(m):
-        n_odd += chosen[j] * sums[ODD + j]
+        n_suspect += chosen[j] * sums[SUSPECT + j]
         chosen[j] *= sums[FAR + j]
         n_far += chosen[j]
-    return n_far, n_odd
+    return n_far, n_suspect
 
 
 @compiled(TOTAL)
@@ -791,7 +793,7 @@ def fit_tile(
     found: Any,
     first: Any,
 ) -> Any:
-    """Fit m lines; return whether there were gaps, or might have been, and whether a line may be odd."""
+    """Fit m lines; return whether there were gaps, or might have been, and whether a line is suspect."""
     if in_rows is None:
         points = lane_stride, n, m, u, rest, order, own, through_origin, sums
         has_gaps = fit_points(y, x, w, start, *points)
@@ -799,7 +801,7 @@ def fit_tile(
         has_gaps = fit_rows(y, x, w, start, row_stride, n, m, u, rest, order, through_origin, sums)
     options = center, grid, through_origin
     lines_of(y, x, w, None, m, *options, sums)
-    n_far, n_odd = write_lines(w, m, has_gaps, sums, found, first, chosen)
+    n_far, n_suspect = write_lines(w, m, has_gaps, sums, found, first, chosen)
     full = float(n) if x is None and w is None else np.inf
     for _ in range(ROUNDS):
         if n_far == 0.0:
@@ -813,10 +815,10 @@ def fit_tile(
                 sum_again(y, x, w, in_rows, at, row_stride, n, step, u, rest, lanes)
                 lines_of(y, x, w, True, step, *options, lanes)
                 written = w, step, has_gaps, full, lanes, found, first + j, chosen[j:]
-                more_far, more_odd = write_chosen(*written)
+                more_far, more_suspect = write_chosen(*written)
                 n_far += more_far
-                n_odd += more_odd
-    return has_gaps, n_odd > 0.0
+                n_suspect += more_suspect
+    return has_gaps, n_suspect > 0.0
 
 
 @compiled(TOTAL)
@@ -840,7 +842,7 @@ def fit_lines(
     found: Any,
     notes: Any,
 ) -> None:
-    """Fit the lines of some tiles one after the other; ``notes`` has two rows, of tiles with gaps and with odd lines.
+    """Fit the lines of some tiles one after the other; ``notes`` has two rows, of tiles with gaps and with suspects.
 
     ``in_rows`` is None where the points of a line lie side by side.
     """

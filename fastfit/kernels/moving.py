@@ -28,7 +28,7 @@ def _over_groups(
     scratch: Any,
     found: Any,
     sizes: Any,
-    odd: Any,
+    suspects: Any,
     n_groups: Any,
 ) -> Any:
     before, kept, bounds, sums = scratch
@@ -37,7 +37,7 @@ def _over_groups(
         chunks = g * n_chunks // n_groups, (g + 1) * n_chunks // n_groups
         room = before[g], kept[g], bounds[g, 0], bounds[g, 1], sums[g]
         windows.fit_windows(
-            x, y, w, rule, step, through_origin, least, size, chunks, room, found, sizes, odd
+            x, y, w, rule, step, through_origin, least, size, chunks, room, found, sizes, suspects
         )
 
 
@@ -78,7 +78,7 @@ def fit(
     Returns
     -------
     bool
-        Whether a line of two points or more may be odd, as it has no residuals or is not finite.
+        Whether the status of a line with enough points may be other than CONVERGED.
     """
     if len(rule) == 2:
         widest = min(max(rule[0] + rule[1], 1), max(x.size, 1))
@@ -87,7 +87,7 @@ def fit(
         widest = max(int(compiled.code_for(_WIDEST, key, x, rule)(x, rule)), 1)
     size = max(_CHUNK, 2 * widest // step)
     n_chunks = -(-found.shape[1] // size)
-    odd = np.zeros(n_chunks, np.bool_)
+    suspects = np.zeros(n_chunks, np.bool_)
     n_groups = max(1, min(n_chunks, 2 * (n_threads or threads.default_threads())))
     scratch = (
         np.empty((n_groups, widest, windows.N_SUMS + 1)),
@@ -97,11 +97,11 @@ def fit(
     )
     arguments = (
         *(x, y, w, rule, step, through_origin, float(min_points), size),
-        *(scratch, found, sizes, odd, n_groups),
+        *(scratch, found, sizes, suspects, n_groups),
     )
     with np.errstate(all="ignore"):  # where the loops are not compiled
         threads.on_threads(4 * x.size // BLOCK, n_threads, _code, arguments)
-    return bool(odd.any())
+    return bool(suspects.any())
 
 
 def _code(parallel: bool, *arguments: Any) -> Any:

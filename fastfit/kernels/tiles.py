@@ -183,8 +183,7 @@ def fit(
     Returns
     -------
     ndarray of bool, bool, int
-        Which tiles have gaps, whether any line may be odd (of few points, without residuals, not finite), and how many
-        lines a tile has.
+        Which tiles have gaps, whether any line is suspect, as ``many`` says, and how many lines a tile has.
     """
     n_outer, n, n_lanes = shape
     y, x, w = map(_read_only, (y, x, w))

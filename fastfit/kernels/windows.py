@@ -122,11 +122,11 @@ def origin_of(x: Any, y: Any, w: Any, first: Any, end: Any, step: Any, through_o
 def lines_of(w: Any, m: Any, through_origin: Any, least: Any, kept: Any) -> Any:
     """Find the lines of m windows from their sums. Windows with fewer points than ``least`` get NaN.
 
-    Return how many windows have residuals that are not resolved, and whether a line may be odd, as it has no residuals
-    or is not finite.
+    Return how many windows have residuals that are not resolved, and whether a line is suspect, as in ``many``: without
+    residuals, or not finite.
     """
     moves = 0.0 if through_origin else 1.0
-    n_far = n_odd = 0
+    n_far = n_suspect = 0
     for k in range(m):
         n = kept[POINTS + k]
         total = n if w is None else kept[TOTAL_WEIGHT + k]
@@ -143,12 +143,12 @@ def lines_of(w: Any, m: Any, through_origin: Any, least: Any, kept: Any) -> Any:
         is_far = (left <= RESOLVED * yy) & (yy > 0.0)
         n_far += 1 if is_far else 0
         is_fine = ((left if n > 2.5 else yy) >= many.TINY) & (xx >= many.TINY) & (total < np.inf)
-        n_odd += 1 if (n >= least) & (not (is_fine & (abs(intercept) + left < np.inf))) else 0
+        n_suspect += 1 if (n >= least) & (not (is_fine & (abs(intercept) + left < np.inf))) else 0
         kept[SLOPE + k], kept[INTERCEPT + k] = slope, moves * intercept
         kept[RESIDUAL_SQUARE + k] = -1.0 if is_far else left
         kept[Y_MEAN + k], kept[N + k] = y0 + v_mean, n
         kept[X_MEAN + k], kept[XX + k], kept[W + k] = x0 + u_mean, xx, total
-    return n_far, n_odd > 0
+    return n_far, n_suspect > 0
 
 
 # The bounds of windows
@@ -229,7 +229,10 @@ def bounds(x: Any, rule: Any, step: Any, first: Any, last: Any, low: Any, high: 
 def fit_again(
     x: Any, y: Any, w: Any, low: Any, high: Any, through_origin: Any, sums: Any, kept: Any, k: Any
 ) -> Any:
-    """Fit the line of a window once more, about the line found, with all rounding errors; return whether it is odd."""
+    """Fit the line of a window once more, about the line found, with all rounding errors.
+
+    Return whether it is suspect.
+    """
     moves = 0.0 if through_origin else 1.0
     sums[many.LEVEL], sums[many.SLOPE] = moves * kept[Y_MEAN + k], kept[SLOPE + k]
     sums[many.PLACE] = moves * kept[X_MEAN + k]
@@ -242,7 +245,7 @@ def fit_again(
     kept[SLOPE + k], kept[INTERCEPT + k] = sums[many.SLOPE], sums[many.UE]
     kept[RESIDUAL_SQUARE + k], kept[Y_MEAN + k] = sums[many.EE], sums[many.E]
     kept[X_MEAN + k], kept[XX + k] = sums[many.U], sums[many.UU]
-    return sums[many.ODD] != 0.0
+    return sums[many.SUSPECT] != 0.0
 
 
 @compiled(TOTAL)
@@ -259,11 +262,11 @@ def fit_windows(
     scratch: Any,
     found: Any,
     sizes: Any,
-    odd: Any,
+    suspects: Any,
 ) -> None:
     """Write the lines of some chunks of windows, of this size each; the first of a chunk starts anew.
 
-    ``odd`` is set for chunks in which a line may have no residuals, or not be finite.
+    ``suspects`` is set for chunks with lines whose status may be other than CONVERGED.
 
     ``scratch`` has room for sums from rows to the pivot, for what is kept of windows, for their bounds, and for the
     sums of a window that is summed again.
@@ -279,13 +282,13 @@ def fit_windows(
             state = sum_windows(x, y, w, low[:m], high[:m], through_origin, before, kept, state)
             for k in range(m):
                 sizes[first + k] = max(high[k] - low[k], 0)
-            n_far, may_be_odd = lines_of(w, m, through_origin, least, kept)
-            odd[chunk] |= may_be_odd
+            n_far, has_suspects = lines_of(w, m, through_origin, least, kept)
+            suspects[chunk] |= has_suspects
             if n_far > 0:
                 for k in range(m):
                     if kept[RESIDUAL_SQUARE + k] == -1.0:
                         some = low[k], high[k], through_origin, sums, kept, k
-                        odd[chunk] |= fit_again(x, y, w, *some)
+                        suspects[chunk] |= fit_again(x, y, w, *some)
             for row in range(7 if w is None else 8):
                 out, at = found[row][first:], SLOPE + row * STRIDE
                 for k in range(m):

@@ -631,7 +631,7 @@ def _codes(sums: LineSums, min_points: int) -> NDArray[np.int8]:
         for end, status in _ENDS.items():
             _put(codes, sums.robust.end == end, status)
     # Of several reasons the first one counts, so it is written last.
-    if sums.may_be_odd or sums.robust is not None:
+    if sums.has_suspects or sums.robust is not None:
         with np.errstate(**_QUIET):
             whole = sums.slope + sums.intercept + sums.residual_square
             _put(codes, ~np.isfinite(whole), Status.INFINITE)

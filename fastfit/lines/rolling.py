@@ -292,7 +292,7 @@ def _fitted(
     n_windows = -(-y.array.size // step)
     found = np.empty((len(RESULTS), n_windows))
     sizes = np.empty(n_windows, np.int64)
-    may_be_odd = moving.fit(
+    has_suspects = moving.fit(
         *(x.array, y.array, w, rule, step),
         through_origin=not fit_intercept,
         min_points=min_points,
@@ -308,7 +308,7 @@ def _fitted(
     sums = LineSums(
         *(slope, intercept, left, y_mean, n, x_mean, xx, None if w is None else total, None),
         *(x.offset, 0.0),
-        may_be_odd=may_be_odd,
+        has_suspects=has_suspects,
     )
     return LineFits.of(
         sums,

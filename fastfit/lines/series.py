@@ -70,8 +70,8 @@ class LineSums(NamedTuple):
         What ``y_mean`` and ``u_mean`` lack, where it is known.
     robust : RobustLines or None
         Where lines of another loss lie; None for least squares.
-    may_be_odd : bool
-        Whether a line may have fewer than 2 points, no residuals, weights without a sum, or not be finite.
+    has_suspects : bool
+        Whether the status of a line may be other than CONVERGED, but for fewer points than were asked for.
     """
 
     slope: NDArray[np.float64]
@@ -88,7 +88,7 @@ class LineSums(NamedTuple):
     y_low: float | NDArray[np.float64] = 0.0
     u_low: float | NDArray[np.float64] = 0.0
     robust: RobustLines | None = None
-    may_be_odd: bool = True
+    has_suspects: bool = True
 
     def mapped(self, change: Callable[[NDArray[Any]], Any]) -> LineSums:
         """Return sums of which each array is changed alike, those of robust lines too."""
@@ -254,7 +254,7 @@ class Series(NamedTuple):
             *(layout.shape, layout.strides, places),
         )
         options: dict[str, Any] = {"through_origin": through_origin, "n_threads": n_threads}
-        gaps, may_be_odd, width = tiles.fit(*points, **options, found=found, watch=watch)
+        gaps, has_suspects, width = tiles.fit(*points, **options, found=found, watch=watch)
         n_outer, _, n_inner = layout.shape
         is_alike = loss is None and not gaps.any()
         if not is_alike:
@@ -270,7 +270,7 @@ class Series(NamedTuple):
             lines[4:7] = found[4:7, 0]
         if self.weight is None:
             lines[len(RESULTS) - 1] = None
-        return self._sums(lines, None, places)._replace(may_be_odd=may_be_odd)
+        return self._sums(lines, None, places)._replace(has_suspects=has_suspects)
 
     def _fit_in_blocks(
         self,
