@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastfit.kernels import compiled, flags, many, threads, windows
 from fastfit.kernels.block import BLOCK
+from fastfit.kernels.point_sums import N_SUMS
 
 # Fewest windows of a chunk. The first window of each chunk is summed anew; so that this costs little, a chunk also has
 # at least twice as many windows as the widest of them has rows.
@@ -27,22 +29,48 @@ def _over_groups(
     size: Any,
     scratch: Any,
     found: Any,
-    sizes: Any,
+    counts: Any,
     suspects: Any,
     n_groups: Any,
 ) -> Any:
-    before, kept, bounds, sums = scratch
+    behind, kept, bounds, sums = scratch
     n_chunks = (found.shape[1] + size - 1) // size
     for g in numba.prange(n_groups):
         chunks = g * n_chunks // n_groups, (g + 1) * n_chunks // n_groups
-        room = before[g], kept[g], bounds[g, 0], bounds[g, 1], sums[g]
+        room = behind[g], kept[g], bounds[g], sums[g]
         windows.fit_windows(
-            x, y, w, rule, step, through_origin, least, size, chunks, room, found, sizes, suspects
+            x, y, w, rule, step, through_origin, least, size, chunks, room, found, counts, suspects
         )
 
 
 _FIT = compiled.on_threads_or_not(_over_groups)
 _WIDEST = compiled.jit(windows.widest, flags.TOTAL)
+
+
+class Windows(NamedTuple):
+    """Lines of windows.
+
+    Attributes
+    ----------
+    slope, residual_square, y_mean, x_mean, xx : ndarray
+        As in ``LineSums``; the slope is NaN for windows of too few points.
+    w : ndarray or None
+        Sum of weights; None without weights.
+    n, n_rows : ndarray of int
+        Numbers of points and of rows.
+    has_suspects : bool
+        Whether the status of a line with enough points may be other than CONVERGED.
+    """
+
+    slope: NDArray[np.float64]
+    residual_square: NDArray[np.float64]
+    y_mean: NDArray[np.float64]
+    x_mean: NDArray[np.float64]
+    xx: NDArray[np.float64]
+    w: NDArray[np.float64] | None
+    n: NDArray[Any]
+    n_rows: NDArray[Any] | Callable[[], NDArray[Any]]
+    has_suspects: bool
 
 
 def fit(
@@ -54,11 +82,9 @@ def fit(
     *,
     through_origin: bool,
     min_points: int,
-    found: NDArray[np.float64],
-    sizes: NDArray[np.int64],
     n_threads: int | None = None,
-) -> bool:
-    """Write the lines of windows, in rows as ``many.RESULTS`` names them.
+) -> Windows:
+    """Return the lines of windows.
 
     Parameters
     ----------
@@ -70,42 +96,51 @@ def fit(
         A window is fitted at every ``step``-th row.
     min_points : int
         Lines of fewer points are NaN.
-    found : ndarray, shape (8, number of windows)
-        Where results are written.
-    sizes : ndarray of int, shape (number of windows,)
-        Where the numbers of rows of windows are written.
-
-    Returns
-    -------
-    bool
-        Whether the status of a line with enough points may be other than CONVERGED.
     """
-    if len(rule) == 2:
+    n_windows = -(-y.size // step)
+    is_by_number = len(rule) == 2
+    if is_by_number:
         widest = min(max(rule[0] + rule[1], 1), max(x.size, 1))
     else:
         key = ("widest", x.flags.num)
         widest = max(int(compiled.code_for(_WIDEST, key, x, rule)(x, rule)), 1)
     size = max(_CHUNK, 2 * widest // step)
-    n_chunks = -(-found.shape[1] // size)
+    n_chunks = -(-n_windows // size)
+    # Results are large: memory that is not written costs nothing.
+    found = np.empty((len(windows.RESULTS), n_windows))
+    counts = np.empty(
+        (1 if is_by_number else 2, n_windows), np.int32 if widest < 1 << 31 else np.int64
+    )
     suspects = np.zeros(n_chunks, np.bool_)
     n_groups = max(1, min(n_chunks, 2 * (n_threads or threads.default_threads())))
     scratch = (
-        np.empty((n_groups, widest, windows.N_SUMS + 1)),
+        np.zeros((n_groups, N_SUMS * (widest + windows.TOGETHER + 1))),
         np.empty((n_groups, windows.N_KEPT)),
-        np.empty((n_groups, 2, windows.TOGETHER), np.int64),
+        np.empty((n_groups, 3, windows.TOGETHER), np.int64),
         np.empty((n_groups, many.N_SUMS)),
     )
     arguments = (
         *(x, y, w, rule, step, through_origin, float(min_points), size),
-        *(scratch, found, sizes, suspects, n_groups),
+        *(scratch, found, counts, suspects, n_groups),
     )
     with np.errstate(all="ignore"):  # where the loops are not compiled
         threads.on_threads(4 * x.size // BLOCK, n_threads, _code, arguments)
-    return bool(suspects.any())
+
+    def n_rows() -> NDArray[Any]:
+        rows = np.arange(0, y.size, step)
+        low, high = (np.clip(rows + each, 0, y.size) for each in (-rule[0], rule[1]))
+        return np.asarray(np.maximum(high - low, 0))
+
+    slope, left, y_mean, x_mean, xx, weights = found
+    return Windows(
+        *(slope, left, y_mean, x_mean, xx, None if w is None else weights),
+        *(counts[0], n_rows if is_by_number else counts[1], bool(suspects.any())),
+    )
 
 
 def _code(parallel: bool, *arguments: Any) -> Any:
     """Return the compiled loops for arguments of these types."""
-    x, y, w, rule, *_ = arguments
+    x, y, w, rule, *_, counts, _, _ = arguments
     kinds = (None if v is None else v.flags.num for v in (x, y, w))
-    return compiled.code_for(_FIT[parallel], ("windows", parallel, *kinds, len(rule)), *arguments)
+    key = ("windows", parallel, *kinds, len(rule), counts.dtype.char)
+    return compiled.code_for(_FIT[parallel], key, *arguments)

@@ -5,10 +5,12 @@ what each sum was is kept; rows from the pivot on are summed forwards, as window
 either kind. When windows have left all rows before the pivot behind, the next pivot is the end of a window. So no point
 is ever subtracted, and what has left a window leaves no trace.
 
-Distances are from points that lie in the window: the last that counts before the pivot, and the first that counts from
-it on. So neither large values of x and y nor those outside of a window cost digits. Where the residuals of a window are
-tiny compared with y, its points are summed once more: their distances from the line just found, with rounding errors
-included, as ``many`` does.
+Distances are from points that lie in the window: backwards, from the last that counts before the pivot; forwards, from
+the first that counts from it on. So neither large values of x and y nor those outside of a window cost digits. Where
+the residuals of a window are tiny compared with y, its points are summed once more: their distances from the line just
+found, with rounding errors included, as ``many`` does.
+
+Sums are made row by row. They are kept side by side for some windows at a time, whose lines are found in one loop.
 """
 
 from __future__ import annotations
@@ -17,41 +19,65 @@ from typing import Any
 
 import numpy as np
 
-from fastfit.exact.double_double import fused
 from fastfit.kernels import many
 from fastfit.kernels.block import weight
 from fastfit.kernels.flags import INLINED, TOTAL, compiled
-from fastfit.kernels.many import weighted
+from fastfit.kernels.point_sums import N_SUMS, NOTHING, line_of, origin_of, with_point
 
-# Windows whose sums are turned into lines at a time.
-TOGETHER = 1024
-# Number of sums over points: of 1, of weights, of weighted distances u and v, and of their products uu, uv and vv.
-N_SUMS = 7
-NOTHING = (0.0,) * N_SUMS
-# Least ratio of residuals to the squares of y about their mean that sums about a point resolve to ten digits.
-RESOLVED = 2.0**-20
-
+# Windows whose lines are found at a time.
+TOGETHER = 512
 # Offset from what is kept of windows to the next of its kind. Not a multiple of 4,096 bytes, as in ``many``.
 STRIDE = TOGETHER + 8
-# What is kept of windows: their sums, and the point that distances are from. Then what is found, in the order of
-# ``many.RESULTS``.
-POINTS, TOTAL_WEIGHT, U, V, UU, UV, VV, X0, Y0 = (k * STRIDE for k in range(9))
-SLOPE, INTERCEPT, RESIDUAL_SQUARE, Y_MEAN, N, X_MEAN, XX, W = (k * STRIDE for k in range(9, 17))
-N_KEPT = 17 * STRIDE
+# What is kept of windows: sums from the pivot on, and sums before it; the points that distances are from; and what is
+# found, in the order of ``RESULTS``.
+BEHIND, ORIGINS = N_SUMS * STRIDE, 2 * N_SUMS * STRIDE
+X0, Y0, X1, Y1 = (ORIGINS + k * STRIDE for k in range(4))
+RESULTS = ("slope", "residual_square", "y_mean", "x_mean", "xx", "w")
+SLOPE, RESIDUAL_SQUARE, Y_MEAN, X_MEAN, XX, W = (ORIGINS + k * STRIDE for k in range(4, 10))
+N_KEPT = ORIGINS + 10 * STRIDE
 
 
 @compiled(INLINED)
-def with_point(sums: Any, w: Any, x: Any, y: Any, k: Any, origin: Any) -> Any:
-    """Return sums with one more point, of weight k; without it, if one of the three is NaN."""
-    n, total, us, vs, uu, uv, vv = sums
-    counts = not (np.isnan(x) | np.isnan(y) | np.isnan(k))
-    u = x - origin[0] if counts else 0.0
-    v = y - origin[1] if counts else 0.0
-    k = k if counts else 0.0
-    ku, kv = weighted(w, k, u), weighted(w, k, v)
-    one, share = 1.0 if counts else 0.0, k if k >= 0.0 else np.nan
-    uu, uv, vv = fused(ku, u, uu), fused(ku, v, uv), fused(kv, v, vv)
-    return n + one, total + share, us + ku, vs + kv, uu, uv, vv
+def put(sums: Any, w: Any, to: Any, stride: Any, column: Any) -> None:
+    """Write sums to a column; that of weights only if there are any."""
+    at, step = np.uint64(column), np.uint64(stride)
+    to[at] = sums[0]
+    if w is not None:
+        to[at + step] = sums[1]
+    to[at + np.uint64(2) * step], to[at + np.uint64(3) * step] = sums[2], sums[3]
+    to[at + np.uint64(4) * step], to[at + np.uint64(5) * step] = sums[4], sums[5]
+    to[at + np.uint64(6) * step] = sums[6]
+
+
+@compiled(TOTAL)
+def add_rows(
+    x: Any,
+    y: Any,
+    w: Any,
+    sums: Any,
+    first: Any,
+    n: Any,
+    direction: Any,
+    origin: Any,
+    to: Any,
+    stride: Any,
+    column: Any,
+) -> Any:
+    """Add n rows one by one, and write the sums after each to the next column; return the last ones."""
+    for k in range(n):
+        i, at = np.uint64(first + k * direction), column + k * direction
+        sums = with_point(sums, w, x[i], y[i], weight(w, i), origin)
+        put(sums, w, to, stride, at)
+    return sums
+
+
+@compiled(TOTAL)
+def moves_steadily(low: Any, high: Any) -> Any:
+    """Return whether windows each begin and end one row after the one before, and have rows."""
+    n = 0
+    for k in range(1, low.size):
+        n += (low[k] - low[k - 1] == 1) & (high[k] - high[k - 1] == 1)
+    return n == low.size - 1 and low[0] < high[0]
 
 
 @compiled(TOTAL)
@@ -62,92 +88,115 @@ def sum_windows(
     low: Any,
     high: Any,
     through_origin: Any,
-    before: Any,
+    behind: Any,
+    columns: Any,
     kept: Any,
     state: Any,
 ) -> Any:
-    """Write the sums of some windows to ``kept``, and return what the next windows go on from.
+    """Write the sums of some windows to ``kept``, and return their number, and what the next windows go on from.
 
-    ``before`` has a row of sums from each row of points to the pivot, from the row ``base`` on.
+    ``columns`` are set to the columns of ``behind`` with the sums before the pivot. Its last column, of zeros, is left
+    to windows without rows.
     """
-    pivot, base, reach, origin, last, sums = state
-    for k in range(low.size):
+    pivot, base, reach, at, origin, last, sums = state
+    n_columns = behind.size // N_SUMS
+    is_steady = moves_steadily(low, high)
+    k, m = 0, low.size
+    while k < m:
         if not low[k] < high[k]:
-            for row in range(9):
-                kept[row * STRIDE + k] = 0.0
+            columns[k] = n_columns - 1
+            put(NOTHING, w, kept, STRIDE, k)
+            for row in range(4):
+                kept[ORIGINS + row * STRIDE + k] = 0.0
+            k += 1
             continue
         if low[k] >= pivot:
-            base = low[k]
+            free, n_rows = at + pivot - base, high[k] - low[k]
+            if free + n_rows >= n_columns:
+                if k > 0:
+                    break
+                free = 0
+            base, at = low[k], free
             pivot = reach = high[k]
             last = origin_of(x, y, w, pivot - 1, base - 1, -1, through_origin)
+            end = at + n_rows - 1
+            add_rows(x, y, w, NOTHING, pivot - 1, n_rows, -1, last, behind, n_columns, end)
             sums = NOTHING
-            for i in range(pivot - 1, base - 1, -1):
-                sums = with_point(sums, w, x[i], y[i], weight(w, i), last)
-                to = before[i - base]
-                to[0], to[1], to[2], to[3] = sums[0], sums[1], sums[2], sums[3]
-                to[4], to[5], to[6] = sums[4], sums[5], sums[6]
-            sums = NOTHING
+        # A run: windows that each begin and end one row after the one before.
+        end = min(m, k + pivot - low[k]) if is_steady else k + 1
+        if not sums[1] > 0.0:  # points of weight 0 have added nothing
+            origin = origin_of(x, y, w, reach, high[end - 1], 1, through_origin)
         for i in range(reach, high[k]):
-            if not sums[1] > 0.0:  # points of weight 0 have added nothing
-                origin = origin_of(x, y, w, i, i + 1, 1, through_origin)
             sums = with_point(sums, w, x[i], y[i], weight(w, i), origin)
-        reach = max(reach, high[k])
-        there = before[low[k] - base]
-        q = there[1]
-        at = origin if sums[1] > 0.0 else last
-        g = last[0] - at[0] if q > 0.0 else 0.0
-        h = last[1] - at[1] if q > 0.0 else 0.0
-        us, vs = there[2], there[3]
-        us_there, vs_there = us + q * g, vs + q * h
-        kept[POINTS + k], kept[TOTAL_WEIGHT + k] = sums[0] + there[0], sums[1] + q
-        kept[U + k], kept[V + k] = sums[2] + us_there, sums[3] + vs_there
-        kept[UU + k] = sums[4] + (there[4] + g * (us + us_there))
-        kept[UV + k] = sums[5] + (there[5] + (g * vs + h * us_there))
-        kept[VV + k] = sums[6] + (there[6] + h * (vs + vs_there))
-        kept[X0 + k], kept[Y0 + k] = at
-    return pivot, base, reach, origin, last, sums
+        put(sums, w, kept, STRIDE, k)
+        n_rows = end - k - 1
+        sums = add_rows(x, y, w, sums, high[k], n_rows, 1, origin, kept, STRIDE, k + 1)
+        column = at + low[k] - base - k
+        for j in range(k, end):
+            columns[j] = column + j
+            kept[X0 + j], kept[Y0 + j] = origin
+            kept[X1 + j], kept[Y1 + j] = last
+        k, reach = end, high[end - 1]
+    return k, (pivot, base, reach, at, origin, last, sums)
 
 
 @compiled(TOTAL)
-def origin_of(x: Any, y: Any, w: Any, first: Any, end: Any, step: Any, through_origin: Any) -> Any:
-    """Return the first point of some rows that has a weight; 0, 0 if there is none, or for lines through the origin."""
-    if not through_origin:
-        for i in range(first, end, step):
-            if (weight(w, i) > 0.0) and not (np.isnan(x[i]) | np.isnan(y[i])):
-                return x[i], y[i]
-    return 0.0, 0.0
+def fetch(w: Any, m: Any, behind: Any, columns: Any, kept: Any) -> None:
+    """Copy the sums before the pivot of m windows to where the others are kept."""
+    n_columns = behind.size // N_SUMS
+    first = columns[0]
+    n_elsewhere = 0
+    for k in range(m):
+        n_elsewhere += columns[k] != first + k
+    for row in range(N_SUMS):
+        if row != 1 or w is not None:
+            given = behind[row * n_columns : (row + 1) * n_columns]
+            to = kept[BEHIND + row * STRIDE : BEHIND + row * STRIDE + m]
+            if n_elsewhere == 0:
+                given = given[first:]
+                for k in range(m):
+                    to[k] = given[k]
+            else:
+                for k in range(m):
+                    to[k] = given[columns[k]]
 
 
 @compiled(TOTAL)
 def lines_of(w: Any, m: Any, through_origin: Any, least: Any, kept: Any) -> Any:
-    """Find the lines of m windows from their sums. Windows with fewer points than ``least`` get NaN.
+    """Find the lines of m windows, and their numbers of points, from their sums. Few points make NaN of a slope.
 
-    Return how many windows have residuals that are not resolved, and whether a line is suspect, as in ``many``: without
-    residuals, or not finite.
+    Return how many windows have residuals that are not resolved, and whether a line is suspect.
     """
     moves = 0.0 if through_origin else 1.0
     n_far = n_suspect = 0
     for k in range(m):
-        n = kept[POINTS + k]
-        total = n if w is None else kept[TOTAL_WEIGHT + k]
-        us, vs = kept[U + k], kept[V + k]
-        x0, y0 = kept[X0 + k], kept[Y0 + k]
-        u_mean, v_mean = moves * us / total, moves * vs / total
-        xx, xy = kept[UU + k] - u_mean * us, kept[UV + k] - u_mean * vs
-        yy = kept[VV + k] - v_mean * vs
-        slope = xy / xx if n >= least else np.nan
-        left = yy - slope * xy
-        far = slope * x0
-        off = fused(slope, x0, -far)
-        intercept = (y0 - far) + ((v_mean - slope * u_mean) - off)
-        is_far = (left <= RESOLVED * yy) & (yy > 0.0)
+        p, q = kept[k], kept[BEHIND + k]
+        n = total = p + q
+        if w is not None:
+            p, q = kept[STRIDE + k], kept[BEHIND + STRIDE + k]
+            total = p + q
+        us, vs = kept[BEHIND + 2 * STRIDE + k], kept[BEHIND + 3 * STRIDE + k]
+        x0, y0, x1, y1 = kept[X0 + k], kept[Y0 + k], kept[X1 + k], kept[Y1 + k]
+        x0, y0 = x0 if p > 0.0 else x1, y0 if p > 0.0 else y1
+        g, h = x1 - x0 if q > 0.0 else 0.0, y1 - y0 if q > 0.0 else 0.0
+        us_there, vs_there = us + q * g, vs + q * h
+        sums = (
+            kept[2 * STRIDE + k] + us_there,
+            kept[3 * STRIDE + k] + vs_there,
+            kept[4 * STRIDE + k] + (kept[BEHIND + 4 * STRIDE + k] + g * (us + us_there)),
+            kept[5 * STRIDE + k] + (kept[BEHIND + 5 * STRIDE + k] + (g * vs + h * us_there)),
+            kept[6 * STRIDE + k] + (kept[BEHIND + 6 * STRIDE + k] + h * (vs + vs_there)),
+        )
+        found = line_of(moves, n, total, (x0, y0), sums)
+        slope, left, y_mean, x_mean, xx, is_far, is_suspect = found
         n_far += 1 if is_far else 0
-        is_fine = ((left if n > 2.5 else yy) >= many.TINY) & (xx >= many.TINY) & (total < np.inf)
-        n_suspect += 1 if (n >= least) & (not (is_fine & (abs(intercept) + left < np.inf))) else 0
-        kept[SLOPE + k], kept[INTERCEPT + k] = slope, moves * intercept
+        n_suspect += 1 if (n >= least) & is_suspect else 0
+        kept[SLOPE + k] = slope if n >= least else np.nan
         kept[RESIDUAL_SQUARE + k] = -1.0 if is_far else left
-        kept[Y_MEAN + k], kept[N + k] = y0 + v_mean, n
-        kept[X_MEAN + k], kept[XX + k], kept[W + k] = x0 + u_mean, xx, total
+        kept[Y_MEAN + k], kept[X_MEAN + k], kept[XX + k] = y_mean, x_mean, xx
+        kept[k] = n
+        if w is not None:
+            kept[W + k] = total
     return n_far, n_suspect > 0
 
 
@@ -242,8 +291,8 @@ def fit_again(
         many.lines_of(y, x, w, True, 1, (0.0, 0.0), 0.0, through_origin, sums)
         if sums[many.FAR] == 0.0:
             break
-    kept[SLOPE + k], kept[INTERCEPT + k] = sums[many.SLOPE], sums[many.UE]
-    kept[RESIDUAL_SQUARE + k], kept[Y_MEAN + k] = sums[many.EE], sums[many.E]
+    kept[SLOPE + k], kept[RESIDUAL_SQUARE + k] = sums[many.SLOPE], sums[many.EE]
+    kept[Y_MEAN + k] = sums[many.E]
     kept[X_MEAN + k], kept[XX + k] = sums[many.U], sums[many.UU]
     return sums[many.SUSPECT] != 0.0
 
@@ -261,27 +310,27 @@ def fit_windows(
     chunks: Any,
     scratch: Any,
     found: Any,
-    sizes: Any,
+    counts: Any,
     suspects: Any,
 ) -> None:
     """Write the lines of some chunks of windows, of this size each; the first of a chunk starts anew.
 
-    ``suspects`` is set for chunks with lines whose status may be other than CONVERGED.
+    ``counts`` has a row for the numbers of points of windows, and one for those of rows if these cannot be computed
+    from a number of rows; ``suspects`` is set for chunks with lines whose status may be other than CONVERGED.
 
-    ``scratch`` has room for sums from rows to the pivot, for what is kept of windows, for their bounds, and for the
-    sums of a window that is summed again.
+    ``scratch`` has room for sums from rows to the pivot, with zeros in its last column; for what is kept of windows;
+    for their bounds and columns; and for the sums of a window that is summed again.
     """
-    before, kept, low, high, sums = scratch
+    behind, kept, bounds_of, sums = scratch
     for chunk in range(chunks[0], chunks[1]):
-        end = min((chunk + 1) * size, found.shape[1])
-        state = -1, 0, 0, (0.0, 0.0), (0.0, 0.0), NOTHING
-        for first in range(chunk * size, end, TOGETHER):
-            last = min(first + TOGETHER, end)
-            m = last - first
-            bounds(x, rule, step, first, last, low, high)
-            state = sum_windows(x, y, w, low[:m], high[:m], through_origin, before, kept, state)
-            for k in range(m):
-                sizes[first + k] = max(high[k] - low[k], 0)
+        first, end = chunk * size, min((chunk + 1) * size, found.shape[1])
+        state = -1, -1, 0, 0, (0.0, 0.0), (0.0, 0.0), NOTHING
+        while first < end:
+            m = min(TOGETHER, end - first)
+            low, high, columns = bounds_of[0, :m], bounds_of[1, :m], bounds_of[2, :m]
+            bounds(x, rule, step, first, first + m, low, high)
+            m, state = sum_windows(x, y, w, low, high, through_origin, behind, columns, kept, state)
+            fetch(w, m, behind, columns, kept)
             n_far, has_suspects = lines_of(w, m, through_origin, least, kept)
             suspects[chunk] |= has_suspects
             if n_far > 0:
@@ -289,7 +338,15 @@ def fit_windows(
                     if kept[RESIDUAL_SQUARE + k] == -1.0:
                         some = low[k], high[k], through_origin, sums, kept, k
                         suspects[chunk] |= fit_again(x, y, w, *some)
-            for row in range(7 if w is None else 8):
+            for row in range(5 if w is None else 6):
                 out, at = found[row][first:], SLOPE + row * STRIDE
                 for k in range(m):
                     out[k] = kept[at + k]
+            out = counts[0][first:]
+            for k in range(m):
+                out[k] = kept[k]
+            if len(counts) > 1:
+                out = counts[1][first:]
+                for k in range(m):
+                    out[k] = max(high[k] - low[k], 0)
+            first += m

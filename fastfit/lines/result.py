@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -78,7 +78,7 @@ class LineFits:
     """
 
     slope: NDArray[np.float64]
-    intercept: NDArray[np.float64]
+    _intercept: NDArray[np.float64] | None
     codes: NDArray[np.int8]
     _sums: LineSums
     _options: dict[str, Any]
@@ -94,7 +94,7 @@ class LineFits:
         sums: LineSums,
         *,
         loss: Loss = _SQUARED_ERROR,
-        n_given: int | NDArray[np.int64],
+        n_given: int | NDArray[np.int64] | Callable[[], NDArray[np.int64]],
         min_points: int,
         fit_intercept: bool,
         has_sigma: bool,
@@ -109,11 +109,11 @@ class LineFits:
         if sums.robust is not None:
             turn, rise = sums.robust.turn, sums.robust.rise
             slope = slope + turn
-            if fit_intercept:
+            if fit_intercept and intercept is not None:
                 intercept = intercept + (rise - turn * (sums.center + sums.u_mean))
         if codes.any():
             bad = (codes != 0) & (codes < _LESS_SURE)
-            slope, intercept = (_without(each, bad) for each in (slope, intercept))
+            slope, intercept = _without(slope, bad), _without(intercept, bad)
         if times is not None:
             slope = slope * times.counts
         options = {
@@ -127,9 +127,9 @@ class LineFits:
 
     def without(self, bad: NDArray[np.bool_]) -> LineFits:
         """Return the lines with NaN for those that hold NaN."""
-        slope, intercept = (_without(each, bad) for each in (self.slope, self.intercept))
+        slope, intercept = _without(self.slope, bad), _without(self._intercept, bad)
         codes = np.where(bad, self.STATUSES.index(Status.NOT_FINITE), self.codes).astype(np.int8)
-        return replace(self, slope=slope, intercept=intercept, codes=codes)
+        return replace(self, slope=slope, _intercept=intercept, codes=codes)
 
     # Shape
 
@@ -161,10 +161,14 @@ class LineFits:
         chosen = self.slope[index]
         if np.ndim(chosen) == 0:
             return self._line(index)
-        some = {name: getattr(self, name)[index] for name in ("intercept", "codes")}
+        some = {"codes": self.codes[index]}
+        if self._intercept is not None:
+            some["_intercept"] = self._intercept[index]
         axis = _axis_after(index, self._axis, self.ndim, chosen.ndim)
         names = None if self._names is None or chosen.ndim != 1 else self._names[index]
-        options = {**self._options, "n_given": _at(self._options["n_given"], index)}
+        n_given = self._options["n_given"]
+        n_given = _at(n_given() if callable(n_given) else n_given, index)
+        options = {**self._options, "n_given": n_given}
         sums = self._sums.mapped(lambda each: each[index])
         kept = replace(self, _sums=sums, _options=options, _axis=axis, _names=names)
         return replace(kept, slope=chosen, **some)
@@ -233,6 +237,16 @@ class LineFits:
     # What follows from the sums
 
     @cached_property
+    def intercept(self) -> NDArray[np.float64]:
+        """Lines at x = 0; NaN for lines that could not be fitted."""
+        if self._intercept is not None:
+            return self._intercept
+        sums = self._sums
+        with np.errstate(**_QUIET):
+            found = sums.y_mean - sums.slope * (sums.center + sums.u_mean)
+        return np.asarray(_without(found, np.isnan(self.slope)))
+
+    @cached_property
     def n_points(self) -> NDArray[np.int64]:
         """Number of points fitted."""
         return np.broadcast_to(np.asarray(self._sums.n).astype(np.int64), self.shape)
@@ -240,7 +254,8 @@ class LineFits:
     @cached_property
     def n_omitted(self) -> NDArray[np.int64]:
         """Number of points left out because they were masked or NaN."""
-        n_omitted = self._options["n_given"] - np.asarray(self._sums.n)
+        n_given = self._options["n_given"]
+        n_omitted = (n_given() if callable(n_given) else n_given) - np.asarray(self._sums.n)
         return np.broadcast_to(n_omitted.astype(np.int64), self.shape)
 
     @property
@@ -615,9 +630,11 @@ def _axis_after(index: Any, axis: int, n_before: int, n_after: int) -> int:
     return found
 
 
-def _without(values: NDArray[np.float64], bad: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return values with NaN for bad lines; the same array if these are NaN already."""
-    return values if np.isnan(values[bad]).all() else np.where(bad, math.nan, values)
+def _without(values: Any, bad: NDArray[np.bool_]) -> Any:
+    """Return values with NaN for bad lines; the same array if these are NaN already, or if there is none."""
+    return (
+        values if values is None or np.isnan(values[bad]).all() else np.where(bad, math.nan, values)
+    )
 
 
 def _at(values: Any, index: Any) -> Any:
@@ -633,7 +650,8 @@ def _codes(sums: LineSums, min_points: int) -> NDArray[np.int8]:
     # Of several reasons the first one counts, so it is written last.
     if sums.has_suspects or sums.robust is not None:
         with np.errstate(**_QUIET):
-            whole = sums.slope + sums.intercept + sums.residual_square
+            whole = sums.slope + sums.residual_square + sums.y_mean
+            whole = whole + (sums.slope * sums.u_mean if sums.intercept is None else sums.intercept)
             _put(codes, ~np.isfinite(whole), Status.INFINITE)
             small = sums.residual_square < TINY
             if small.any():

@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from fastfit import validation
 from fastfit.columns import Numbers, numbers_of, require_same_labels
 from fastfit.kernels import moving
-from fastfit.kernels.many import RESULTS
 from fastfit.lines.result import LineFits
 from fastfit.lines.series import LineSums
 from fastfit.times import UNITS, TimeLike, TimeUnit, Unit
@@ -289,30 +288,21 @@ def _fitted(
             for each in (x, y)
         )
     step = min(step, max(y.array.size, 1))
-    n_windows = -(-y.array.size // step)
-    found = np.empty((len(RESULTS), n_windows))
-    sizes = np.empty(n_windows, np.int64)
-    has_suspects = moving.fit(
+    found = moving.fit(
         *(x.array, y.array, w, rule, step),
         through_origin=not fit_intercept,
         min_points=min_points,
-        found=found,
-        sizes=sizes,
         n_threads=n_threads,
     )
-    slope, intercept, left, y_mean, n, x_mean, xx, total = found
-    if x.offset:
-        intercept = y_mean - slope * (x_mean + x.offset)
-    if y.offset:
-        intercept, y_mean = intercept + y.offset, y_mean + y.offset
+    y_mean = found.y_mean + y.offset if y.offset else found.y_mean
     sums = LineSums(
-        *(slope, intercept, left, y_mean, n, x_mean, xx, None if w is None else total, None),
-        *(x.offset, 0.0),
-        has_suspects=has_suspects,
+        *(found.slope, None, found.residual_square, y_mean, found.n, found.x_mean, found.xx),
+        *(found.w, None, x.offset, 0.0),
+        has_suspects=found.has_suspects,
     )
     return LineFits.of(
         sums,
-        n_given=sizes,
+        n_given=found.n_rows,
         min_points=min_points,
         fit_intercept=fit_intercept,
         has_sigma=False,

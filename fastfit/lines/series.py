@@ -55,7 +55,8 @@ class LineSums(NamedTuple):
     Attributes
     ----------
     slope, intercept, residual_square, y_mean : ndarray
-        The lines, their weighted sums of squared residuals, and the weighted means of y.
+        The lines, their weighted sums of squared residuals, and the weighted means of y. The intercept is None where it
+        is left to be computed from the means.
     n : ndarray or float
         Number of points.
     u_mean, uu : ndarray or float
@@ -75,7 +76,7 @@ class LineSums(NamedTuple):
     """
 
     slope: NDArray[np.float64]
-    intercept: NDArray[np.float64]
+    intercept: NDArray[np.float64] | None
     residual_square: NDArray[np.float64]
     y_mean: NDArray[np.float64]
     n: Any
