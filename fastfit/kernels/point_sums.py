@@ -44,21 +44,46 @@ def origin_of(x: Any, y: Any, w: Any, first: Any, end: Any, step: Any, through_o
 
 
 @compiled(INLINED)
-def line_of(moves: Any, n: Any, total: Any, origin: Any, sums: Any) -> Any:
-    """Return the line of n points from the sums of their distances from an origin, and whether it is doubtful.
+def line_of(n: Any, total: Any, means: Any, squares: Any) -> Any:
+    """Return the line of n points from means of x and y, and sums of products of the deviations from them.
 
-    Slope, sum of squared residuals, means of y and x, and sum of squares of x about its mean; whether the residuals are
-    too small to be resolved, and whether the line is suspect, as in ``many``: without residuals, or not finite.
-    ``moves`` is 0 for lines through the origin, else 1.
+    Slope and sum of squared residuals; whether these are too small to be resolved, and whether the line is suspect, as
+    in ``many``: without residuals, or not finite.
     """
-    x0, y0 = origin
-    us, vs, uu, uv, vv = sums
-    u_mean, v_mean = moves * us / total, moves * vs / total
-    xx, xy, yy = uu - u_mean * us, uv - u_mean * vs, vv - v_mean * vs
+    x_mean, y_mean = means
+    xx, xy, yy = squares
     slope = xy / xx
     left = yy - slope * xy
-    is_far = (left <= RESOLVED * yy) & (yy > 0.0)
+    is_far = (left <= RESOLVED * abs(yy)) & (yy != 0.0)
     is_fine = ((left if n > 2.5 else yy) >= many.TINY) & (xx >= many.TINY) & (total < np.inf)
-    x_mean, y_mean = x0 + u_mean, y0 + v_mean
     is_suspect = not (is_fine & (abs(slope * x_mean) + abs(y_mean) + left < np.inf))
-    return slope, left, y_mean, x_mean, xx, is_far, is_suspect
+    return slope, left, is_far, is_suspect
+
+
+@compiled(TOTAL)
+def line_again(
+    x: Any, y: Any, w: Any, low: Any, high: Any, through_origin: Any, line: Any, scratch: Any
+) -> Any:
+    """Return the line of some rows, from residuals about a line near it, with all rounding errors.
+
+    ``line`` is slope and means of y and x. What is returned are slope, sum of squared residuals, means of y and x, and
+    sum of squares of x about its mean; and whether the line is suspect.
+    """
+    slope, y_mean, x_mean = line
+    moves = 0.0 if through_origin else 1.0
+    scratch[many.LEVEL], scratch[many.SLOPE] = moves * y_mean, slope
+    scratch[many.PLACE] = moves * x_mean
+    u = x[low:high]
+    for _ in range(many.ROUNDS):
+        many.sum_points(y, x, w, True, low, u.size, 0, u, None, scratch)
+        many.lines_of(y, x, w, True, 1, (0.0, 0.0), 0.0, through_origin, scratch)
+        if scratch[many.FAR] == 0.0:
+            break
+    found = (
+        scratch[many.SLOPE],
+        scratch[many.EE],
+        scratch[many.E],
+        scratch[many.U],
+        scratch[many.UU],
+    )
+    return found, scratch[many.SUSPECT] != 0.0

@@ -19,10 +19,16 @@ from typing import Any
 
 import numpy as np
 
-from fastfit.kernels import many
 from fastfit.kernels.block import weight
 from fastfit.kernels.flags import INLINED, TOTAL, compiled
-from fastfit.kernels.point_sums import N_SUMS, NOTHING, line_of, origin_of, with_point
+from fastfit.kernels.point_sums import (
+    N_SUMS,
+    NOTHING,
+    line_again,
+    line_of,
+    origin_of,
+    with_point,
+)
 
 # Windows whose lines are found at a time.
 TOGETHER = 512
@@ -180,15 +186,15 @@ def lines_of(w: Any, m: Any, through_origin: Any, least: Any, kept: Any) -> Any:
         x0, y0 = x0 if p > 0.0 else x1, y0 if p > 0.0 else y1
         g, h = x1 - x0 if q > 0.0 else 0.0, y1 - y0 if q > 0.0 else 0.0
         us_there, vs_there = us + q * g, vs + q * h
-        sums = (
-            kept[2 * STRIDE + k] + us_there,
-            kept[3 * STRIDE + k] + vs_there,
-            kept[4 * STRIDE + k] + (kept[BEHIND + 4 * STRIDE + k] + g * (us + us_there)),
-            kept[5 * STRIDE + k] + (kept[BEHIND + 5 * STRIDE + k] + (g * vs + h * us_there)),
-            kept[6 * STRIDE + k] + (kept[BEHIND + 6 * STRIDE + k] + h * (vs + vs_there)),
-        )
-        found = line_of(moves, n, total, (x0, y0), sums)
-        slope, left, y_mean, x_mean, xx, is_far, is_suspect = found
+        uu = kept[4 * STRIDE + k] + (kept[BEHIND + 4 * STRIDE + k] + g * (us + us_there))
+        cross = g * vs + h * us_there
+        uv = kept[5 * STRIDE + k] + (kept[BEHIND + 5 * STRIDE + k] + cross)
+        vv = kept[6 * STRIDE + k] + (kept[BEHIND + 6 * STRIDE + k] + h * (vs + vs_there))
+        us, vs = kept[2 * STRIDE + k] + us_there, kept[3 * STRIDE + k] + vs_there
+        u_mean, v_mean = moves * us / total, moves * vs / total
+        xx, xy, yy = uu - u_mean * us, uv - u_mean * vs, vv - v_mean * vs
+        x_mean, y_mean = x0 + u_mean, y0 + v_mean
+        slope, left, is_far, is_suspect = line_of(n, total, (x_mean, y_mean), (xx, xy, yy))
         n_far += 1 if is_far else 0
         n_suspect += 1 if (n >= least) & is_suspect else 0
         kept[SLOPE + k] = slope if n >= least else np.nan
@@ -275,29 +281,6 @@ def bounds(x: Any, rule: Any, step: Any, first: Any, last: Any, low: Any, high: 
 
 
 @compiled(TOTAL)
-def fit_again(
-    x: Any, y: Any, w: Any, low: Any, high: Any, through_origin: Any, sums: Any, kept: Any, k: Any
-) -> Any:
-    """Fit the line of a window once more, about the line found, with all rounding errors.
-
-    Return whether it is suspect.
-    """
-    moves = 0.0 if through_origin else 1.0
-    sums[many.LEVEL], sums[many.SLOPE] = moves * kept[Y_MEAN + k], kept[SLOPE + k]
-    sums[many.PLACE] = moves * kept[X_MEAN + k]
-    u = x[low:high]
-    for _ in range(many.ROUNDS):
-        many.sum_points(y, x, w, True, low, u.size, 0, u, None, sums)
-        many.lines_of(y, x, w, True, 1, (0.0, 0.0), 0.0, through_origin, sums)
-        if sums[many.FAR] == 0.0:
-            break
-    kept[SLOPE + k], kept[RESIDUAL_SQUARE + k] = sums[many.SLOPE], sums[many.EE]
-    kept[Y_MEAN + k] = sums[many.E]
-    kept[X_MEAN + k], kept[XX + k] = sums[many.U], sums[many.UU]
-    return sums[many.SUSPECT] != 0.0
-
-
-@compiled(TOTAL)
 def fit_windows(
     x: Any,
     y: Any,
@@ -336,8 +319,13 @@ def fit_windows(
             if n_far > 0:
                 for k in range(m):
                     if kept[RESIDUAL_SQUARE + k] == -1.0:
-                        some = low[k], high[k], through_origin, sums, kept, k
-                        suspects[chunk] |= fit_again(x, y, w, *some)
+                        line = kept[SLOPE + k], kept[Y_MEAN + k], kept[X_MEAN + k]
+                        new, is_suspect = line_again(
+                            x, y, w, low[k], high[k], through_origin, line, sums
+                        )
+                        for row in range(5):
+                            kept[SLOPE + row * STRIDE + k] = new[row]
+                        suspects[chunk] |= is_suspect
             for row in range(5 if w is None else 6):
                 out, at = found[row][first:], SLOPE + row * STRIDE
                 for k in range(m):
