@@ -20,9 +20,9 @@ MOST_FLOORS = 10
 OPTIONAL = {
     "numba": {"kernels"},
     "llvmlite": {"kernels"},
-    "polars": {"containers", "points"},
-    "pyarrow": {"containers", "points"},
-    "pandas": {"points", "lines"},
+    "polars": {"containers", "keys", "points"},
+    "pyarrow": {"containers", "keys", "points"},
+    "pandas": {"keys", "points", "lines"},
     "dask": {"points", "xarray"},
     "xarray": {"lines", "xarray"},
     "matplotlib": {"plotting", "speed", "result", "outcome", "lines"},
