@@ -17,6 +17,7 @@ from fastfit.kernels import forks as _forks  # noqa: F401  # notices a fork from
 if TYPE_CHECKING:
     from fastfit.fit import fit_line
     from fastfit.lines.batched import fit_lines
+    from fastfit.lines.groups import fit_groups
     from fastfit.lines.result import LineFits
     from fastfit.lines.rolling import fit_expanding, fit_rolling
     from fastfit.losses import Cauchy, Huber, RobustLoss, SoftL1, SquaredError, Tukey
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "fit": ("fit_line",),
     "lines.batched": ("fit_lines",),
+    "lines.groups": ("fit_groups",),
     "lines.result": ("LineFits",),
     "lines.rolling": ("fit_expanding", "fit_rolling"),
     "losses": ("Cauchy", "Huber", "RobustLoss", "SoftL1", "SquaredError", "Tukey"),
@@ -70,6 +72,7 @@ __all__ = [
     "Tukey",
     "__version__",
     "fit_expanding",
+    "fit_groups",
     "fit_line",
     "fit_lines",
     "fit_rolling",

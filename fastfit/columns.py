@@ -130,9 +130,11 @@ def _refuse_unit(x: NDArray[Any]) -> None:
     )
 
 
-def require_same_labels(x: Any, y: Any, sample_weight: Any = None, sigma: Any = None) -> None:
+def require_same_labels(
+    x: Any, y: Any, sample_weight: Any = None, sigma: Any = None, **others: Any
+) -> None:
     """Raise ValueError about columns of pandas or xarray whose labels differ: by place, they would be other points."""
-    given = {"x": x, "y": y, "sample_weight": sample_weight, "sigma": sigma}
+    given = {"x": x, "y": y, "sample_weight": sample_weight, "sigma": sigma, **others}
     if all(each is None or type(each) is np.ndarray for each in given.values()):
         return
     found = {name: _labels(values) for name, values in given.items() if hasattr(values, "shape")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,6 +42,50 @@ def named_columns(
         data[own[name]] if name in own else value for name, value in given.items()
     )
     return x, y, sample_weight, sigma
+
+
+def table_columns(
+    data: Any, columns: dict[str, Any], by: list[Any]
+) -> tuple[dict[str, Any], list[Any], list[str | None]]:
+    """Return the arguments of a fit of groups, with columns in place of their names; and the names of the keys.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`named_columns` does.
+    """
+    labels = ["by" if len(by) == 1 else f"by[{k}]" for k in range(len(by))]
+    given = {**columns, **dict(zip(labels, by, strict=True))}
+    names = _names_of(data)
+    own = {
+        label: _own_name(label, str(value), names)
+        for label, value in given.items()
+        if isinstance(value, str) or (label in "xy" and _is_integer(value))
+    }
+    if not own:
+        raise TypeError("x, y and by must be names of columns where data is given; got none")
+    if hasattr(data, "collect_schema") and hasattr(data, "collect"):  # a query of Polars
+        data = data.select(list(dict.fromkeys(own.values()))).collect()
+    found = {label: data[own[label]] if label in own else value for label, value in given.items()}
+    key_names = [str(own[label]) if label in own else None for label in labels]
+    return {name: found[name] for name in columns}, [found[label] for label in labels], key_names
+
+
+def kind_of(data: Any) -> str:
+    """Return the library that a table comes from."""
+    return type(data).__module__.partition(".")[0]
+
+
+def table_of(library: str, columns: dict[str, Any]) -> Any:
+    """Return a table of Polars or PyArrow.
+
+    Raises
+    ------
+    ImportError
+        If the library is missing.
+    """
+    module = importlib.import_module(library)
+    return module.DataFrame(columns) if library == "polars" else module.table(columns)
 
 
 def _names_of(data: Any) -> list[Any]:

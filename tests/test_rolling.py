@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import math
-import warnings
 from fractions import Fraction
 from typing import Any
 
@@ -15,57 +14,12 @@ import pytest
 import fastfit as ff
 from fastfit.outcome import Status
 from tests.conftest import COMPILED
+from tests.hostile import HOSTILE, N, exact_line
 
-RNG = np.random.default_rng(17)
-N = 400
-
-
-def hostile() -> dict[str, tuple[Any, Any]]:
-    """Return series on which sums that points are subtracted from, or raw sums, lose digits."""
-    x, noise = np.cumsum(RNG.random(N) + 0.1), RNG.standard_normal(N)
-    level, outlier, steep, gaps, both = (noise.copy() for _ in range(5))
-    level[100:200] += 1e12
-    outlier[77] = 1e12
-    far = x.copy()
-    far[130] = 1e12
-    gaps[RNG.random(N) < 0.2] = np.nan
-    gaps[150:260] = np.nan
-    both[RNG.random(N) < 0.2] = np.nan
-    both[[33, 34, 120]] = 1e12, np.nan, -1e12
-    return {
-        "noise": (x, noise),
-        "level": (x, level),
-        "outlier": (x, outlier),
-        "outlier in x": (far, noise),
-        "offset": (1e13 + 10.0 * RNG.random(N), 1e13 + 10.0 * RNG.random(N)),
-        "nanoseconds": (1.7e18 + 604_800e9 * np.arange(N), noise),
-        "ramp": (x, 3.0 * x + 1e-9 * noise),
-        "steep": (x, 1e6 * x + steep),
-        "constant": (x, np.full(N, 0.1)),
-        "constant x": (np.full(N, 0.7), noise),
-        "gaps": (x, gaps),
-        "gaps and outliers": (x, both),
-    }
+RNG = np.random.default_rng(18)
 
 
-HOSTILE = hostile()
-
-
-def exact_line(x: Any, y: Any) -> tuple[Fraction, Fraction, Fraction, Fraction] | None:
-    """Return slope, residual sum of squares, and sums of squares of x and y; None without a line."""
-    there = ~(np.isnan(x) | np.isnan(y))
-    u, v = ([Fraction(float(each)) for each in a[there]] for a in (x, y))
-    n = len(u)
-    if n < 2:
-        return None
-    zero = Fraction(0)
-    u_mean, v_mean = sum(u, zero) / n, sum(v, zero) / n
-    xx = sum(((a - u_mean) ** 2 for a in u), zero)
-    xy = sum(((a - u_mean) * (b - v_mean) for a, b in zip(u, v, strict=True)), zero)
-    yy = sum(((b - v_mean) ** 2 for b in v), zero)
-    return None if xx == 0 else (xy / xx, yy - xy * xy / xx, xx, yy)
-
-
+@pytest.mark.filterwarnings("ignore:.*could not be fitted:fastfit.ConvergenceWarning")
 @pytest.mark.parametrize("window", [3, 30, 300])
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_window_is_the_line_of_its_own_points(name: str, window: int) -> None:
@@ -87,6 +41,7 @@ def test_a_window_is_the_line_of_its_own_points(name: str, window: int) -> None:
             assert fits.slope[k] == fits.loss[k] == 0.0
 
 
+@pytest.mark.filterwarnings("ignore:.*could not be fitted:fastfit.ConvergenceWarning")
 @pytest.mark.parametrize("window", [5, 64])
 @pytest.mark.parametrize("before", [1e12, np.nan, np.inf, -3.0])
 def test_what_lies_before_a_window_leaves_no_trace(window: int, before: float) -> None:
@@ -200,8 +155,9 @@ def test_any_number_of_threads_gives_the_same_bits(rng: np.random.Generator) -> 
 
 
 @pytest.mark.filterwarnings("error")
-def test_windows_without_a_line_have_a_status_and_no_warning() -> None:
-    fits = ff.fit_rolling([0.0, 1.0, 1.0, 1.0, np.inf], [1.0, np.nan, 2.0, 3.0, 4.0], 2)
+def test_windows_without_a_line_have_a_status_and_mostly_no_warning() -> None:
+    with pytest.warns(ff.ConvergenceWarning, match=r"1 of 5 lines .*\(1 infinite\)"):
+        fits = ff.fit_rolling([0.0, 1.0, 1.0, 1.0, np.inf], [1.0, np.nan, 2.0, 3.0, 4.0], 2)
     names = [each.name for each in fits.status]
     assert names == [*["TOO_FEW_POINTS"] * 3, "CONSTANT_X", "INFINITE"]
     assert np.isnan(fits.slope).all()
@@ -254,9 +210,8 @@ def test_a_width_that_is_no_time_is_told(window: Any) -> None:
         ff.fit_rolling(times, [1.0, 2.0], 3.0, window_in="x")
 
 
-def test_infinity_and_gaps_are_quiet() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+def test_infinity_and_gaps_leave_no_trace() -> None:
+    with pytest.warns(ff.ConvergenceWarning, match="2 of 7 lines"):
         fits = ff.fit_rolling(None, [1.0, np.inf, 2.0, np.nan, np.nan, 1.0, 2.0], 2)
     assert [each.name for each in fits.status][-1] == "CONVERGED"
 
@@ -313,3 +268,121 @@ def test_a_width_of_any_size_is_no_overflow() -> None:
         assert fits.n_points.tolist() == [*range(1, 10)]
     small = ff.fit_rolling(times, np.arange(9.0), pd.Timedelta(15, unit="ns"))
     assert small.n_points.tolist() == [1, 2, *[3] * 7]
+
+
+# Groups, tables, robust losses
+
+
+def series(rng: np.random.Generator, n: int = 240) -> dict[str, Any]:
+    times = np.datetime64("2024-01-01", "h") + np.cumsum(rng.integers(0, 3, n))
+    keys = rng.choice(np.array(["b", "a", "c", None], object), n, p=[0.4, 0.4, 0.15, 0.05])
+    y = rng.standard_normal(n)
+    y[rng.random(n) < 0.1] = np.nan
+    return {"t": times, "v": y, "k": keys, "w": rng.random(n), "s": rng.random(n) + 0.1}
+
+
+@pytest.mark.parametrize("options", [{}, {"center": True}, {"closed": "both"}, {"step": 3}])
+@pytest.mark.parametrize("window", [4, "9h"])
+def test_windows_within_groups_are_those_of_each_group(
+    rng: np.random.Generator, window: Any, options: dict[str, Any]
+) -> None:
+    table = series(rng)
+    fits = ff.fit_rolling("t", "v", window, by="k", data=table, min_points=3, **options)
+    step = options.pop("step", 1)
+    expected = np.full(len(table["v"]), np.nan)
+    for key in "abc":
+        own = np.flatnonzero(table["k"] == key)
+        alone = ff.fit_rolling(table["t"][own], table["v"][own], window, min_points=3, **options)
+        expected[own] = alone.slope
+    np.testing.assert_array_equal(fits.slope, expected[::step])
+    is_keyless = np.array([key is None for key in table["k"]])[::step]
+    assert (fits.n_points[is_keyless] == 0).all()
+    assert (fits.n_points + fits.n_omitted)[~is_keyless].min() >= 1
+
+
+def test_expanding_windows_within_groups() -> None:
+    fits = ff.fit_expanding(None, [0.0, 5.0, 2.0, 7.0, 1.0], by=[1, 2, 1, 2, 1])
+    np.testing.assert_allclose(fits.slope, [np.nan, np.nan, 1.0, 1.0, 0.25])
+
+
+def test_widths_within_groups_need_x_that_rises_there_alone() -> None:
+    x, keys = [0.0, 5.0, 1.0, 4.0], ["a", "b", "a", "b"]
+    with pytest.raises(ValueError, match="must not fall within each group .* index 3"):
+        ff.fit_rolling(x, [1.0] * 4, 2.0, window_in="x", by=keys)
+    fits = ff.fit_rolling([0.0, 5.0, 1.0, 6.0], [1.0, 2.0, 3.0, 5.0], 2.0, window_in="x", by=keys)
+    np.testing.assert_array_equal(fits.slope, [np.nan, np.nan, 2.0, 3.0])
+
+
+@pytest.mark.parametrize("loss", ["huber", "tukey"])
+@pytest.mark.parametrize("options", [{"window": 20}, {"window": "15h"}, {"window": 12, "step": 5}])
+def test_robust_windows_are_robust_lines_of_their_points(
+    rng: np.random.Generator, loss: str, options: dict[str, Any]
+) -> None:
+    table = series(rng, 60)
+    t, v, w = (table[name] for name in "tvw")
+    v[17] = 300.0
+    fits = ff.fit_rolling(t, v, loss=loss, sample_weight=w, min_points=5, **options)
+    plain = ff.fit_rolling(t, v, sample_weight=w, min_points=5, **options)
+    np.testing.assert_array_equal(fits.n_points, plain.n_points)
+    rows = np.arange(0, 60, options.get("step", 1))
+    width = options["window"]
+    for k, row in enumerate(rows):
+        if isinstance(width, str):
+            some = (t <= t[row]) & (t > t[row] - np.timedelta64(15, "h"))
+        else:
+            some = (np.arange(60) <= row) & (np.arange(60) > row - width)
+        some &= ~np.isnan(v)
+        if some.sum() < 5:
+            assert np.isnan(fits.slope[k])
+            continue
+        one = ff.fit_line(t[some], v[some], loss=loss, sample_weight=w[some])
+        assert fits.slope[k] == pytest.approx(one.slope, rel=1e-9, abs=1e-12)
+        assert fits.stderr[k] == pytest.approx(one.stderr, rel=1e-6, nan_ok=True)
+
+
+def test_sigma_and_sample_weights_of_windows() -> None:
+    rng = np.random.default_rng(5)
+    x, y, w, s = np.arange(40.0), rng.standard_normal(40), rng.random(40), rng.random(40) + 0.1
+    for given in (
+        {"sigma": s},
+        {"sigma": s, "sample_weight": w},
+        {"sigma": s, "absolute_sigma": True},
+    ):
+        options: dict[str, Any] = given
+        fits = ff.fit_rolling(x, y, 15, **options)
+        some = slice(20, 35)
+        own = {name: value[some] if np.ndim(value) else value for name, value in options.items()}
+        one = ff.fit_line(x[some], y[some], **own)
+        for name in ("slope", "intercept", "stderr", "intercept_stderr", "residual_std"):
+            assert getattr(fits, name)[34] == pytest.approx(getattr(one, name), rel=1e-11), name
+
+
+def test_windows_of_tables(rng: np.random.Generator) -> None:
+    pl = pytest.importorskip("polars")
+    table = series(rng)
+    frame = pd.DataFrame(table)
+    frame.index = pd.Index(np.arange(len(frame)) * 2, name="row")
+    expected = ff.fit_rolling(table["t"], table["v"], 7, min_points=2).slope
+    of_pandas = ff.fit_rolling("t", "v", 7, min_points=2, data=frame)
+    pd.testing.assert_index_equal(of_pandas.to_frame().index, frame.index)
+    assert of_pandas.keys is not None
+    assert list(of_pandas.keys) == ["row"]
+    polars = pl.DataFrame({"t": table["t"].astype("datetime64[us]"), "v": table["v"]})
+    for data in (polars, polars.lazy(), polars.to_arrow()):
+        fits = ff.fit_rolling("t", "v", 7, min_points=2, data=data)
+        np.testing.assert_allclose(fits.slope, expected, rtol=1e-12)
+        kind = type(fits.to_frame()).__module__.partition(".")[0]
+        assert kind == type(data).__module__.partition(".")[0]
+    np.testing.assert_array_equal(of_pandas.slope, expected)
+
+
+@pytest.mark.parametrize("policy", ["raise", "propagate"])
+def test_missing_values_of_windows(policy: Any) -> None:
+    y = [1.0, 2.0, np.nan, 4.0, 6.0, 8.0]
+    if policy == "raise":
+        with pytest.raises(ValueError, match="with nan_policy='raise'; got it in 3 of 6 lines"):
+            ff.fit_rolling(None, y, 3, min_points=2, nan_policy=policy)
+    else:
+        with pytest.warns(ff.ConvergenceWarning, match="3 not finite"):
+            fits = ff.fit_rolling(None, y, 3, min_points=2, nan_policy=policy)
+        np.testing.assert_array_equal(fits.slope, [np.nan, 1.0, *[np.nan] * 3, 2.0])

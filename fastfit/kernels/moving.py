@@ -45,6 +45,7 @@ def _over_groups(
 
 _FIT = compiled.on_threads_or_not(_over_groups)
 _WIDEST = compiled.jit(windows.widest, flags.TOTAL)
+_BOUNDS_IN_GROUPS = compiled.jit(windows.bounds_in_groups, flags.TOTAL)
 
 
 class Windows(NamedTuple):
@@ -91,7 +92,8 @@ def fit(
     x, y, w : ndarray, shape (n,)
         Points; w may be None.
     rule : tuple
-        Two numbers of rows, as ``windows.by_number`` takes them, or bounds of x, as ``windows.by_width`` does.
+        Two numbers of rows, as ``windows.by_number`` takes them, or bounds of x, as ``windows.by_width`` does; or the
+        bounds of the windows at all rows, in two arrays, and 0.
     step : int
         A window is fitted at every ``step``-th row.
     min_points : int
@@ -101,6 +103,8 @@ def fit(
     is_by_number = len(rule) == 2
     if is_by_number:
         widest = min(max(rule[0] + rule[1], 1), max(x.size, 1))
+    elif len(rule) == 3:
+        widest = max(int((rule[1] - rule[0]).max(initial=1)), 1)
     else:
         key = ("widest", x.flags.num)
         widest = max(int(compiled.code_for(_WIDEST, key, x, rule)(x, rule)), 1)
@@ -136,6 +140,17 @@ def fit(
         *(slope, left, y_mean, x_mean, xx, None if w is None else weights),
         *(counts[0], n_rows if is_by_number else counts[1], bool(suspects.any())),
     )
+
+
+def bounds_in_groups(
+    x: NDArray[np.float64], rule: tuple[Any, ...], starts: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the bounds of the windows at all rows, in tables that begin at such rows."""
+    low, high = np.empty(x.size, np.int64), np.empty(x.size, np.int64)
+    arguments = x, rule, starts, low, high
+    key = ("bounds_in_groups", x.flags.num, len(rule), starts.flags.num)
+    compiled.code_for(_BOUNDS_IN_GROUPS, key, *arguments)(*arguments)
+    return low, high
 
 
 def _code(parallel: bool, *arguments: Any) -> Any:

@@ -44,18 +44,18 @@ def origin_of(x: Any, y: Any, w: Any, first: Any, end: Any, step: Any, through_o
 
 
 @compiled(INLINED)
-def line_of(n: Any, total: Any, means: Any, squares: Any) -> Any:
+def line_of(n: Any, total: Any, means: Any, squares: Any, fewest: Any) -> Any:
     """Return the line of n points from means of x and y, and sums of products of the deviations from them.
 
     Slope and sum of squared residuals; whether these are too small to be resolved, and whether the line is suspect, as
-    in ``many``: without residuals, or not finite.
+    in ``many``: without residuals, or not finite. No more points than ``fewest`` lie on their line.
     """
     x_mean, y_mean = means
     xx, xy, yy = squares
     slope = xy / xx
-    left = yy - slope * xy
-    is_far = (left <= RESOLVED * abs(yy)) & (yy != 0.0)
-    is_fine = ((left if n > 2.5 else yy) >= many.TINY) & (xx >= many.TINY) & (total < np.inf)
+    left = yy - slope * xy if n > fewest else 0.0 * slope
+    is_far = (left <= RESOLVED * abs(yy)) & (n > fewest) & (yy != 0.0)
+    is_fine = ((left if n > fewest else yy) >= many.TINY) & (xx >= many.TINY) & (total < np.inf)
     is_suspect = not (is_fine & (abs(slope * x_mean) + abs(y_mean) + left < np.inf))
     return slope, left, is_far, is_suspect
 

@@ -20,6 +20,7 @@ from fastfit.exact import double_double, least_squares
 from fastfit.kernels import block, flags, many, median, moments, robust_lines, windows
 from fastfit.kernels import center as _center  # noqa: F401  # marks its functions
 from fastfit.kernels import gradient as _gradient  # noqa: F401  # marks its functions
+from fastfit.kernels import groups as _groups  # noqa: F401  # marks its functions
 from fastfit.kernels import places as _places  # noqa: F401  # marks its functions
 from fastfit.kernels import residuals as _residuals  # noqa: F401  # marks its functions
 
@@ -166,7 +167,9 @@ def _fetch(values: Any, start: Any, n: Any) -> Any:
 
 @_specialised(windows.bounds, flags.TOTAL)
 def _bounds(x: Any, rule: Any, step: Any, first: Any, last: Any, low: Any, high: Any) -> Any:
-    return windows.by_number if len(rule) == 2 else windows.by_width
+    if len(rule) == 2:
+        return windows.by_number
+    return windows.by_rows if len(rule) == 3 else windows.by_width
 
 
 @_specialised(many.first_origin, flags.INLINED)

@@ -194,7 +194,9 @@ def lines_of(w: Any, m: Any, through_origin: Any, least: Any, kept: Any) -> Any:
         u_mean, v_mean = moves * us / total, moves * vs / total
         xx, xy, yy = uu - u_mean * us, uv - u_mean * vs, vv - v_mean * vs
         x_mean, y_mean = x0 + u_mean, y0 + v_mean
-        slope, left, is_far, is_suspect = line_of(n, total, (x_mean, y_mean), (xx, xy, yy))
+        slope, left, is_far, is_suspect = line_of(
+            n, total, (x_mean, y_mean), (xx, xy, yy), 1.0 + moves
+        )
         n_far += 1 if is_far else 0
         n_suspect += 1 if (n >= least) & is_suspect else 0
         kept[SLOPE + k] = slope if n >= least else np.nan
@@ -272,9 +274,30 @@ def bisected(x: Any, at: Any, bound: Any, belongs: Any) -> Any:
     return start
 
 
+@compiled(TOTAL)
+def by_rows(x: Any, rule: Any, step: Any, first: Any, last: Any, low: Any, high: Any) -> None:
+    """Write the bounds of windows that are given for each row."""
+    for k in range(first, last):
+        low[k - first], high[k - first] = rule[0][k * step], rule[1][k * step]
+
+
+@compiled(TOTAL)
+def bounds_in_groups(x: Any, rule: Any, starts: Any, low: Any, high: Any) -> None:
+    """Write the bounds of the windows at all rows, where those from each start to the next are a table of their own."""
+    for g in range(starts.size - 1):
+        first, end = starts[g], starts[g + 1]
+        if first < end:
+            own = low[first:end], high[first:end]
+            bounds(x[first:end], rule, 1, 0, end - first, *own)
+            for k in range(first, end):
+                low[k] += first
+                high[k] += first
+
+
 def bounds(x: Any, rule: Any, step: Any, first: Any, last: Any, low: Any, high: Any) -> None:
-    """Write the bounds of windows, by a rule of two numbers of rows, or one of widths."""
-    (by_number if len(rule) == 2 else by_width)(x, rule, step, first, last, low, high)
+    """Write the bounds of windows, by a rule of two numbers of rows, of widths, or of given bounds."""
+    by = by_number if len(rule) == 2 else by_rows if len(rule) == 3 else by_width
+    by(x, rule, step, first, last, low, high)
 
 
 # Lines

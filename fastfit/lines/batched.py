@@ -119,7 +119,7 @@ def fit_lines(
     _refuse_chunks(y)
     series = Series.of(x, y, axis, sample_weight, sigma, datetime_unit)
     shows = progress and series.n * series.n_lines >= _LONG
-    with _watched(series.n_lines) if shows else nullcontext(int) as watch:
+    with watched(series.n_lines) if shows else nullcontext(int) as watch:
         sums = series.fit(
             through_origin=not options.fit_intercept,
             n_threads=options.n_threads,
@@ -128,20 +128,20 @@ def fit_lines(
             watch=watch,
         )
     fits = options.fits(sums, series.n, series.x.times, series.axis, series.names)
-    _warn_of_bad_lines(fits)
+    warn_of_bad_lines(fits)
     return fits
 
 
 @contextmanager
-def _watched(n_lines: int) -> Iterator[Callable[[int], object]]:
-    """Show how many lines are fitted, as the function is told that it yields."""
+def watched(n: int, what: str = "lines") -> Iterator[Callable[[int], object]]:
+    """Show how many of n lines, or of what they are, are fitted, as the function is told that it yields."""
     from fastfit.points.files.progress import display  # which imports all that reads files
 
     with display() as shown:
 
         def watch(n_done: int) -> None:
             if shown is not None:
-                shown.share(n_done / n_lines, f"{n_done:,} of {n_lines:,} lines")
+                shown.share(n_done / n, f"{n_done:,} of {n:,} {what}")
 
         yield watch
 
@@ -199,12 +199,12 @@ class Options(NamedTuple):
     def fits(
         self,
         sums: LineSums,
-        n_given: int,
+        n_given: int | NDArray[Any] | Callable[[], NDArray[Any]],
         times: TimeUnit | None,
         axis: int,
         names: NDArray[np.object_] | None = None,
     ) -> LineFits:
-        """Return the lines of series of this many points, with those that are missing.
+        """Return the lines of series of so many points, with those that are missing.
 
         Raises
         ------
@@ -246,14 +246,14 @@ def _refuse_chunks(y: Any) -> None:
         )
 
 
-def _warn_of_bad_lines(fits: LineFits) -> None:
-    """Warn once, with their number, about lines that have points and could not be fitted."""
+def warn_of_bad_lines(fits: LineFits, *but: Status) -> None:
+    """Warn once, with their number, about lines that have points and could not be fitted, but for some reasons."""
     if not fits.codes.any():
         return
     counts = {
         status: int(np.count_nonzero((fits.codes == code) & (fits.n_points > 0)))
         for code, status in enumerate(fits.STATUSES)
-        if status is not Status.CONVERGED
+        if status not in (Status.CONVERGED, *but)
     }
     unsure = {status: counts.pop(status) for status in (Status.MAX_ITER, Status.STALLED)}
     bad = {status: count for status, count in counts.items() if count}

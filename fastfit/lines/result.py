@@ -25,6 +25,7 @@ from fastfit.losses import Loss, SquaredError
 from fastfit.outcome import Status
 from fastfit.plotting import draw_fan, draw_map
 from fastfit.result import LineFit
+from fastfit.tables import table_of
 from fastfit.times import TimeLike, TimeUnit
 from fastfit.validation import finite_or_none, probability
 
@@ -75,6 +76,10 @@ class LineFits:
         How each fit ended, or why there is no line.
     converged : ndarray of bool
         Which lines could be fitted, and of a robust loss, have converged.
+    keys : dict of str to ndarray, or None
+        Of groups: the keys of each line, by name. Of windows of a Series: its index.
+    n_ungrouped : int
+        Number of rows without a key, which belong to no group.
     """
 
     slope: NDArray[np.float64]
@@ -85,6 +90,9 @@ class LineFits:
     _axis: int
     _times: TimeUnit | None = None
     _names: Any = None
+    _keys: dict[str, NDArray[Any]] | None = None
+    _table: str | None = None
+    n_ungrouped: int = 0
 
     STATUSES: ClassVar[tuple[Status, ...]] = _STATUSES
 
@@ -124,6 +132,16 @@ class LineFits:
             "known_sigma": known_sigma,
         }
         return cls(slope, intercept, codes, sums, options, axis, times, names)
+
+    def of_table(self, library: str | None) -> LineFits:
+        """Return the lines with the library of the table that they come from."""
+        return replace(self, _table=library)
+
+    def of_groups(
+        self, keys: dict[str, NDArray[Any]], n_ungrouped: int, table: str | None
+    ) -> LineFits:
+        """Return the lines with the keys of their groups, and the library of the table that they come from."""
+        return replace(self, _keys=keys, n_ungrouped=n_ungrouped, _table=table)
 
     def without(self, bad: NDArray[np.bool_]) -> LineFits:
         """Return the lines with NaN for those that hold NaN."""
@@ -165,12 +183,16 @@ class LineFits:
         if self._intercept is not None:
             some["_intercept"] = self._intercept[index]
         axis = _axis_after(index, self._axis, self.ndim, chosen.ndim)
-        names = None if self._names is None or chosen.ndim != 1 else self._names[index]
+        is_row = chosen.ndim == 1
+        names = self._names[index] if self._names is not None and is_row else None
+        keys = None
+        if self._keys is not None and is_row:
+            keys = {name: values[index] for name, values in self._keys.items()}
         n_given = self._options["n_given"]
         n_given = _at(n_given() if callable(n_given) else n_given, index)
         options = {**self._options, "n_given": n_given}
         sums = self._sums.mapped(lambda each: each[index])
-        kept = replace(self, _sums=sums, _options=options, _axis=axis, _names=names)
+        kept = replace(self, _sums=sums, _options=options, _axis=axis, _names=names, _keys=keys)
         return replace(kept, slope=chosen, **some)
 
     def _line(self, index: Any) -> LineFit:
@@ -406,6 +428,13 @@ class LineFits:
         return np.array([*self.STATUSES, None], dtype=object)[self.codes]
 
     @property
+    def keys(self) -> dict[str, Any] | None:
+        """Keys of the lines, by name."""
+        if self._keys is None and hasattr(self._names, "name"):
+            return {self._names.name or "index": self._names}
+        return self._keys
+
+    @property
     def datetime_unit(self) -> str | None:
         """Unit of x in slopes and errors, such as "D", where x held times; None where x held numbers."""
         return None if self._times is None else self._times.unit
@@ -490,26 +519,33 @@ class LineFits:
         return {name: plain(column.tolist()) for name, column in self._columns().items()}
 
     def to_frame(self) -> Any:
-        """Return a table of pandas with a row for each line.
+        """Return a table with a row for each line: of pandas, or of the library of the table with the groups.
 
-        Its index is the place in the arrays; of columns of a table, their names; of windows of a Series, its index.
+        In pandas the index is the place in the arrays; of columns of a table, their names; of windows of a Series, its
+        index; of groups, their keys. In Polars and PyArrow the keys are the first columns.
 
         Raises
         ------
         ImportError
-            If pandas is missing.
+            If the library is missing.
         """
+        flat = {name: column.reshape(-1) for name, column in self._columns().items()}
+        if self._table in ("polars", "pyarrow"):
+            return table_of(self._table, {**(self._keys or {}), **flat})
         try:
             import pandas as pd
         except ImportError as error:
             raise ImportError("to_frame needs pandas: pip install pandas") from error
 
-        flat = {name: column.reshape(-1) for name, column in self._columns().items()}
         names = [f"axis_{k}" for k in range(self.ndim)]
         index: Any = pd.RangeIndex(self.size, name=names[0] if names else None)
         if self._names is not None:
             named = isinstance(self._names, pd.Index)
             index = self._names if named else pd.Index(self._names.tolist())
+        elif self._keys is not None:
+            index = pd.MultiIndex.from_arrays([*self._keys.values()], names=[*self._keys])
+            if len(self._keys) == 1:
+                index = pd.Index(*self._keys.values(), name=next(iter(self._keys)))
         elif self.ndim > 1:
             index = pd.MultiIndex.from_product([range(k) for k in self.shape], names=names)
         return pd.DataFrame(flat, index=index)

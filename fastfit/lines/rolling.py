@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import datetime
+import math
 import re
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastfit import validation
-from fastfit.columns import Numbers, numbers_of, require_same_labels
 from fastfit.kernels import moving
+from fastfit.kernels.grouped import Rows
+from fastfit.lines.batched import Options, warn_of_bad_lines
+from fastfit.lines.groups import grouping_of, key_columns, labelled
+from fastfit.lines.points import Points
 from fastfit.lines.result import LineFits
+from fastfit.lines.segments import Segments
 from fastfit.lines.series import LineSums
+from fastfit.losses import Loss, RobustLoss
+from fastfit.outcome import Status
+from fastfit.tables import kind_of, table_columns
 from fastfit.times import UNITS, TimeLike, TimeUnit, Unit
 from fastfit.validation import what_came
 
@@ -25,8 +33,8 @@ _UNITS |= {"d": "D", "H": "h", "min": "m", "S": "s"}
 
 
 def fit_rolling(
-    x: ArrayLike | TimeLike | None,
-    y: ArrayLike,
+    x: ArrayLike | TimeLike | str | None,
+    y: ArrayLike | str,
     window: int | float | str | datetime.timedelta | np.timedelta64,
     *,
     window_in: Literal["points", "x"] | None = None,
@@ -34,21 +42,29 @@ def fit_rolling(
     step: int = 1,
     center: bool = False,
     closed: Closed = "right",
+    by: Any = None,
+    data: Any = None,
+    loss: str | Loss | type[Loss] = "squared_error",
+    f_scale: float | Literal["mad"] | None = None,
     fit_intercept: bool = True,
-    sample_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | str | None = None,
+    sigma: ArrayLike | str | None = None,
+    absolute_sigma: bool = False,
+    nan_policy: Literal["omit", "raise", "propagate"] = "omit",
     datetime_unit: Unit | None = None,
     n_threads: int | None = None,
+    progress: bool = True,
 ) -> LineFits:
-    """Fit the line of least squares through the points of each window, one window a row.
+    """Fit the line of least mean loss through the points of each window, one window a row.
 
     A window sees its own points alone: whatever lies before it, or after it, leaves no trace in its line, unlike in
     sums from which points are subtracted.
 
     Parameters
     ----------
-    x : array_like, shape (n,), or None
-        Where the points lie; None for 0, 1, 2, ... It may hold times.
-    y : array_like, shape (n,)
+    x : array_like, shape (n,), str or None
+        Where the points lie; None for 0, 1, 2, ... It may hold times. With ``data``, the name of a column.
+    y : array_like, shape (n,), or str
         Values; points with a missing x, y or weight are left out.
     window : int, float, str or timedelta
         A number of rows, or a width in x: of times a timedelta or text such as ``"7D"``, ``"36h"`` or ``"90min"``; of
@@ -63,25 +79,42 @@ def fit_rolling(
         Whether windows lie around their rows, instead of ending there.
     closed : {"right", "left", "both", "neither"}
         Which ends of a window belong to it, as in pandas: for the window ``(end - width, end]``, the right one.
+    by : array_like, shape (n,), str, or list of these, optional
+        Keys as in :func:`fit_groups`: windows hold rows of one group only. Lines are in the order of the rows; a row
+        without a key has none.
+    data : DataFrame or table, optional
+        Table of pandas, Polars (also a LazyFrame) or PyArrow, or a mapping, whose columns are named.
+    loss, f_scale
+        As in :func:`fit_lines`. A robust line reads all points of its window, so it takes time in proportion to these.
     fit_intercept : bool
         False fits ``y = slope * x``.
-    sample_weight : array_like, shape (n,), optional
+    sample_weight : array_like, shape (n,), or str, optional
         How often each point was observed, at least 0.
+    sigma, absolute_sigma, nan_policy
+        As in :func:`fit_lines`.
     datetime_unit : {"W", "D", "h", "m", "s", "ms", "us", "ns"}, optional
         Unit of x in slopes where x holds times; "s" by default.
     n_threads : int, optional
         Largest number of threads; results have the same bits for every number.
+    progress : bool
+        Whether to show how far robust fits have come, if stderr is a terminal and Rich is installed.
 
     Returns
     -------
     LineFits
         Arrays with an entry for each window; ``to_frame`` keeps the index of a Series of pandas. A window with fewer
-        than ``min_points`` points has NaN and the status ``TOO_FEW_POINTS``, without a warning.
+        than ``min_points`` points has NaN and the status ``TOO_FEW_POINTS``, and one of points with the same x
+        ``CONSTANT_X``, without a warning.
 
     Raises
     ------
     TypeError, ValueError
         If an argument is not what it must be; the message names it.
+
+    Warns
+    -----
+    ConvergenceWarning
+        Once, with their number, if windows could not be fitted for other reasons, or did not converge.
 
     Examples
     --------
@@ -90,10 +123,17 @@ def fit_rolling(
     >>> fits.slope
     array([nan, nan,  2.,  1.,  0.])
     """
-    places, values, weight = _columns(x, y, sample_weight, datetime_unit)
     center = validation.true_or_false(center, "center")
     validation.require_one_of(closed, _CLOSED, "closed")
-    width = _width(window, window_in, places.times)
+    table = _Table.of(
+        {"x": x, "y": y, "sample_weight": sample_weight, "sigma": sigma},
+        by,
+        data,
+        datetime_unit,
+        through_origin=not validation.true_or_false(fit_intercept, "fit_intercept"),
+    )
+    points = table.points
+    width = _width(window, window_in, points.times)
     rule: tuple[Any, ...]
     if width is None:
         if isinstance(window, float) or not hasattr(window, "__index__"):
@@ -102,23 +142,36 @@ def fit_rolling(
                 f"{what_came(window)}"
             )
         fewest = validation.positive_integer(window, "window")
-        rule = _by_number(fewest, center, closed, values.array.size)
+        rule = _by_number(fewest, center, closed, points.y.size)
     else:
-        _require_rising(places.array)
         fewest, rule = 2, _by_width(width, center, closed)
-    min_points = max(fewest, 2) if min_points is None else min_points
-    points = places, values, weight
-    return _fitted(points, rule, step, min_points, fit_intercept, n_threads, _index_of(x, y))
+    options = Options.of(
+        loss=loss,
+        f_scale=f_scale,
+        fit_intercept=fit_intercept,
+        has_sigma=sigma is not None,
+        absolute_sigma=absolute_sigma,
+        nan_policy=nan_policy,
+        min_points=max(fewest, 2) if min_points is None else min_points,
+        n_threads=n_threads,
+        backend="numba",
+    )
+    return table.fit(rule, step, options, progress=validation.true_or_false(progress, "progress"))
 
 
 def fit_expanding(
-    x: ArrayLike | TimeLike | None,
-    y: ArrayLike,
+    x: ArrayLike | TimeLike | str | None,
+    y: ArrayLike | str,
     *,
     min_points: int = 2,
     step: int = 1,
+    by: Any = None,
+    data: Any = None,
     fit_intercept: bool = True,
-    sample_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | str | None = None,
+    sigma: ArrayLike | str | None = None,
+    absolute_sigma: bool = False,
+    nan_policy: Literal["omit", "raise", "propagate"] = "omit",
     datetime_unit: Unit | None = None,
     n_threads: int | None = None,
 ) -> LineFits:
@@ -126,7 +179,8 @@ def fit_expanding(
 
     Parameters
     ----------
-    x, y, min_points, step, fit_intercept, sample_weight, datetime_unit, n_threads
+    x, y, min_points, step, by, data, fit_intercept, sample_weight, sigma, absolute_sigma, nan_policy, datetime_unit, \
+n_threads
         As in :func:`fit_rolling`.
 
     Returns
@@ -139,32 +193,145 @@ def fit_expanding(
     TypeError, ValueError
         If an argument is not what it must be; the message names it.
     """
-    points = _columns(x, y, sample_weight, datetime_unit)
-    rule = points[1].array.size, 1
-    return _fitted(points, rule, step, min_points, fit_intercept, n_threads, _index_of(x, y))
+    table = _Table.of(
+        {"x": x, "y": y, "sample_weight": sample_weight, "sigma": sigma},
+        by,
+        data,
+        datetime_unit,
+        through_origin=not validation.true_or_false(fit_intercept, "fit_intercept"),
+    )
+    options = Options.of(
+        loss="squared_error",
+        fit_intercept=fit_intercept,
+        has_sigma=sigma is not None,
+        absolute_sigma=absolute_sigma,
+        nan_policy=nan_policy,
+        min_points=min_points,
+        n_threads=n_threads,
+        backend="numba",
+    )
+    return table.fit((table.points.y.size, 1), step, options, progress=False)
+
+
+class _Table(NamedTuple):
+    """Points along which windows move.
+
+    Attributes
+    ----------
+    points : Points
+        In the order of the rows.
+    rows : Rows or None
+        Which group each row belongs to; None if there are no groups.
+    index : Any
+        Index of a Series of pandas, or None.
+    kind : str or None
+        Library of the table, or of y.
+    """
+
+    points: Points
+    rows: Rows | None
+    index: Any
+    kind: str | None
+
+    @classmethod
+    def of(
+        cls,
+        columns: dict[str, Any],
+        by: Any,
+        data: Any,
+        datetime_unit: Unit | None,
+        *,
+        through_origin: bool,
+    ) -> _Table:
+        """Return a caller's columns, checked."""
+        keys, names = ([], []) if by is None else key_columns(by, data is not None)
+        kind = kind_of(columns["y"] if data is None else data)
+        if data is not None:
+            columns, keys, names = table_columns(data, columns, keys)
+        points = Points.of(
+            **columns,
+            datetime_unit=datetime_unit,
+            through_origin=through_origin,
+            labelled=labelled(keys),
+        )
+        rows = grouping_of(keys, names, points.y.size, None)[1] if keys else None
+        return cls(points, rows, _index_of(columns["x"], columns["y"]), kind)
+
+    def fit(
+        self, rule: tuple[Any, ...], step: Any, options: Options, *, progress: bool
+    ) -> LineFits:
+        """Return the lines of windows by a rule, at each ``step``-th row."""
+        points, order = self.points, None
+        n = points.y.size
+        step = min(validation.positive_integer(step, "step"), max(n, 1))
+        starts = np.array([0, n])
+        if self.rows is not None:
+            order, starts = self.rows.in_order(np.ones(self.rows.n_groups, np.bool_))
+            points = points.taken(order)
+        if len(rule) == 4:
+            _require_rising(points.x, starts, order)
+        if self.rows is not None:
+            rule = (*moving.bounds_in_groups(points.x, rule, starts), 0)
+        if isinstance(options.loss, RobustLoss):
+            sums, n_rows = _robust(points, rule, options, progress=progress)
+        else:
+            sums, n_rows = _least_squares(points, rule, step if order is None else 1, options)
+        if order is not None:
+            n_rows = _in_rows(n_rows() if callable(n_rows) else n_rows, order, n)
+            sums = sums.mapped(lambda each: _in_rows(each, order, n))
+        if order is not None or isinstance(options.loss, RobustLoss):
+            n_rows = (n_rows() if callable(n_rows) else n_rows)[::step]
+            sums = sums.mapped(lambda each: each[::step])
+        fits = options.fits(
+            *(sums, n_rows, points.times, 0), None if self.index is None else self.index[::step]
+        ).of_table(self.kind)
+        if sums.has_suspects or sums.robust is not None:
+            warn_of_bad_lines(fits, Status.TOO_FEW_POINTS, Status.CONSTANT_X)
+        return fits
+
+
+def _least_squares(
+    points: Points, rule: tuple[Any, ...], step: int, options: Options
+) -> tuple[LineSums, Any]:
+    """Return the lines of windows, and their numbers of rows."""
+    given: dict[str, Any] = {
+        "through_origin": not options.fit_intercept,
+        "min_points": options.min_points,
+        "n_threads": options.n_threads,
+    }
+    found = moving.fit(points.x, points.y, points.w, rule, step, **given)
+    n_effective = None
+    if points.n_effective is not None:  # a sigma does not change how often a point occurs
+        sample = np.where(np.isnan(points.w), math.nan, points.n_effective)  # type: ignore[arg-type]
+        n_effective = moving.fit(points.x, points.y, sample, rule, step, **given).w
+    y_mean = found.y_mean + points.y_offset if points.y_offset else found.y_mean
+    sums = LineSums(
+        *(found.slope, None, found.residual_square, y_mean, found.n, found.x_mean, found.xx),
+        *(found.w, n_effective, points.x_offset, 0.0),
+        has_suspects=found.has_suspects,
+    )
+    return sums, found.n_rows
+
+
+def _robust(
+    points: Points, rule: tuple[Any, ...], options: Options, *, progress: bool
+) -> tuple[LineSums, NDArray[Any]]:
+    """Return robust lines of the windows at all rows, and their numbers of rows."""
+    if len(rule) != 3:
+        rule = moving.bounds_in_groups(points.x, rule, np.array([0, points.x.size]))
+    segments = Segments(*rule[:2])
+    return segments.robust(points, options, progress=progress), segments.lengths
+
+
+def _in_rows(values: NDArray[Any], order: NDArray[np.int64], n: int) -> NDArray[Any]:
+    """Return values in the order of n rows: NaN, or 0, for a row that is in no group."""
+    missing = math.nan if values.dtype.kind == "f" else 0
+    found = np.full(n, missing, values.dtype)
+    found[order] = values
+    return found
 
 
 # Arguments
-
-
-def _columns(
-    x: Any, y: Any, sample_weight: Any, datetime_unit: str | None
-) -> tuple[Numbers, Numbers, NDArray[np.float64] | None]:
-    """Return places, values and weights, as float64 with NaN for what is missing."""
-    require_same_labels(x, y, sample_weight)
-    values = numbers_of(y, "y")
-    n = _length(values, "y", None)
-    places = numbers_of(np.arange(float(n)) if x is None else x, "x", datetime_unit)
-    _length(places, "x", n)
-    weight = None
-    if sample_weight is not None:
-        found = numbers_of(sample_weight, "sample_weight")
-        if found.array.ndim == 0:
-            found = found._replace(array=np.full(n, found.array), missing=None)
-        _length(found, "sample_weight", n)
-        weight = _floats(found)
-    places, values = (each._replace(array=_floats(each), missing=None) for each in (places, values))
-    return places, values, weight
 
 
 def _index_of(x: Any, y: Any) -> Any:
@@ -173,23 +340,6 @@ def _index_of(x: Any, y: Any) -> Any:
         if type(each).__module__.partition(".")[0] == "pandas":
             return getattr(each, "index", each)
     return None
-
-
-def _length(numbers: Numbers, name: str, n: int | None) -> int:
-    if numbers.array.ndim != 1:
-        raise ValueError(
-            f"{name} must have one dimension; got {numbers.array.ndim}: for many series, fit each of them"
-        )
-    if n is not None and numbers.array.size != n:
-        raise ValueError(f"{name} must have the length of y, {n:,}; got {numbers.array.size:,}")
-    return int(numbers.array.size)
-
-
-def _floats(numbers: Numbers) -> NDArray[np.float64]:
-    found = np.ascontiguousarray(numbers.array, dtype=np.float64)
-    if numbers.missing is not None and numbers.missing.any():
-        found = np.where(numbers.missing, np.nan, found)
-    return found
 
 
 def _width(window: Any, window_in: Any, times: TimeUnit | None) -> float | None:
@@ -249,65 +399,21 @@ def _by_width(width: float, center: bool, closed: str) -> tuple[float, float, bo
     return *ends, closed in ("left", "both"), closed in ("right", "both")
 
 
-def _require_rising(x: NDArray[np.float64]) -> None:
-    """Raise ValueError unless x is finite, and never falls."""
+def _require_rising(
+    x: NDArray[np.float64], starts: NDArray[np.int64], order: NDArray[np.int64] | None
+) -> None:
+    """Raise ValueError unless x is finite, and never falls from one row of a table to the next."""
     wrong = np.flatnonzero(~np.isfinite(x))
     if wrong.size:
+        place = wrong[0] if order is None else order[wrong[0]]
         raise ValueError(
-            f"x must be finite where windows are widths in x; got {x[wrong[0]]} at index {wrong[0]:,}"
+            f"x must be finite where windows are widths in x; got {x[wrong[0]]} at index {place:,}"
         )
-    falls = np.flatnonzero(x[1:] < x[:-1])
+    falls = np.flatnonzero(x[1:] < x[:-1]) + 1
+    falls = falls[~np.isin(falls, starts)]
     if falls.size:
+        place = falls[0] if order is None else order[falls[0]]
+        where = "" if order is None else " within each group"
         raise ValueError(
-            f"x must not fall where windows are widths in x: sort the points by x; it falls at index {falls[0] + 1:,}"
+            f"x must not fall{where} where windows are widths in x: sort the points by x; it falls at index {place:,}"
         )
-
-
-# Lines
-
-
-def _fitted(
-    points: tuple[Numbers, Numbers, NDArray[np.float64] | None],
-    rule: tuple[Any, ...],
-    step: Any,
-    min_points: Any,
-    fit_intercept: Any,
-    n_threads: Any,
-    index: Any,
-) -> LineFits:
-    """Return the lines of windows by a rule; the other arguments are a caller's, and checked here."""
-    step = validation.positive_integer(step, "step")
-    min_points = validation.positive_integer(min_points, "min_points", least=2)
-    fit_intercept = validation.true_or_false(fit_intercept, "fit_intercept")
-    if n_threads is not None:
-        n_threads = validation.positive_integer(n_threads, "n_threads")
-    x, y, w = points
-    if not fit_intercept:  # distances are from 0
-        x, y = (
-            each._replace(array=each.array + each.offset, offset=0.0) if each.offset else each
-            for each in (x, y)
-        )
-    step = min(step, max(y.array.size, 1))
-    found = moving.fit(
-        *(x.array, y.array, w, rule, step),
-        through_origin=not fit_intercept,
-        min_points=min_points,
-        n_threads=n_threads,
-    )
-    y_mean = found.y_mean + y.offset if y.offset else found.y_mean
-    sums = LineSums(
-        *(found.slope, None, found.residual_square, y_mean, found.n, found.x_mean, found.xx),
-        *(found.w, None, x.offset, 0.0),
-        has_suspects=found.has_suspects,
-    )
-    return LineFits.of(
-        sums,
-        n_given=found.n_rows,
-        min_points=min_points,
-        fit_intercept=fit_intercept,
-        has_sigma=False,
-        known_sigma=False,
-        times=x.times,
-        axis=0,
-        names=None if index is None else index[::step],
-    )

@@ -1,0 +1,330 @@
+"""Lines of groups are those of their own rows, wherever these lie, and whatever the other groups hold."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import fastfit as ff
+from fastfit.kernels import grouped
+from fastfit.outcome import Status
+from tests.hostile import HOSTILE, exact_line
+
+FIELDS = ("slope", "intercept", "stderr", "intercept_stderr", "rvalue", "residual_std", "loss")
+
+
+def table(rng: np.random.Generator, n: int = 3000, n_groups: int = 20) -> dict[str, Any]:
+    """Return points of groups with gaps; some rows have no key."""
+    key = rng.integers(-1, n_groups, n).astype(float)
+    x, y = rng.uniform(-5.0, 5.0, n), rng.standard_normal(n)
+    y[rng.random(n) < 0.1] = np.nan
+    x[rng.random(n) < 0.05] = np.nan
+    key[key < 0] = np.nan
+    return {
+        "x": x,
+        "y": y + 0.1 * key * x,
+        "key": key,
+        "w": rng.random(n),
+        "s": rng.random(n) + 0.1,
+    }
+
+
+def weights(data: dict[str, Any], which: str) -> dict[str, Any]:
+    given = {"w": {"sample_weight": data["w"]}, "s": {"sigma": data["s"]}}
+    return {name: value for letter in which for name, value in given[letter].items()}
+
+
+@pytest.mark.parametrize("order", ["mixed", "sorted", "blocks"])
+@pytest.mark.parametrize("which", ["", "w", "s", "ws"])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_a_group_is_the_line_of_its_rows(
+    rng: np.random.Generator, order: str, which: str, fit_intercept: bool
+) -> None:
+    data = table(rng)
+    if order != "mixed":
+        place = np.argsort(
+            data["key"] if order == "sorted" else data["key"] // 1 % 7, kind="stable"
+        )
+        if order == "blocks":  # each group comes in two runs
+            place = np.concatenate(
+                [
+                    np.argsort(data["key"][:1500], kind="stable"),
+                    1500 + np.argsort(data["key"][1500:], kind="stable"),
+                ]
+            )
+        data = {name: values[place] for name, values in data.items()}
+    options = weights(data, which)
+    fits = ff.fit_groups(data["x"], data["y"], data["key"], fit_intercept=fit_intercept, **options)
+    assert fits.keys is not None
+    np.testing.assert_array_equal(fits.keys["key"], np.arange(20.0))
+    assert fits.n_ungrouped == np.isnan(data["key"]).sum()
+    for key in range(20):
+        own = data["key"] == key
+        some = own & ~np.isnan(data["x"] + data["y"])
+        one = ff.fit_line(
+            *(data["x"][some], data["y"][some]),
+            fit_intercept=fit_intercept,
+            **{name: value[some] for name, value in options.items()},
+        )
+        for name in FIELDS:
+            expected = getattr(one, name)
+            assert getattr(fits, name)[key] == pytest.approx(expected, rel=1e-11, abs=1e-14), name
+        assert (fits.n_points[key], fits.n_omitted[key]) == (one.n_points, (own & ~some).sum())
+
+
+@pytest.mark.filterwarnings("ignore:.*could not be fitted:fastfit.ConvergenceWarning")
+@pytest.mark.parametrize("order", ["mixed", "sorted"])
+@pytest.mark.parametrize("n_others", [0, 100_000])
+def test_hostile_groups_are_exact(order: str, n_others: int) -> None:
+    columns = [np.stack([*map(np.asarray, HOSTILE[name])]) for name in HOSTILE]
+    codes = np.repeat(np.arange(len(columns)), [each.shape[1] for each in columns])
+    x, y = np.concatenate(columns, axis=1)
+    if n_others:  # so many groups that rows are sorted roughly first
+        codes = np.concatenate([codes, 100 + np.arange(n_others)])
+        x, y = (np.append(each, np.zeros(n_others)) for each in (x, y))
+    place = np.random.default_rng(3).permutation(x.size) if order == "mixed" else np.arange(x.size)
+    fits = ff.fit_groups(x[place], y[place], codes[place])
+    for k, name in enumerate(HOSTILE):
+        own = np.flatnonzero(codes[place] == k)
+        expected = exact_line(x[place][own], y[place][own])
+        assert (expected is None) == math.isnan(fits.slope[k]), name
+        if expected is not None:
+            slope, left, xx, yy = expected
+            size = max(abs(slope), Fraction(math.sqrt(yy / xx)))
+            assert abs(Fraction(fits.slope[k]) - slope) <= Fraction(1e-14) * size, name
+            if left > yy * Fraction(2) ** -100:
+                assert fits.loss[k] * fits.n_points[k] == pytest.approx(float(left), rel=1e-9), name
+
+
+@pytest.mark.filterwarnings("ignore:.*could not be fitted:fastfit.ConvergenceWarning")
+@pytest.mark.parametrize("order", ["mixed", "sorted"])
+@pytest.mark.parametrize("n_groups", [7, 70_000])
+def test_any_number_of_threads_gives_the_same_bits(
+    rng: np.random.Generator, order: str, n_groups: int
+) -> None:
+    n = 400_000
+    x, y, key = rng.random(n), rng.standard_normal(n), rng.integers(0, n_groups, n)
+    key = np.sort(key) if order == "sorted" else key
+    found = [ff.fit_groups(x, y, key, n_threads=k) for k in (1, 2, 8)]
+    for name in ("slope", "intercept", "loss"):
+        assert len({getattr(fits, name).tobytes() for fits in found}) == 1
+    # What other groups hold changes no bit.
+    other = np.where(key == 3, y, np.nan)
+    alone = ff.fit_groups(x, other, key)
+    assert alone.slope[3] == found[0].slope[3]
+
+
+@pytest.mark.parametrize("loss", ["huber", "cauchy", "tukey"])
+@pytest.mark.parametrize("which", ["", "w"])
+def test_robust_groups_are_robust_lines_of_their_rows(
+    rng: np.random.Generator, loss: str, which: str
+) -> None:
+    data = table(rng, 600, 6)
+    data["y"][::37] += 50.0
+    options = weights(data, which)
+    fits = ff.fit_groups(data["x"], data["y"], data["key"], loss=loss, **options)
+    for key in range(6):
+        some = (data["key"] == key) & ~np.isnan(data["x"] + data["y"])
+        own = {name: value[some] for name, value in options.items()}
+        one = ff.fit_line(data["x"][some], data["y"][some], loss=loss, **own)
+        for name in ("slope", "intercept", "f_scale", "loss"):
+            assert getattr(fits, name)[key] == pytest.approx(getattr(one, name), rel=1e-9), name
+        assert fits.stderr[key] == pytest.approx(one.stderr, rel=1e-6)
+
+
+def test_a_group_without_a_line_spoils_no_other() -> None:
+    x = [0.0, 1.0, 2.0, 1.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0, np.nan, 0.0, 1.0, 2.0]
+    y = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 0.0, np.inf, 1.0, 2.0, 3.0, 1.0, 1.0, 4.0]
+    key = [
+        "line",
+        "line",
+        "line",
+        "same",
+        "same",
+        "one",
+        "far",
+        "far",
+        "bad",
+        "bad",
+        "none",
+        *["ok"] * 3,
+    ]
+    w = [1.0] * 8 + [-1.0, 1.0] + [1.0] * 4
+    with pytest.warns(ff.ConvergenceWarning, match="4 of 7 lines could not be fitted"):
+        fits = ff.fit_groups(x, y, key, sample_weight=w)
+    assert fits.keys is not None
+    found = dict(zip(fits.keys["key"], fits.status, strict=True))
+    assert found == {
+        "line": Status.CONVERGED,
+        "ok": Status.CONVERGED,
+        "same": Status.CONSTANT_X,
+        "one": Status.TOO_FEW_POINTS,
+        "none": Status.TOO_FEW_POINTS,
+        "far": Status.INFINITE,
+        "bad": Status.BAD_WEIGHTS,
+    }
+    slopes = dict(zip(fits.keys["key"], fits.slope, strict=True))
+    assert slopes["line"] == 1.0
+    assert slopes["ok"] == pytest.approx(1.5)
+    assert np.isnan([slopes[name] for name in ("same", "one", "none", "far", "bad")]).all()
+
+
+def test_near_perfect_groups_have_residuals_to_the_last_digits(rng: np.random.Generator) -> None:
+    n = 5000
+    x, key = rng.integers(0, 1000, n).astype(float), rng.integers(0, 9, n)
+    y = 3.0 * x + 1e-9 * rng.standard_normal(n)
+    for place in (np.arange(n), np.argsort(key, kind="stable")):
+        fits = ff.fit_groups(x[place], y[place], key[place])
+        for k in range(9):
+            expected = exact_line(x[key == k], y[key == k])
+            assert expected is not None
+            assert fits.loss[k] * fits.n_points[k] == pytest.approx(float(expected[1]), rel=1e-11)
+
+
+# Keys, tables
+
+
+def test_groups_in_the_order_of_first_sight_or_sorted() -> None:
+    x, y, key = [0.0, 1.0] * 3, [0.0, 3.0, 0.0, 1.0, 0.0, 2.0], ["c", "c", "a", "a", "b", "b"]
+    fits = ff.fit_groups(x, y, key)
+    assert fits.keys is not None
+    assert (fits.keys["key"].tolist(), fits.slope.tolist()) == (["a", "b", "c"], [1.0, 2.0, 3.0])
+    fits = ff.fit_groups(x, y, key, sort=False)
+    assert fits.keys is not None
+    assert (fits.keys["key"].tolist(), fits.slope.tolist()) == (["c", "a", "b"], [3.0, 1.0, 2.0])
+    mixed = ff.fit_groups(x, y, ["c", "c", 1, 1, (), ()])  # which cannot be compared
+    assert mixed.keys is not None
+    assert mixed.keys["key"].tolist() == ["c", 1, ()]
+
+
+def test_several_keys_and_some_of_the_groups(rng: np.random.Generator) -> None:
+    data = pd.DataFrame(table(rng, 500, 4))
+    data["site"] = rng.choice(["north", "south"], 500)
+    fits = ff.fit_groups("x", "y", ["site", "key"], data=data)
+    expected = data.groupby(["site", "key"]).size()
+    pd.testing.assert_index_equal(fits.to_frame().index, expected.index, exact=False)
+    assert (fits.n_points + fits.n_omitted).tolist() == expected.tolist()
+    some = fits[fits.slope > 0.1]
+    assert some.keys is not None
+    assert len(some) == len(some.keys["site"]) < len(fits)
+    assert fits[2].slope == fits.slope[2]
+    assert "site" in repr(fits.to_frame().reset_index().columns)
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars", "lazy", "arrow", "mapping"])
+def test_groups_of_tables(rng: np.random.Generator, kind: str) -> None:
+    pl = pytest.importorskip("polars")
+    data = table(rng, 400, 5)
+    expected = ff.fit_groups(data["x"], data["y"], data["key"], sample_weight=data["w"])
+    polars = pl.DataFrame(data, nan_to_null=True)
+    tables = {
+        "pandas": pd.DataFrame(data),
+        "polars": polars,
+        "lazy": polars.lazy(),
+        "arrow": polars.to_arrow(),
+        "mapping": data,
+    }
+    fits = ff.fit_groups("x", "y", "key", sample_weight="w", data=tables[kind])
+    np.testing.assert_array_equal(fits.slope, expected.slope)
+    assert fits.n_ungrouped == expected.n_ungrouped > 0
+    frame = fits.to_frame()
+    library = {"lazy": "polars", "arrow": "pyarrow", "mapping": "pandas"}.get(kind, kind)
+    assert type(frame).__module__.partition(".")[0] == library
+    if library == "pandas":
+        assert frame.index.name == "key"
+    else:
+        assert [*(frame.columns if library == "polars" else frame.column_names)][:2] == [
+            "key",
+            "slope",
+        ]
+
+
+def test_times_and_integers_that_floats_cannot_hold() -> None:
+    times = np.datetime64("2024-01-01T00:00:00.000000001", "ns") + 7 * np.arange(60)
+    y = 2**60 + 3 * np.arange(60)
+    fits = ff.fit_groups(times, y, np.arange(60) % 3, datetime_unit="ns")
+    assert fits.slope == pytest.approx(3.0 / 7.0, rel=1e-15)
+    one = ff.fit_line(times[::3], y[::3], datetime_unit="ns")
+    assert fits.intercept[0] == pytest.approx(one.intercept, rel=1e-15)
+    assert fits.predict(times[:3])[0] == pytest.approx(y[:3], rel=1e-15)
+
+
+def test_one_giant_group_and_many_tiny_ones(rng: np.random.Generator) -> None:
+    n = 300_000
+    key = np.zeros(n, np.int64)
+    key[-1000:] = 1 + np.arange(1000) // 2
+    x, y = rng.random(n), rng.standard_normal(n)
+    whole = ff.fit_line(x[:-1000], y[:-1000])
+    for place in (np.arange(n), rng.permutation(n)):
+        fits = ff.fit_groups(x[place], y[place], key[place])
+        assert fits.slope[0] == pytest.approx(whole.slope, rel=1e-12)
+        assert fits.stderr[0] == pytest.approx(whole.stderr, rel=1e-12)
+        assert fits.n_points[1:].tolist() == [2] * 500
+
+
+def test_no_rows_make_no_groups() -> None:
+    for loss in ("squared_error", "huber"):
+        fits = ff.fit_groups([], [], [], loss=loss)
+        assert (fits.shape, fits.n_ungrouped) == ((0,), 0)
+        fits = ff.fit_groups([1.0, 2.0], [1.0, 2.0], [None, None], loss=loss)
+        assert (fits.shape, fits.n_ungrouped) == ((0,), 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "kind", "message"),
+    [
+        (
+            ([1.0, 2.0], [1.0, 2.0], [1]),
+            {},
+            ValueError,
+            "by must hold a key for each of 2 rows; got 1",
+        ),
+        (([1.0, 2.0], [1.0], [1, 2]), {}, ValueError, "x must have the length of y, 1; got 2"),
+        (([1.0], [1.0], [[]]), {}, ValueError, "by"),
+        (([1.0], [1.0], [{}]), {}, TypeError, "by must hold hashable"),
+        (([1.0], [1.0], None), {}, TypeError, "by must"),
+        (([1.0], [1.0], "key"), {}, TypeError, "by must"),
+        (("x", "y", "k"), {}, TypeError, "y must be an array of numbers"),
+        (
+            ("x", "y", "kay"),
+            {"data": {"x": [1.0], "y": [1.0], "key": [1]}},
+            ValueError,
+            "did you mean 'key'",
+        ),
+        (("x", "y", "x"), {"data": 3}, TypeError, "data must be a table"),
+        (([1.0], [1.0], [1]), {"min_points": 1}, ValueError, "min_points must be"),
+        (([1.0], [1.0], [1]), {"sort": "no"}, TypeError, "sort must be"),
+        (([1.0], [1.0], [1]), {"loss": "huber", "sigma": [1.0]}, ValueError, "sigma must be None"),
+        (
+            ([1.0, np.nan], [1.0, 2.0], [1, 1]),
+            {"nan_policy": "raise"},
+            ValueError,
+            "must not hold NaN",
+        ),
+    ],
+)
+def test_bad_input_is_told(arguments: Any, options: Any, kind: Any, message: str) -> None:
+    with pytest.raises(kind, match=message):
+        ff.fit_groups(*arguments, **options)
+
+
+def test_labels_that_differ_are_told() -> None:
+    y = pd.Series([1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="must have the same labels"):
+        ff.fit_groups([1.0, 2.0, 3.0], y, pd.Series(["a", "a", "b"], index=[2, 1, 0]))
+
+
+def test_runs_are_found_where_they_are_long(rng: np.random.Generator) -> None:
+    for keys in (np.arange(200_000) // 50, np.repeat([1.5, np.inf, -1.0], 100_000)):
+        starts = grouped.runs_of(keys)
+        assert starts is not None
+        expected = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
+        np.testing.assert_array_equal(starts, [*expected, keys.size])
+    assert grouped.runs_of(rng.integers(0, 9, 200_000)) is None
+    late = np.concatenate([np.zeros(150_000), rng.integers(0, 9, 200_000)])
+    assert grouped.runs_of(late) is None
