@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -328,3 +329,140 @@ def test_runs_are_found_where_they_are_long(rng: np.random.Generator) -> None:
     assert grouped.runs_of(rng.integers(0, 9, 200_000)) is None
     late = np.concatenate([np.zeros(150_000), rng.integers(0, 9, 200_000)])
     assert grouped.runs_of(late) is None
+
+
+# Points in parts
+
+
+@pytest.fixture
+def files(rng: np.random.Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a table as files: two of Parquet, with small batches, and one of text."""
+    pl = pytest.importorskip("polars")
+    pytest.importorskip("pyarrow")
+    data = table(rng, 5000, 30)
+    data["site"] = rng.choice(np.array(["north", "south", None], object), 5000)
+    frame = pl.DataFrame(data, nan_to_null=True).with_columns(pl.col("key").cast(pl.Int64))
+    frame.head(2000).write_parquet(tmp_path / "1.parquet")
+    frame.slice(2000).write_parquet(tmp_path / "2.parquet")
+    frame.write_csv(tmp_path / "all.csv")
+    monkeypatch.setattr("fastfit.points.files.table.BATCH", 700)
+    return frame, tmp_path
+
+
+@pytest.mark.parametrize("room", [0, 1 << 17, 1 << 30])
+@pytest.mark.parametrize("which", ["", "w", "s", "ws"])
+def test_groups_of_files_are_those_of_the_table(
+    files: Any, which: str, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame, folder = files
+    monkeypatch.setattr("fastfit.lines.groups.KEPT", room)
+    monkeypatch.setattr("fastfit.lines.keyed._FEW", 100)
+    named = {"w": {"sample_weight": "w"}, "s": {"sigma": "s"}}
+    options: dict[str, Any] = {}
+    for letter in which:
+        options |= named[letter]
+    expected = ff.fit_groups("x", "y", ["site", "key"], data=frame, **options)
+    for path in (f"{folder}/*.parquet", folder / "all.csv"):
+        points = ff.scan(path, "x", "y", by=["site", "key"], **options)
+        fits = ff.fit_groups(points)
+        assert fits.keys is not None
+        assert expected.keys is not None
+        for name, keys in expected.keys.items():
+            np.testing.assert_array_equal(fits.keys[name], keys)
+        assert fits.keys["key"].dtype == np.int64
+        assert fits.n_ungrouped == expected.n_ungrouped > 0
+        np.testing.assert_array_equal(fits.n_points, expected.n_points)
+        np.testing.assert_array_equal(fits.n_omitted, expected.n_omitted)
+        for name in FIELDS:
+            found, wanted = getattr(fits, name), getattr(expected, name)
+            np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-13, err_msg=name)
+
+
+def test_robust_groups_of_files_need_memory(files: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame, folder = files
+    points = ff.scan(folder / "all.csv", "x", "y", by="key")
+    fits = ff.fit_groups(points, loss="huber")
+    expected = ff.fit_groups("x", "y", "key", data=frame, loss="huber")
+    np.testing.assert_allclose(fits.slope, expected.slope, rtol=1e-12)
+    monkeypatch.setattr("fastfit.lines.groups.KEPT", 1 << 16)
+    with pytest.raises(
+        ValueError, match="loss must be 'squared_error' for groups of points that do not fit"
+    ):
+        ff.fit_groups(points, loss="huber")
+
+
+def test_near_perfect_groups_in_parts_have_a_slope_and_no_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pl = pytest.importorskip("polars")
+    x, key = np.arange(1000.0) ** 2, np.arange(1000) % 7
+    y = 3.0 * x + 1e-9 * np.sin(x)
+    pl.DataFrame({"x": x, "y": y, "key": key}).write_parquet(tmp_path / "a.parquet")
+    points = ff.scan(tmp_path / "a.parquet", "x", "y", by="key")
+    kept = ff.fit_groups(points)
+    monkeypatch.setattr("fastfit.lines.groups.KEPT", 0)
+    fits = ff.fit_groups(points)
+    np.testing.assert_allclose(fits.slope, kept.slope, rtol=1e-14)
+    assert fits.converged.all()
+    assert np.isnan(fits.stderr).all()
+    assert (kept.stderr < 1e-14).all()
+
+
+def test_keys_of_text_are_integers_only_if_all_are(tmp_path: Path) -> None:
+    pytest.importorskip("polars")
+    for keys, expected in (
+        ("7 8 9", [7, 8, 9]),
+        ("7 08 9", ["08", "7", "9"]),
+        ("NA b a", ["NA", "a", "b"]),
+    ):
+        rows = "".join(f"{k},{k + 1},{key}\n" for key in keys.split() for k in range(3))
+        (tmp_path / "a.csv").write_text("x,y,key\n" + rows + "1,2,\n")
+        fits = ff.fit_groups(ff.scan(tmp_path / "a.csv", "x", "y", by="key"))
+        assert fits.keys is not None
+        assert fits.keys["key"].tolist() == expected
+        assert (fits.slope.tolist(), fits.n_ungrouped) == ([1.0] * 3, 1)
+
+
+def test_folders_are_keys(tmp_path: Path) -> None:
+    pytest.importorskip("polars")
+    for site, slope in (("north", 1), ("south", 2)):
+        (tmp_path / f"site={site}").mkdir()
+        rows = "".join(f"{k},{slope * k}\n" for k in range(4))
+        (tmp_path / f"site={site}" / "a.csv").write_text("x,y\n" + rows)
+    fits = ff.fit_groups(ff.scan(tmp_path, "x", "y", by="site"))
+    assert fits.keys is not None
+    assert dict(zip(fits.keys["site"], fits.slope, strict=True)) == {"north": 1.0, "south": 2.0}
+
+
+def test_groups_of_dask(rng: np.random.Generator) -> None:
+    dd = pytest.importorskip("dask.dataframe")
+    frame = pd.DataFrame(table(rng))
+    frame["site"] = rng.choice(np.array(["north", "south", None], object), len(frame))
+    expected = ff.fit_groups("x", "y", ["site", "key"], data=frame, sample_weight="w")
+    chunked = dd.from_pandas(frame, npartitions=5)
+    fits = ff.fit_groups("x", "y", ["site", "key"], data=chunked, sample_weight="w")
+    assert fits.keys is not None
+    assert expected.keys is not None
+    np.testing.assert_array_equal(fits.keys["site"], expected.keys["site"])
+    np.testing.assert_array_equal(fits.n_points, expected.n_points)
+    np.testing.assert_allclose(fits.slope, expected.slope, rtol=1e-11)
+    np.testing.assert_allclose(fits.stderr, expected.stderr, rtol=1e-11)
+    with pytest.raises(ValueError, match="loss must be 'squared_error' for groups"):
+        ff.fit_groups(chunked["x"], chunked["y"], chunked["key"], loss="huber")
+    with pytest.raises(TypeError, match="by must be a column of a data frame of Dask"):
+        ff.fit_groups(chunked["x"], chunked["y"], np.arange(len(frame)))
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments", "message"),
+    [
+        ({}, {}, "by must name the columns of keys, as in scan"),
+        ({"by": "key"}, {"by": "key"}, "by must be left out when x comes from scan"),
+        ({"by": "key"}, {"y": [1.0]}, "y must be left out when x comes from scan"),
+        ({"by": "kee"}, {}, "did you mean 'key'"),
+        ({"by": ["x"]}, {}, "by must name other columns than x, y and weights; got 'x'"),
+    ],
+)
+def test_bad_keys_of_files_are_told(files: Any, options: Any, arguments: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ff.fit_groups(ff.scan(files[1] / "all.csv", "x", "y", **options), **arguments)

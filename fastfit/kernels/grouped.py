@@ -186,6 +186,22 @@ def runs_of(keys: NDArray[Any], n_threads: int | None = None) -> NDArray[np.int6
     return np.concatenate([*found, [keys.size]]).astype(np.int64)
 
 
+def rows_of(codes: NDArray[Any], n_groups: int, n_threads: int | None = None) -> Rows:
+    """Return which group each row belongs to: as runs where rows of a group lie together."""
+    starts = runs_of(codes, n_threads) if codes.size else None
+    if starts is None:
+        return Rows(codes, None, None, n_groups)
+    return Rows(None, starts, codes[starts[:-1]], n_groups)
+
+
+def joined(states: NDArray[np.float64], codes: NDArray[Any], n_groups: int) -> NDArray[np.float64]:
+    """Return the states of groups, from those of parts of them, joined in order; a negative code is no group."""
+    totals = np.zeros((n_groups, 9))
+    with np.errstate(all="ignore"):
+        _code(_JOIN, states, codes, totals)(states, codes, totals)
+    return totals
+
+
 class Lines(NamedTuple):
     """Lines of groups.
 
@@ -247,10 +263,7 @@ def _states_of_runs(
     _run(_add_runs, x.size, n_threads, x, y, w, starts, tasks, through_origin, states)
     if of_group.size == rows.n_groups and np.array_equal(of_group, np.arange(of_group.size)):
         return states
-    totals = np.zeros((rows.n_groups, 9))
-    with np.errstate(all="ignore"):
-        _code(_JOIN, states, of_group, totals)(states, of_group, totals)
-    return totals
+    return joined(states, of_group, rows.n_groups)
 
 
 def _states_of_few(

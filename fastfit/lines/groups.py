@@ -10,19 +10,22 @@ from numpy.typing import ArrayLike, NDArray
 from fastfit import keys, validation
 from fastfit.kernels import grouped
 from fastfit.lines.batched import Options, warn_of_bad_lines
+from fastfit.lines.keyed import KEPT, GroupPass, Keyed, sums_of
 from fastfit.lines.points import Points
 from fastfit.lines.result import LineFits
 from fastfit.lines.segments import Segments
 from fastfit.lines.series import LineSums
 from fastfit.losses import Loss, RobustLoss
+from fastfit.points.base import Plan, Source
+from fastfit.points.opening import reading_of
 from fastfit.tables import kind_of, table_columns
-from fastfit.times import TimeLike, Unit
+from fastfit.times import TimeLike, TimeUnit, Unit
 
 
 def fit_groups(
-    x: ArrayLike | TimeLike | str,
-    y: ArrayLike | str,
-    by: Any,
+    x: ArrayLike | TimeLike | str | Source,
+    y: ArrayLike | str | None = None,
+    by: Any = None,
     *,
     data: Any = None,
     loss: str | Loss | type[Loss] = "squared_error",
@@ -42,15 +45,17 @@ def fit_groups(
 
     Parameters
     ----------
-    x : array_like, shape (n,), or str
-        Where the points lie, which may be times; or the name of a column of ``data``.
+    x : array_like, shape (n,), str, or what ``scan`` returns
+        Where the points lie, which may be times; or the name of a column of ``data``. Points of files,
+        ``scan(..., by=...)``, bring all other columns along, and may be more than fit in memory.
     y : array_like, shape (n,), or str
         Values; points with a missing x, y or weight are left out.
-    by : array_like, shape (n,), str, or list of these
+    by : array_like, shape (n,), str, or list of these; optional
         The key of each point, of any kind that can be hashed, or a list of columns of keys. Points of equal keys form a
         group; those with a missing key form none (``n_ungrouped`` counts them).
     data : DataFrame or table, optional
-        Table of pandas, Polars (also a LazyFrame) or PyArrow, or a mapping, whose columns are named.
+        Table of pandas, Polars (also a LazyFrame) or PyArrow, a DataFrame of Dask, or a mapping, whose columns are
+        named.
     loss, f_scale, absolute_sigma
         As in :func:`fit_lines`.
     fit_intercept : bool
@@ -100,7 +105,7 @@ def fit_groups(
         loss=loss,
         f_scale=f_scale,
         fit_intercept=fit_intercept,
-        has_sigma=sigma is not None,
+        has_sigma=sigma is not None or (isinstance(x, Source) and x.has_sigma),
         absolute_sigma=absolute_sigma,
         nan_policy=nan_policy,
         min_points=min_points,
@@ -110,6 +115,11 @@ def fit_groups(
     sort = validation.true_or_false(sort, "sort")
     progress = validation.true_or_false(progress, "progress")
     columns = {"x": x, "y": y, "sample_weight": sample_weight, "sigma": sigma}
+    source = _source_of(columns, by, data)
+    if source is not None:
+        return _fit_parts(
+            *source, options, sort=sort, datetime_unit=datetime_unit, progress=progress
+        )
     by, names = key_columns(by, data is not None)
     kind = None
     if data is not None:
@@ -122,22 +132,134 @@ def fit_groups(
         labelled=labelled(by),
     )
     groups, rows = grouping_of(by, names, points.y.size, options.n_threads)
-    if isinstance(options.loss, RobustLoss):
-        order, starts = rows.in_order(np.ones(rows.n_groups, np.bool_))
-        segments = Segments(starts[:-1], starts[1:], order)
-        sums = segments.robust(points, options, progress=progress)
-    else:
-        sums = _least_squares(points, rows, options)
-    of_group, counts = groups.keys, rows.counts()
+    sums = _sums_of(points, rows, options, progress=progress)
+    counts = rows.counts()
     n_ungrouped = points.y.size - int(counts.sum())
-    place = groups.order if sort else None
+    return _fits(sums, groups, counts, n_ungrouped, points.times, options, sort=sort, kind=kind)
+
+
+def _fits(
+    sums: LineSums,
+    groups: keys.Groups,
+    counts: NDArray[np.int64],
+    n_ungrouped: int,
+    times: TimeUnit | None,
+    options: Options,
+    *,
+    sort: bool,
+    kind: str | None,
+    unresolved: NDArray[np.bool_] | None = None,
+) -> LineFits:
+    """Return the lines of groups, sorted by their keys if that is asked for and they can be; and warn of bad ones.
+
+    Those with unresolved residuals have no errors.
+    """
+    of_group, place = groups.keys, groups.order if sort else None
     if place is not None:
         sums = sums.mapped(lambda each: each[place])
         of_group = {name: values[place] for name, values in of_group.items()}
         counts = counts[place]
-    fits = options.fits(sums, counts, points.times, 0).of_groups(of_group, n_ungrouped, kind)
+        unresolved = None if unresolved is None else unresolved[place]
+    fits = options.fits(sums, counts, times, 0).of_groups(of_group, n_ungrouped, kind)
     warn_of_bad_lines(fits)
-    return fits
+    return fits if unresolved is None else fits.without_errors(unresolved)
+
+
+def _sums_of(points: Points, rows: grouped.Rows, options: Options, *, progress: bool) -> LineSums:
+    if not isinstance(options.loss, RobustLoss):
+        return _least_squares(points, rows, options)
+    order, starts = rows.in_order(np.ones(rows.n_groups, np.bool_))
+    return Segments(starts[:-1], starts[1:], order).robust(points, options, progress=progress)
+
+
+# Points in parts
+
+
+def _source_of(
+    columns: dict[str, Any], by: Any, data: Any
+) -> tuple[Any, tuple[str, ...], int] | None:
+    """Return points in parts, the names of their keys, and how many bytes of them are kept; None for other points."""
+    x = columns["x"]
+    if isinstance(x, Source):
+        given = {**columns, "by": by, "data": data}
+        for name in ("y", "sample_weight", "sigma", "by", "data"):
+            if given[name] is not None:
+                raise ValueError(
+                    f"{name} must be left out when x {x.refusal}{x.instead.format(name=name)}; got "
+                    f"{validation.what_came(given[name])}"
+                )
+        names = getattr(x, "keys", ())
+        if not names:
+            raise ValueError(
+                "by must name the columns of keys, as in scan(..., by='sensor'); got none"
+            )
+        return x, names, KEPT
+    is_dask = "dask" in kind_of(columns["y"] if data is None else data)
+    if not is_dask:
+        return None
+    by, names = key_columns(by, data is not None)
+    if data is not None:
+        columns, by, names = table_columns(data, columns, by)
+    from fastfit.points.dask import DaskPoints
+
+    own = [name or getattr(each, "name", None) for name, each in zip(names, by, strict=True)]
+    named = tuple(name or f"key_{k}" for k, name in enumerate(own))
+    return DaskPoints(**columns, keys=by), named, 0
+
+
+def _fit_parts(
+    source: Any,
+    names: tuple[str, ...],
+    room: int,
+    options: Options,
+    *,
+    sort: bool,
+    datetime_unit: str | None,
+    progress: bool,
+) -> LineFits:
+    """Return the lines of groups of points in parts."""
+    is_robust = isinstance(options.loss, RobustLoss)
+    through_origin = not options.fit_intercept
+    reading = reading_of(
+        nan_policy="omit",
+        n_threads=options.n_threads,
+        through_origin=through_origin,
+        datetime_unit=datetime_unit,
+    )
+    with source.opened(reading, Plan(options.loss, 1, progress, in_parts=True)) as opened:
+        n_threads = opened.reading.n_threads
+        task = GroupPass(names, through_origin, datetime_unit, n_threads, room, is_robust)
+        found = opened.reduced(task)
+    far = None
+    if found.batches:
+        points, groups = found.whole()
+        rows = grouped.rows_of(groups.codes, groups.n, options.n_threads)
+        sums, counts = _sums_of(points, rows, options, progress=progress), rows.counts()
+    else:
+        table, groups = Keyed.joined(found.tables)
+        counts = table.n_rows
+        has_weights = source.has_sigma or "sample_weight" in source.columns
+        sums, far = sums_of(table, found, has_weights=has_weights, options=options)
+    of_group = {name: _numbers_if_all(each) for name, each in groups.keys.items()}
+    groups = keys.groups_of([*of_group.values()], [*of_group], None)
+    return _fits(
+        *(sums, groups, counts, found.n_ungrouped, found.times, options),
+        sort=sort,
+        kind=None,
+        unresolved=far,
+    )
+
+
+def _numbers_if_all(values: NDArray[Any]) -> NDArray[Any]:
+    """Return keys of text as integers if all of them are written as such."""
+    if values.dtype.kind not in "OU" or not values.size:
+        return values
+    try:
+        found = values.astype(np.int64)
+    except (TypeError, ValueError, OverflowError):
+        return values
+    are_text = all(isinstance(value, str) for value in values)
+    return found if are_text and (found.astype(str) == values.astype(str)).all() else values
 
 
 def key_columns(by: Any, has_table: bool) -> tuple[list[Any], list[str | None]]:
@@ -171,10 +293,7 @@ def grouping_of(
             groups = keys.groups_of([by[0][starts[:-1]]], [own], None)
             return groups, grouped.Rows(None, starts, groups.codes, groups.n)
     groups = keys.groups_of(by, names, n)
-    starts = grouped.runs_of(groups.codes, n_threads) if n else None
-    if starts is None:
-        return groups, grouped.Rows(groups.codes, None, None, groups.n)
-    return groups, grouped.Rows(None, starts, groups.codes[starts[:-1]], groups.n)
+    return groups, grouped.rows_of(groups.codes, groups.n, n_threads)
 
 
 def _numbers_of(column: Any) -> NDArray[Any] | None:
@@ -195,17 +314,9 @@ def _least_squares(points: Points, rows: grouped.Rows, options: Options) -> Line
         min_points=options.min_points,
         n_threads=options.n_threads,
     )
-    n_effective = None
-    if points.n_effective is not None:
-        assert points.w is not None
-        codes = rows.of_rows()
-        counts = (codes >= 0) & ~np.isnan(points.x + points.y + points.w)
-        n_effective = np.bincount(
-            codes[counts], weights=points.n_effective[counts], minlength=rows.n_groups
-        )
     return LineSums(
         *(found.slope, None, found.residual_square, found.y_mean + points.y_offset),
-        *(found.n, found.x_mean, found.xx, None if points.w is None else found.w, n_effective),
-        *(points.x_offset, 0.0),
+        *(found.n, found.x_mean, found.xx, None if points.w is None else found.w),
+        *(points.sums_of_sample(rows), points.x_offset, 0.0),
         has_suspects=found.has_suspects,
     )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastfit.columns import Numbers, numbers_of, require_same_labels
+from fastfit.kernels.grouped import Rows
 from fastfit.times import TimeUnit
 
 
@@ -75,6 +76,16 @@ class Points(NamedTuple):
             columns = columns[0] + offsets[0], columns[1] + offsets[1]
             offsets = 0.0, 0.0
         return cls(*columns, w, *offsets, places.times, n_effective)
+
+    def sums_of_sample(self, rows: Rows) -> NDArray[np.float64] | None:
+        """Return the sums of sample weights of groups of points, where these differ from the weights."""
+        if self.n_effective is None or self.w is None:
+            return None
+        codes = rows.of_rows()
+        counts = (codes >= 0) & ~np.isnan(self.x + self.y + self.w)
+        found = np.zeros(rows.n_groups)
+        np.add.at(found, codes[counts], self.n_effective[counts])
+        return found
 
     def taken(self, order: NDArray[np.int64]) -> Points:
         """Return some of the points."""

@@ -149,6 +149,11 @@ class LineFits:
         codes = np.where(bad, self.STATUSES.index(Status.NOT_FINITE), self.codes).astype(np.int8)
         return replace(self, slope=slope, _intercept=intercept, codes=codes)
 
+    def without_errors(self, unresolved: NDArray[np.bool_]) -> LineFits:
+        """Return the lines with NaN for residuals, and so for errors, of some."""
+        left = np.where(unresolved, math.nan, self._sums.residual_square)
+        return replace(self, _sums=self._sums._replace(residual_square=left))
+
     # Shape
 
     @property

@@ -144,6 +144,8 @@ class Plan(NamedTuple):
         A file that keeps the results of passes.
     identity : mapping of str to str
         What determines the fit besides its points, by the names that errors use.
+    in_parts : bool
+        Whether points are needed in parts, be they few.
     """
 
     loss: Loss = _SQUARED_ERROR
@@ -151,6 +153,7 @@ class Plan(NamedTuple):
     progress: bool = False
     checkpoint: str | os.PathLike[str] | None = None
     identity: Mapping[str, str] = _EMPTY
+    in_parts: bool = False
 
     def announce(self) -> None:
         """Log how often points outside memory will be read."""

@@ -42,6 +42,8 @@ class DaskPoints(PartedPoints, Source):
         of NumPy, which is cut like the other if its chunks are known.
     sample_weight, sigma : the same, or a number; optional
         As in :func:`fastfit.fit_line`.
+    keys : sequence of dask.dataframe.Series
+        Columns of keys, for groups.
 
     Raises
     ------
@@ -49,13 +51,31 @@ class DaskPoints(PartedPoints, Source):
         If columns have different lengths or numbers of partitions, or more than one dimension.
     """
 
-    def __init__(self, x: Any, y: Any, sample_weight: Any = None, sigma: Any = None) -> None:
+    def __init__(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any = None,
+        sigma: Any = None,
+        keys: Sequence[Any] = (),
+    ) -> None:
         super().__init__(Reading(n_threads=1))
         given = {"x": x, "y": y, "sample_weight": sample_weight, "sigma": sigma}
         for name in ("x", "y"):
             if given[name] is None:
                 raise TypeError(f"{name} must be an array of numbers; got None")
-        self._numbers, self._columns = _columns({k: v for k, v in given.items() if v is not None})
+        found = _columns({k: v for k, v in given.items() if v is not None})
+        self._numbers, self._columns = found
+        self._keys = tuple(keys)
+        for key in self._keys:
+            counts = getattr(key, "npartitions", None), self.n_partitions
+            if not (_is_series(key) and _is_series(next(iter(self._columns.values())))):
+                raise TypeError(
+                    "by must be a column of a data frame of Dask, like x and y; got "
+                    f"{type(key).__name__}: use dask.dataframe"
+                )
+            if len(set(counts)) > 1:
+                raise ValueError(f"columns of Dask must have as many partitions each; got {counts}")
 
     def __repr__(self) -> str:
         names = ", ".join([*self._columns, *self._numbers])
@@ -65,6 +85,11 @@ class DaskPoints(PartedPoints, Source):
     def n_partitions(self) -> int:
         """Number of partitions."""
         return int(next(iter(self._columns.values())).npartitions)
+
+    @property
+    def columns(self) -> set[str]:
+        """Names of the columns and numbers."""
+        return {*self._columns, *self._numbers}
 
     @property
     def has_sigma(self) -> bool:
@@ -116,6 +141,7 @@ class DaskPoints(PartedPoints, Source):
             found = map_partitions(
                 _of_series,
                 *columns,
+                *self._keys,
                 task=task,
                 names=names,
                 numbers=self._numbers,
@@ -156,12 +182,13 @@ def _of_series(
 ) -> Any:
     import pandas as pd
 
-    own = dict(zip(names, columns, strict=True))
+    own = dict(zip(names, columns, strict=False))
+    keys = columns[len(names) :]
     name = "a partition"
     if partition_info and partition_info.get("number") is not None:
         name = f"partition {partition_info['number']:,}"
     box = np.empty(1, dtype=object)
-    box[0] = task.chunk(Part(**own, **numbers, name=name, first=0))
+    box[0] = task.chunk(Part(**own, **numbers, name=name, first=0, keys=keys))
     return pd.Series(box)
 
 

@@ -41,6 +41,7 @@ class Part(NamedTuple):
     """Some of the points, as a reader returns them.
 
     ``name`` is what errors call the part (a file, a partition), and ``first`` the index there of its first point.
+    ``keys`` are columns of keys, where points are to be grouped.
     """
 
     x: Any
@@ -49,6 +50,7 @@ class Part(NamedTuple):
     sigma: Any = None
     name: str = ""
     first: int = 0
+    keys: tuple[Any, ...] = ()
 
     def points(self, reading: Reading, unit_sigma: float | None = None) -> ArrayPoints:
         """Return the points, converted and checked; ``unit_sigma`` is the sigma of weight 1, None to choose one."""
@@ -232,10 +234,11 @@ class PartedPoints(ABC):
 
     def _first_pass(self) -> MomentResult:
         if self._result is None:
-            self._result = self._pass(MomentPass(self.reading))
+            self._result = self.reduced(MomentPass(self.reading))
         return self._result
 
-    def _pass(self, task: Pass) -> Any:
+    def reduced(self, task: Pass) -> Any:
+        """Return the result of a pass over all parts."""
         found = self._reduce(task)
         self.n_passes += 1
         return found
@@ -301,7 +304,7 @@ class PartedPoints(ABC):
         frame, unit = self.frame, self.unit_sigma
 
         def gather(low: float, high: float) -> ResidualWindow:
-            found: ResidualWindow = self._pass(
+            found: ResidualWindow = self.reduced(
                 WindowPass(self.reading, frame, unit, line, (low, high))
             )
             return found
@@ -325,7 +328,7 @@ class PartedPoints(ABC):
 
     def _sums(self, kernel: Any, loss: Loss | None, params: tuple[float, ...]) -> Any:
         task = SumPass(self.reading, self.frame, self.unit_sigma, kernel, loss, params)
-        found: SumResult = self._pass(task)
+        found: SumResult = self.reduced(task)
         return type(kernel)(*found.result())
 
     def _sample(self) -> Sample:
@@ -334,7 +337,7 @@ class PartedPoints(ABC):
             kept, n_points = self._first_pass().sample, self.n_points
             if kept is None or kept.x.size < min(n_points, _SHOWN):
                 step = max(1, n_points // (2 * _SHOWN))
-                again: MomentResult = self._pass(MomentPass(replace(self.reading, sampled=step)))
+                again: MomentResult = self.reduced(MomentPass(replace(self.reading, sampled=step)))
                 kept = again.sample
             self._drawn = kept
         assert self._drawn is not None

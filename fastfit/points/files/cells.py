@@ -88,6 +88,16 @@ def parsed(
     return column(path, cells.name, _without_words(numbers, words))
 
 
+def keys_of(cells: Any, words: Sequence[str]) -> Values:
+    """Return a column of keys: text without the spaces around it, where empty fields and some words are missing."""
+    import polars as pl
+
+    if cells.dtype != pl.String:
+        return Values(_without_words(cells, words))
+    text = cells.str.strip_chars()
+    return Values(text.set(text.is_in(["", *words]), None))
+
+
 def _without_words(cells: Any, words: Sequence[str]) -> Any:
     """Return values, those that a word for a missing value stands for as missing: -999.0 for "-999"."""
     import polars as pl

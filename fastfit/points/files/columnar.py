@@ -18,21 +18,22 @@ from fastfit.points.files.table import Batch, FileError, Table, column, is_url, 
 _AHEAD = 2
 
 
-def parquet(path: str, _: FileOptions) -> Table:
+def parquet(path: str, options: FileOptions) -> Table:
     """Open a Parquet file, or a URL by Polars."""
     if is_url(path):
         pl = polars("a URL")
-        return table_of_query(path, pl.scan_parquet(path, glob=False, hive_partitioning=False))
+        lazy = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+        return table_of_query(path, lazy, options.keys)
     library("pyarrow", "Parquet")
     from pyarrow import dataset, fs
 
     # Reading ahead into new memory took a fifth longer; a buffered stream would trust the size that a page claims.
-    options = dataset.ParquetFragmentScanOptions(
+    scanning = dataset.ParquetFragmentScanOptions(
         page_checksum_verification=True, pre_buffer=False, use_buffered_stream=False
     )
     # Times of 96 bits, as Spark writes them, are whole microseconds; as nanoseconds those after 2262 would wrap.
     reading = dataset.ParquetReadOptions(coerce_int96_timestamp_unit="us")
-    kind = dataset.ParquetFileFormat(read_options=reading, default_fragment_scan_options=options)
+    kind = dataset.ParquetFileFormat(read_options=reading, default_fragment_scan_options=scanning)
     fragment = kind.make_fragment(path, filesystem=fs.LocalFileSystem())
 
     def batches(columns: list[str]) -> Iterator[Any]:
@@ -45,13 +46,13 @@ def parquet(path: str, _: FileOptions) -> Table:
             ).to_batches()
         )
 
-    return _table(path, fragment.physical_schema, batches, fragment.count_rows)
+    return _table(path, fragment.physical_schema, batches, fragment.count_rows, options.keys)
 
 
-def arrow(path: str, _: FileOptions) -> Table:
+def arrow(path: str, options: FileOptions) -> Table:
     """Open an Arrow or Feather file, or a URL by Polars."""
     if is_url(path):
-        return table_of_query(path, polars("a URL").scan_ipc(path, glob=False))
+        return table_of_query(path, polars("a URL").scan_ipc(path, glob=False), options.keys)
     pa = library("pyarrow", "Arrow and Feather")
     from pyarrow import ipc
 
@@ -60,11 +61,12 @@ def arrow(path: str, _: FileOptions) -> Table:
         schema = ipc.open_file(file).schema
 
     def batches(columns: list[str]) -> Iterator[Any]:
-        options = ipc.IpcReadOptions(included_fields=sorted(map(schema.names.index, columns)))
+        included = sorted(map(schema.names.index, columns))
+        reading = ipc.IpcReadOptions(included_fields=included)
 
         def produce(put: Callable[[Any], bool]) -> None:
             with pa.OSFile(path) as file:
-                reader = ipc.open_file(file, options=options)
+                reader = ipc.open_file(file, options=reading)
                 for number in range(reader.num_record_batches):
                     if put(reader.get_batch(number)):
                         return
@@ -78,21 +80,29 @@ def arrow(path: str, _: FileOptions) -> Table:
             n_batches = int(reader.num_record_batches)
             return n_batches * int(reader.get_batch(0).num_rows) if n_batches else 0
 
-    return _table(path, schema, batches, count)
+    return _table(path, schema, batches, count, options.keys)
 
 
 def _table(
-    path: str, schema: Any, batches: Callable[[list[str]], Iterator[Any]], count: Callable[[], int]
+    path: str,
+    schema: Any,
+    batches: Callable[[list[str]], Iterator[Any]],
+    count: Callable[[], int],
+    keys: tuple[str, ...],
 ) -> Table:
     """Return the table of a file whose record batches PyArrow reads."""
 
     def read(columns: list[str], _: bool) -> Iterator[Batch]:
         for name in columns:
-            _require_numbers(path, name, schema.field(name).type)
+            if name not in keys:
+                _require_numbers(path, name, schema.field(name).type)
         row = 0
         with contextlib.closing(_of_even_size(batches(columns), table.BATCH)) as found:
             for each in found:
-                yield tuple(_converted(path, name, each[name], row) for name in columns)
+                yield tuple(
+                    Values(each[name]) if name in keys else _converted(path, name, each[name], row)
+                    for name in columns
+                )
                 row += each.num_rows
 
     return Table(path, list(schema.names), read, count)

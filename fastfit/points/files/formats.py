@@ -81,7 +81,7 @@ def open_table(
             f"{' and '.join(wrong)} must be left out: {path} is of a format without it"
         )
     with readable(path):
-        return opened(path, options).with_folders(keys)
+        return opened(path, options).with_folders(keys, options.keys)
 
 
 def ending_of(path: str) -> str:

@@ -13,22 +13,25 @@ from fastfit.points.files.cells import parsed
 from fastfit.points.files.table import Batch, Table, polars, readable
 
 
-def query(lazy: Any) -> Table:
+def query(lazy: Any, keys: tuple[str, ...] = ()) -> Table:
     """Return the table that a query of Polars yields."""
     path = "the query"
     with readable(path):
-        return table_of_query(path, lazy)
+        return table_of_query(path, lazy, keys)
 
 
-def table_of_query(path: str, lazy: Any) -> Table:
-    """Return the table of a query; ``path`` is what errors call it."""
+def table_of_query(path: str, lazy: Any, keys: tuple[str, ...] = ()) -> Table:
+    """Return the table of a query, some of whose columns are keys; ``path`` is what errors call it."""
     pl = polars("a query")
 
     def count() -> int:
         return int(lazy.select(pl.len()).collect().item())
 
+    def converted(cells: Any, row: int) -> Values:
+        return Values(cells) if cells.name in keys else parsed(path, cells, row)
+
     def read(columns: list[str], _: bool) -> Iterator[Batch]:
-        return batches_of(lazy, columns, lambda cells, row: parsed(path, cells, row))
+        return batches_of(lazy, columns, converted)
 
     return Table(path, list(lazy.collect_schema()), read, count)
 

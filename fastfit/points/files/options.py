@@ -29,6 +29,8 @@ class FileOptions:
         Format of the files, such as "csv"; None for the ending of their names.
     wanted : tuple of str
         Names of the columns that are asked for, by which the header of a text is known.
+    keys : tuple of str
+        Names of the columns of keys, which need not hold numbers.
     """
 
     separator: str | None = None
@@ -40,6 +42,7 @@ class FileOptions:
     sheet_name: str | None = None
     format: str | None = None
     wanted: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, must_be in (
@@ -65,5 +68,6 @@ class FileOptions:
         return {
             each.name
             for each in fields(self)
-            if each.name not in ("format", "wanted") and getattr(self, each.name) != each.default
+            if each.name not in ("format", "wanted", "keys")
+            and getattr(self, each.name) != each.default
         }

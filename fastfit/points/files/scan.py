@@ -28,6 +28,7 @@ def scan(
     sample_weight: str | None = None,
     *,
     sigma: str | None = None,
+    by: str | Sequence[str] | None = None,
     separator: str | None = None,
     decimal_comma: bool | None = None,
     comment: str | None = None,
@@ -59,6 +60,9 @@ def scan(
         if the first file has just two columns.
     sample_weight, sigma : str, optional
         Names of columns of weights and of standard deviations of y, as in :func:`fit_line`.
+    by : str or list of str, optional
+        Names of columns of keys, for :func:`fit_groups`; of numbers, text, times or categories. In text files and names
+        of folders they are text, and integers if all of a column are.
     separator : str, optional
         What separates the fields of a text file, one character; by default, a comma, semicolon, tab, vertical bar or
         blanks, as its first lines show. The log of ``fastfit`` names what is not a comma, at level INFO.
@@ -116,12 +120,18 @@ def scan(
                 f"{name} must be the name of a column, as a string (of a .npy table without names its number, "
                 f"such as '0'); got {column!r}"
             )
+    keys = [by] if isinstance(by, str) else list(by or ())
+    if not all(isinstance(key, str) for key in keys) or len(set(keys)) < len(keys):
+        raise TypeError(
+            f"by must be the name of a column, or a list of different names; got {by!r}"
+        )
     if isinstance(null_values, str):
         raise TypeError(f"null_values must be a list of words; got {null_values!r}")
     options = FileOptions(
         *(separator, decimal_comma, comment, skip_rows, tuple(null_values), encoding),
         sheet_name=sheet_name,
         format=format,
+        keys=tuple(keys),
     )
     if _is_query(paths):
         wrong = sorted(options.given() | ({"format"} if format else set()))
@@ -140,6 +150,8 @@ class FilePoints(Source):
         The files, in the order in which they are read; none for a query.
     columns : dict of str to str
         The names of the columns that are read, by what they are used as.
+    keys : tuple of str
+        The names of the columns of keys.
     """
 
     refusal, instead = "comes from scan", ", where {name}='column' names it"
@@ -154,10 +166,15 @@ class FilePoints(Source):
         self._files, self._lazy = files, lazy
         self._last: tuple[int, Table] | None = None
         asked = {name: column for name, column in columns.items() if name in "xy" or column}
-        self._options = replace(options, wanted=tuple(filter(None, asked.values())))
+        wanted = *filter(None, asked.values()), *options.keys
+        self._options = replace(options, wanted=wanted)
         others = [column for name, column in asked.items() if name not in "xy" and column]
-        found = resolve_columns(self.table(0), asked["x"], asked["y"], others)
-        self.columns: dict[str, str] = dict(zip(asked, found, strict=True))
+        self.keys = options.keys
+        found = resolve_columns(self.table(0), asked["x"], asked["y"], [*others, *self.keys])
+        self.columns: dict[str, str] = dict(zip(asked, found, strict=False))
+        both = sorted(set(self.columns.values()) & set(self.keys))
+        if both:
+            raise ValueError(f"by must name other columns than x, y and weights; got {both[0]!r}")
         self.names = self.columns["x"], self.columns["y"]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -165,6 +182,7 @@ class FilePoints(Source):
 
     def __repr__(self) -> str:
         columns = ", ".join(f"{name}={column!r}" for name, column in self.columns.items())
+        columns += f", by={list(self.keys)}" if self.keys else ""
         return f"FilePoints({self._where()}, {columns})"
 
     def _where(self) -> str:
@@ -196,7 +214,7 @@ class FilePoints(Source):
     def table(self, number: int) -> Table:
         """Return one of the files, opened; it must be what it was when it was first seen."""
         if not self._files:
-            return query(self._lazy)
+            return query(self._lazy, self.keys)
         file = self._files[number]
         file.require_unchanged()
         last = self._last
@@ -219,7 +237,7 @@ class FilePoints(Source):
                 shown.expect(plan.n_passes, resumed)
             watch = None if shown is None else shown.watch
             streamed = StreamedPoints(self, reading, checkpoint, watch)
-            points = streamed.in_memory()
+            points = None if plan.in_parts else streamed.in_memory()
             if points is None:
                 plan.announce()
             try:

@@ -48,6 +48,7 @@ class Tables(Protocol):
     """The files, or the query, that points come from."""
 
     columns: dict[str, str]
+    keys: tuple[str, ...]
 
     @property
     def paths(self) -> list[str]:
@@ -156,13 +157,14 @@ class StreamedPoints(PartedPoints):
         """
         table = self._source.table(number)
         x, y, *others = self._source.columns.values()
-        columns = resolve_columns(table, x, y, others)
+        columns = resolve_columns(table, x, y, [*others, *self._source.keys])
         row = 0
         try:
             for arrays in table.batches(columns, as_text=number in self._as_text):
-                named = dict(zip(self._source.columns, arrays, strict=True))
+                named = dict(zip(self._source.columns, arrays, strict=False))
                 named["x"] = self._in_one_unit(table.path, columns[0], named["x"])
-                yield Part(**named, name=table.path, first=row)
+                keys = tuple(values.array for values in arrays[len(named) :])
+                yield Part(**named, name=table.path, first=row, keys=keys)
                 row += arrays[0].array.size
         except FileError:
             self._source.require_unchanged(number)  # a change explains any other error

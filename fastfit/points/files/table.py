@@ -90,11 +90,14 @@ class Table:
         with readable(self.path):
             return self.rows()
 
-    def with_folders(self, keys: Sequence[tuple[str, str]]) -> Table:
-        """Return the table with the columns that its folders stand for, each of one value."""
+    def with_folders(self, keys: Sequence[tuple[str, str]], text: Sequence[str] = ()) -> Table:
+        """Return the table with the columns that its folders stand for, each of one value; some of text."""
         new = {name: value for name, value in keys if name not in self.names}
         if not new:
             return self
+
+        def value_of(name: str) -> Any:
+            return new[name] if name in text else _key(self.path, name, new[name])
 
         def read(columns: list[str], as_text: bool) -> Iterator[Batch]:
             own = [name for name in columns if name not in new]
@@ -107,9 +110,7 @@ class Table:
                 found = dict(zip(own, batch, strict=True))
                 n = batch[0].array.size
                 yield tuple(
-                    found[name]
-                    if name in found
-                    else Values(np.full(n, _key(self.path, name, new[name])))
+                    found[name] if name in found else Values(np.full(n, value_of(name)))
                     for name in columns
                 )
 

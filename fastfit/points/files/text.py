@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastfit.containers import Values
-from fastfit.points.files.cells import parsed
+from fastfit.points.files.cells import keys_of, parsed
 from fastfit.points.files.layout import layout_of
 from fastfit.points.files.lazy import batches_of
 from fastfit.points.files.options import FileOptions
@@ -70,6 +70,10 @@ def text(path: str, options: FileOptions) -> Table:
         gaps: list[bool] = []  # whether columns of a batch have any
 
         def converted(cells: Any, row: int) -> Values:
+            if cells.name in options.keys:
+                keys: Any = keys_of(cells, options.null_values).array
+                gaps.append(keys.null_count() > 0)
+                return Values(keys)
             helpful = ("decimal_comma", "null_values")
             found = parsed(path, cells, row, options.null_values, layout.decimal_comma, helpful)
             # A text of blanks alone is missing once it is parsed.
@@ -78,6 +82,8 @@ def text(path: str, options: FileOptions) -> Table:
 
         if as_text:
             types = dict.fromkeys(types, pl.String)
+        # As text in all files, be it that they look like numbers in some.
+        types |= {fields[name]: pl.String for name in columns if name in options.keys}
         lazy = pl.scan_csv(source(), schema_overrides=types, **scan_options).select(
             pl.col(fields[name]).alias(name) for name in columns
         )
@@ -124,7 +130,9 @@ def _without(batch: Batch, rows: NDArray[np.int64]) -> Batch:
         return batch
     return tuple(
         values._replace(
-            array=values.array[kept],
+            array=values.array[kept]
+            if isinstance(values.array, np.ndarray)
+            else values.array.filter(kept),
             missing=None if values.missing is None else values.missing[kept],
         )
         for values in batch

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from fastfit.points.files.cells import parsed
+from fastfit.containers import Values
+from fastfit.points.files.cells import keys_of, parsed
 from fastfit.points.files.lazy import batches_of
 from fastfit.points.files.options import FileOptions
 from fastfit.points.files.table import Batch, FileError, Table, is_url, library, polars
@@ -48,13 +49,12 @@ def workbook(path: str, options: FileOptions) -> Table:
             name if own.count(name) > 1 else unique for name, unique in zip(own, names, strict=True)
         ]
 
+    def converted(cells: Any, row: int) -> Values:
+        if cells.name in options.keys:
+            return keys_of(cells, options.null_values)
+        return parsed(path, cells, row, options.null_values, helpful=("null_values",))
+
     def read(columns: list[str], _: bool) -> Iterator[Batch]:
-        return batches_of(
-            frame.lazy(),
-            columns,
-            lambda cells, row: parsed(
-                path, cells, row, options.null_values, helpful=("null_values",)
-            ),
-        )
+        return batches_of(frame.lazy(), columns, converted)
 
     return Table(path, names, read, lambda: int(frame.height))
