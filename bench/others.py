@@ -22,7 +22,18 @@ Call = Callable[[], Any]
 READ = "bare read"
 # The threads a call runs on.
 ONE, ALL, BLAS = "1 thread", f"{compiled.description()['threads']} threads", "threads of BLAS"
-LIBRARIES = ("numba", "numpy", "scipy", "scikit-learn", "statsmodels", "polars", "duckdb", "jax")
+LIBRARIES = (
+    "numba",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "statsmodels",
+    "pandas",
+    "polars",
+    "duckdb",
+    "numbagg",
+    "jax",
+)
 
 
 class Other(NamedTuple):
@@ -139,6 +150,68 @@ def many_lines(x: Any, y: Any) -> Iterator[Other]:
             return [sm.OLS(each, design, missing="drop").fit().params[1] for each in y.T]
 
         yield Other("statsmodels OLS in a loop", one_by_one, BLAS, lambda found: found[:5])
+
+
+def windows(x: Any, y: Any, window: int) -> Iterator[Other]:
+    """Yield the calls that find slopes of windows; RollingOLS for few points."""
+    some = [window, x.size // 2, x.size - 1]
+    if pd := _optional("pandas"):
+        u, v = pd.Series(x), pd.Series(y)
+        call = lambda: u.rolling(window).cov(v) / u.rolling(window).var()  # noqa: E731
+        yield Other("pandas rolling cov / var", call, ONE, lambda found: found.to_numpy()[some])
+    if pl := _optional("polars"):
+        frame = pl.DataFrame({"x": x, "y": y}).lazy()
+        slope = pl.rolling_cov("x", "y", window_size=window) / pl.col("x").rolling_var(window)
+        query = frame.select(slope.alias("slope"))
+        slopes: Any = lambda found: found["slope"].to_numpy()[some]  # noqa: E731
+        threads = f"{pl.thread_pool_size()} threads"
+        yield Other("Polars rolling_cov / rolling_var", query.collect, threads, slopes)
+    if numbagg := _optional("numbagg"):
+
+        def cov_over_var() -> Any:
+            return numbagg.move_cov(x, y, window=window) / numbagg.move_var(x, window=window)
+
+        yield Other("numbagg move_cov / move_var", cov_over_var, ONE, lambda found: found[some])
+    if x.size <= 100_000 and (rolling := _optional("statsmodels.regression.rolling")):
+        design = np.column_stack([x, np.ones_like(x)])
+        model = rolling.RollingOLS(y, design, window=window)
+        fit = functools.partial(model.fit, params_only=True)
+        yield Other("statsmodels RollingOLS", fit, BLAS, lambda found: found.params[some, 0])
+
+
+_BY_KEY = "select regr_slope(y, x) as slope, regr_intercept(y, x) from {} group by key"
+
+
+def _grouped_by_duckdb(connection: Any, source: str, name: str) -> Other:
+    ((threads,),) = connection.sql("select current_setting('threads')").fetchall()
+    call = lambda: connection.sql(_BY_KEY.format(source)).fetchnumpy()  # noqa: E731
+    return Other(name, call, f"{threads} threads", lambda found: np.sort(found["slope"])[:5])
+
+
+def groups(x: Any, y: Any, codes: Any) -> Iterator[Other]:
+    """Yield the calls that find a line for each number of a group."""
+    if (duckdb := _optional("duckdb")) and (pa := _optional("pyarrow")):
+        connection = duckdb.connect()
+        connection.register("points", pa.table({"x": x, "y": y, "key": codes}))
+        yield _grouped_by_duckdb(connection, "points", "DuckDB regr_slope, regr_intercept by key")
+    if pl := _optional("polars"):
+        yield from groups_of_polars(pl.DataFrame({"x": x, "y": y, "key": codes}))
+
+
+def groups_of_polars(frame: Any) -> Iterator[Other]:
+    """Yield the call of Polars that finds slopes of groups."""
+    pl: Any = _optional("polars")
+    query = frame.lazy().group_by("key").agg(slope=pl.cov("x", "y") / pl.var("x"))
+    threads = f"{pl.thread_pool_size()} threads"
+    slopes: Any = lambda found: np.sort(found["slope"].to_numpy())[:5]  # noqa: E731
+    yield Other("Polars group_by, cov / var", query.collect, threads, slopes)
+
+
+def groups_of_file(path: Path) -> Iterator[Other]:
+    """Yield the call of DuckDB that finds the lines of the groups of a file."""
+    if duckdb := _optional("duckdb"):
+        name = "DuckDB regr_slope, regr_intercept of the file by key"
+        yield _grouped_by_duckdb(duckdb.connect(), f"'{path}'", name)
 
 
 def files(path: Path, suffix: str) -> Iterator[Other]:

@@ -23,7 +23,8 @@ from fnmatch import fnmatch
 import numpy as np
 
 from bench.others import ONE, READ, versions
-from bench.workloads import WORKLOADS, Target, Workload, passes_of
+from bench.registry import Target, Workload
+from bench.workloads import WORKLOADS, passes_of
 from fastfit.speed.machine import machine
 from fastfit.speed.timing import ratio, timed, times
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from bench.others import READ
-from bench.workloads import GATE, TARGETS, TITLES, WORKLOADS, Workload, passes_of
+from bench.registry import Workload
+from bench.workloads import GATE, TARGETS, TITLES, WORKLOADS, passes_of
 from fastfit.speed.timing import ratio, times
 
 

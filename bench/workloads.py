@@ -19,15 +19,16 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba
 import numpy as np
 
 import fastfit as ff
-from bench import others
+from bench import others, tables
 from bench.others import ONE, READ, Call, Other, identity, line, read
 from bench.own_losses import OWN
+from bench.registry import Prepared, Target, Workload
 from fastfit.kernels import compiled, flags, reference
 from fastfit.kernels.bare_read import bare_read, read_block
 from fastfit.kernels.block import BLOCK, block_sums
@@ -42,42 +43,6 @@ KERNELS: dict[str, Any] = {each.__name__: each() for each in _CLASSES}
 LINE, CENTER = (0.3, 0.1), (0.5, 0.6)
 SMALL, MEDIUM, LARGE = SIZES = (1_000, 1_000_000, 10_000_000)
 _TURNS = 64  # blocks per call of a loop alone
-
-
-class Prepared(NamedTuple):
-    """A workload with its points: the timed call, and a ``check`` that asserts that its result is right.
-
-    ``compared_to`` makes the other calls, whose ``numbers`` must agree within ``rtol`` and ``atol``.
-    """
-
-    call: Call
-    check: Callable[[Any], object]
-    compared_to: Callable[[], Iterable[Other]] = tuple
-    numbers: Callable[[Any], Any] = line
-    rtol: float = 1e-9
-    atol: float = 0.0
-
-
-class Target(NamedTuple):
-    """The largest ratio of the workload's time, less the time of ``beyond``, to the time of the call ``other``.
-
-    ``other`` may also be ``microseconds`` (per call), or ``passes`` or ``MB`` (of the result).
-    """
-
-    most: float
-    other: str = READ
-    beyond: str = ""
-
-
-class Workload(NamedTuple):
-    """A workload without its points, which ``prepare`` makes. ``title`` is its row in README's table, if it has one."""
-
-    name: str
-    n_points: int
-    prepare: Callable[[], Prepared]
-    in_gate: bool
-    title: str
-    targets: list[Target]
 
 
 def passes_of(result: Any) -> int:
@@ -513,7 +478,8 @@ GATE = {
     *("pass/LossGradient/squared_error/float64/10_000_000", "gather/0.001/1_000_000"),
     *("fit/exact/1_000", "fit/exact/10_000_000", "fit/descent-samples/1_000_000"),
     *("fit/huber-mad/1_000", "fit/huber-mad/1_000_000", "process/import", "process/fit"),
-    *("many/peers/full", "many/peers/gaps"),
+    *("many/peers/full", "many/peers/gaps", "windows/100/full/1_000_000"),
+    *("groups/mixed/10_000/1_000_000", "groups/sorted/10_000/1_000_000"),
 }
 # Rows of README's table.
 TITLES = {
@@ -525,6 +491,8 @@ TITLES = {
     "fit/huber-mad/1_000_000": '`fit_line(x, y, loss="huber")`, 1,000,000 points',
     "many-peers/peers/full": "`fit_lines(x, y)`, 20,000 lines of 100 points",
     "many-peers/few/gaps": "`fit_lines(x, y)`, 5,000 lines of 100 points, with gaps",
+    "windows-peers/100/1_000_000": "`fit_rolling(x, y, 100)`, 1,000,000 windows",
+    "groups/mixed/10_000/10_000_000": "`fit_groups(x, y, key)`, 10,000,000 rows, 10,000 groups",
     "process/fit": "a fresh process that imports and fits 1,000,000 points",
 }
 # Targets of the project, for all workloads that match a pattern.
@@ -562,6 +530,23 @@ TARGETS = {
     "many-drop-in/polyfit/full": [Target(0.2, "numpy.polyfit(x, y, 1)")],
     "many-drop-in/linregress/*": [Target(0.02, "scipy.stats.linregress(axis=0)")],
     "many-single/line/1_000": [Target(2.0, "fit_line")],
+    "windows/*/full/10_000_000": [Target(13.0)],
+    "windows/*/gaps/10_000_000": [Target(18.0)],
+    "windows-peers/100/1_000_000": [
+        Target(0.1, "pandas rolling cov / var"),
+        Target(0.125, "Polars rolling_cov / rolling_var"),
+    ],
+    "windows-peers/100/100_000": [Target(0.0005, "statsmodels RollingOLS")],
+    "groups/sorted/10_000/10_000_000": [Target(1.6)],
+    "groups/mixed/100/10_000_000": [Target(0.25, "DuckDB regr_slope, regr_intercept by key")],
+    "groups/mixed/10_000/10_000_000": [Target(0.333, "DuckDB regr_slope, regr_intercept by key")],
+    "groups/mixed/1_000_000/10_000_000": [
+        Target(0.167, "DuckDB regr_slope, regr_intercept by key")
+    ],
+    "groups-text/10_000/10_000_000": [Target(0.5, "Polars group_by, cov / var")],
+    "groups-file/10_000/10_000_000": [
+        Target(1.2, "DuckDB regr_slope, regr_intercept of the file by key")
+    ],
     "process/import": [Target(1.15, "import numpy")],
     "process/fit": [Target(0.6, "scipy.stats.linregress")],
 }
@@ -592,6 +577,12 @@ _ON_LINUX = [LARGE] if sys.platform == "linux" else []
 WORKLOADS = {
     workload.name: workload
     for workload in itertools.chain(
+        # Tables: windows and groups.
+        _grid(tables.windows, "windows", (8, 100, 10_000), ("full", "gaps"), SIZES[1:]),
+        _grid(tables.windows_peers, "windows-peers", [100], (100_000, 1_000_000)),
+        _grid(*(tables.groups, "groups", ("mixed", "sorted"), (100, 10_000, 1_000_000), SIZES[1:])),
+        _grid(tables.groups_of_text, "groups-text", [10_000], SIZES[1:]),
+        _grid(tables.groups_of_file, "groups-file", [10_000], SIZES[1:]),
         # Fused loops alone, on a block in cache.
         _grid(_loop, "loop", _DERIVATIVES, LOSSES, n_points=_TURNS * BLOCK),
         _grid(_loop, "loop", _PRODUCTS, n_points=_TURNS * BLOCK),

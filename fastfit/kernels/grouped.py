@@ -49,7 +49,7 @@ def _add_parts(
         groups.add_blocks(x, y, w, codes, rows, block, lowest, through_origin, sums, states[p])
 
 
-def _count(codes: Any, first: Any, shift: Any, counts: Any) -> Any:
+def _count_ranges(codes: Any, first: Any, shift: Any, counts: Any) -> Any:
     for b in numba.prange(len(counts)):
         start = first + b * _ROWS
         end = min(start + _ROWS, codes.size, first + _SLAB)
@@ -98,8 +98,18 @@ def _again(
 
 _DRIVERS = {
     function.__name__: compiled.on_threads_or_not(function)
-    for function in (_find, _add_runs, _add_parts, _count, _sort, _add_ranges, _lines, _again)
+    for function in (
+        _find,
+        _add_runs,
+        _add_parts,
+        _count_ranges,
+        _sort,
+        _add_ranges,
+        _lines,
+        _again,
+    )
 }
+_COUNT = compiled.jit(groups.count_chosen, flags.TOTAL)
 _ORDER = compiled.jit(groups.order_rows, flags.TOTAL)
 _JOIN = compiled.jit(groups.join_runs, flags.TOTAL)
 
@@ -142,16 +152,28 @@ class Rows(NamedTuple):
     groups: NDArray[Any] | None
     n_groups: int
 
-    def counts(self) -> NDArray[np.int64]:
-        """Return the number of rows of each group."""
+    def counts(self, chosen: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+        """Return the number of rows of each group, 0 for those that are not chosen."""
+        if chosen is None:
+            chosen = np.ones(self.n_groups, np.bool_)
+        found = np.zeros(self.n_groups, np.int64)
         if self.starts is None:
             assert self.codes is not None
-            return np.bincount(self.codes[self.codes >= 0], minlength=self.n_groups)
+            arguments = self.codes, chosen, found
+            _code(_COUNT, *arguments)(*arguments)
+            return found
         assert self.groups is not None
-        found = np.zeros(self.n_groups, np.int64)
         there = self.groups >= 0
         np.add.at(found, self.groups[there], np.diff(self.starts)[there])
+        found[~chosen] = 0
         return found
+
+    @property
+    def n_ungrouped(self) -> int:
+        """Number of rows of no group."""
+        if self.starts is None:
+            return int(np.count_nonzero(np.less(self.codes, 0)))  # type: ignore[arg-type]
+        return int(np.diff(self.starts)[np.less(self.groups, 0)].sum())  # type: ignore[arg-type]
 
     def of_rows(self) -> NDArray[Any]:
         """Return the group of each row."""
@@ -164,7 +186,7 @@ class Rows(NamedTuple):
     def in_order(self, chosen: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the rows of chosen groups, one group after the other, and where those of each group begin and end."""
         codes = self.of_rows()
-        starts = np.concatenate([[0], np.cumsum(np.where(chosen, self.counts(), 0))])
+        starts = np.concatenate([[0], np.cumsum(self.counts(chosen))])
         order, places = np.empty(int(starts[-1]), np.int64), starts[:-1].copy()
         _code(_ORDER, codes, chosen, places, order)(codes, chosen, places, order)
         return order, starts
@@ -295,7 +317,7 @@ def _states_of_many(
     for first in range(0, x.size, _SLAB):
         n_blocks = -(-min(_SLAB, x.size - first) // _ROWS)
         counts = np.zeros((n_blocks, n_ranges), np.int64)
-        _run(_count, 4 * size, n_threads, codes, first, _RANGE, counts)
+        _run(_count_ranges, 4 * size, n_threads, codes, first, _RANGE, counts)
         ends = np.cumsum(counts.sum(axis=0))
         starts = np.concatenate([[0], ends])
         places = starts[:-1] + np.cumsum(counts, axis=0) - counts

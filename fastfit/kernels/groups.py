@@ -318,6 +318,15 @@ def sort_rows(
 
 
 @compiled(TOTAL)
+def count_chosen(codes: Any, chosen: Any, counts: Any) -> None:
+    """Count the rows of chosen groups."""
+    for i in range(codes.size):
+        code = codes[i]
+        if code >= 0 and chosen[code]:
+            counts[code] += 1
+
+
+@compiled(TOTAL)
 def order_rows(codes: Any, chosen: Any, places: Any, order: Any) -> None:
     """Write the rows of chosen groups, one group after the other; ``places`` says where the next of each goes."""
     for i in range(codes.size):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -133,15 +135,14 @@ def fit_groups(
     )
     groups, rows = grouping_of(by, names, points.y.size, options.n_threads)
     sums = _sums_of(points, rows, options, progress=progress)
-    counts = rows.counts()
-    n_ungrouped = points.y.size - int(counts.sum())
-    return _fits(sums, groups, counts, n_ungrouped, points.times, options, sort=sort, kind=kind)
+    known = groups, rows.counts, rows.n_ungrouped, points.times
+    return _fits(sums, *known, options, sort=sort, kind=kind)
 
 
 def _fits(
     sums: LineSums,
     groups: keys.Groups,
-    counts: NDArray[np.int64],
+    counts: Callable[[], NDArray[np.int64]],
     n_ungrouped: int,
     times: TimeUnit | None,
     options: Options,
@@ -158,9 +159,9 @@ def _fits(
     if place is not None:
         sums = sums.mapped(lambda each: each[place])
         of_group = {name: values[place] for name, values in of_group.items()}
-        counts = counts[place]
         unresolved = None if unresolved is None else unresolved[place]
-    fits = options.fits(sums, counts, times, 0).of_groups(of_group, n_ungrouped, kind)
+    n_given = counts if place is None else lambda: counts()[place]
+    fits = options.fits(sums, n_given, times, 0).of_groups(of_group, n_ungrouped, kind)
     warn_of_bad_lines(fits)
     return fits if unresolved is None else fits.without_errors(unresolved)
 
@@ -234,10 +235,11 @@ def _fit_parts(
     if found.batches:
         points, groups = found.whole()
         rows = grouped.rows_of(groups.codes, groups.n, options.n_threads)
-        sums, counts = _sums_of(points, rows, options, progress=progress), rows.counts()
+        sums = _sums_of(points, rows, options, progress=progress)
+        counts: Callable[[], NDArray[np.int64]] = rows.counts
     else:
         table, groups = Keyed.joined(found.tables)
-        counts = table.n_rows
+        counts = functools.partial(getattr, table, "n_rows")
         has_weights = source.has_sigma or "sample_weight" in source.columns
         sums, far = sums_of(table, found, has_weights=has_weights, options=options)
     of_group = {name: _numbers_if_all(each) for name, each in groups.keys.items()}
