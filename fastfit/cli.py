@@ -18,8 +18,12 @@ import typer
 from fastfit import worked_example
 from fastfit._version import __version__
 from fastfit.fit import fit_line
+from fastfit.lines import report
+from fastfit.lines.groups import fit_groups
+from fastfit.lines.result import LineFits
+from fastfit.lines.rolling import fit_rolling
 from fastfit.losses import LOSSES, Loss, RobustLoss, as_loss
-from fastfit.outcome import ConvergenceWarning
+from fastfit.outcome import ConvergenceWarning, Status
 from fastfit.points.files.progress import display
 from fastfit.points.files.scan import FilePoints, scan
 from fastfit.result import LineFit
@@ -235,6 +239,11 @@ _FORMAT = "Format of the files, such as csv or parquet; by default, what their n
 _DATETIME_UNIT = "Unit of x in the slope, where x holds times; seconds by default."
 _CHECKPOINT = "Keep in this file what was read, so that the same command goes on from there."
 _BANDS = "Draw the bands of the line and of new points; of a robust line, the former."
+_BY = "Column of keys: fit a line for each key; may be given several times."
+_ROLLING = (
+    "Fit a line for the window at each row: a number of rows, or a width in x, such as 7D or 90min."
+)
+_OUT = "Write all lines to this file."
 _LEVEL = "Probability of intervals and bands, between 0 and 1."
 
 
@@ -255,6 +264,9 @@ def fit(
     intercept: Annotated[
         bool, _option("Fit an intercept; without, the line passes the origin.")
     ] = True,
+    by: Annotated[list[str] | None, _option(_BY, metavar="COL")] = None,
+    rolling: Annotated[str | None, _option(_ROLLING, metavar="N|WIDTH")] = None,
+    out: Annotated[Path | None, _option(_OUT, metavar="OUT.parquet|.csv")] = None,
     loss: Annotated[str, _option(_LOSS, metavar="NAME")] = "squared_error",
     f_scale: Annotated[str | None, _option(_F_SCALE, metavar="NUMBER|mad")] = None,
     solver: Annotated[SolverName, _option(_SOLVER)] = SolverName.AUTO,
@@ -299,6 +311,7 @@ def fit(
     Rows with a missing value are left out, and counted. Columns need no names where the file has just two. Files may be
     larger than memory: then they are read once for least squares, and as a rule 5 to 10 times for a robust loss.
     Options from --init to --passes belong to gradient_descent; newton takes --max-iter, --tol and --record-every.
+    With --by or --rolling there are many lines: the first and the most significant are printed, and --out writes all.
 
     Example: fastfit fit flights.parquet --x distance --y air_time --plot flights.png
     """
@@ -322,6 +335,21 @@ def fit(
         chosen_loss = _loss(loss, f_scale)
         if sigma is not None and isinstance(chosen_loss, RobustLoss):
             raise ValueError(f"--sigma must be left out with --loss {loss}")
+        has_many = bool(by) or rolling is not None
+        if has_many:
+            _refuse_options_of_one_line(
+                {
+                    **given,
+                    "solver": solver,
+                    "checkpoint": checkpoint,
+                    "bands": bands,
+                    "backend": backend,
+                }
+            )
+        elif out is not None:
+            raise ValueError("--out must be left out without --by or --rolling")
+        if out is not None:
+            report.check_path(out)
         chosen = _solver(solver, chosen_loss, given)
         points = scan(
             files,
@@ -329,6 +357,7 @@ def fit(
             y,
             weight,
             sigma=sigma,
+            by=by or None,
             separator="\t" if separator == "\\t" else separator,
             decimal_comma=decimal_comma,
             comment=comment,
@@ -338,6 +367,25 @@ def fit(
             sheet_name=sheet_name,
             format=format_,
         )
+        unit = cast(Unit, datetime_unit.value) if datetime_unit else None
+        if has_many:
+            many: dict[str, Any] = {
+                "loss": chosen_loss,
+                "fit_intercept": intercept,
+                "absolute_sigma": absolute_sigma,
+                "datetime_unit": unit,
+                "n_threads": threads,
+                "progress": progress,
+            }
+            fits = _many_lines(points, rolling, many)
+            if out is not None:
+                report.write(fits, out)
+            if plot is not None:
+                from fastfit.plotting import axes_to_save, save
+
+                save(fits.plot(axes_to_save(), level=level), plot)
+            _print_many(fits, as_json=as_json)
+            return
         with display(progress) as shown:
             if shown is not None and isinstance(chosen, GradientDescent):
                 most = chosen.max_iter
@@ -349,7 +397,7 @@ def fit(
                 fit_intercept=intercept,
                 absolute_sigma=absolute_sigma,
                 nan_policy="omit",
-                datetime_unit=cast(Unit, datetime_unit.value) if datetime_unit else None,
+                datetime_unit=unit,
                 n_threads=threads,
                 backend=backend.value,
                 checkpoint=checkpoint,
@@ -365,6 +413,47 @@ def fit(
     _print(result, as_json=as_json, level=level, message=shown_once)
     if not result.converged:
         typer.echo(f"fastfit: warning: {message}", err=True)
+        raise typer.Exit(3)
+
+
+def _refuse_options_of_one_line(given: dict[str, Any]) -> None:
+    """Raise ValueError about options that many lines do not have."""
+    usual = {
+        "solver": SolverName.AUTO,
+        "backend": Backend.NUMBA,
+        "checkpoint": None,
+        "bands": False,
+    }
+    for name, value in given.items():
+        if name not in usual or value != usual[name]:
+            option = "seed" if name == "rng" else name.replace("_", "-")
+            raise ValueError(f"--{option} must be left out with --by or --rolling")
+
+
+def _many_lines(points: FilePoints, rolling: str | None, options: dict[str, Any]) -> LineFits:
+    if rolling is None:
+        return fit_groups(points, **options)
+    if re.fullmatch(r"\d+", rolling):
+        return fit_rolling(points, None, int(rolling), **options)
+    try:
+        return fit_rolling(points, None, float(rolling), window_in="x", **options)
+    except ValueError:
+        if re.fullmatch(r"[-+.\deE]+", rolling):
+            raise
+    return fit_rolling(points, None, rolling, **options)
+
+
+def _print_many(fits: LineFits, *, as_json: bool) -> None:
+    if as_json:
+        counts = {"n_lines": fits.size, "n_ungrouped": fits.n_ungrouped}
+        _write(json.dumps({**counts, "lines": fits.to_dict()}, allow_nan=False))
+    else:
+        _write(report.text_of(fits))
+    unsure = int(np.count_nonzero(np.isin(fits.status, [Status.MAX_ITER, Status.STALLED])))
+    if unsure:
+        typer.echo(
+            f"fastfit: warning: {unsure:,} of {fits.size:,} lines did not converge", err=True
+        )
         raise typer.Exit(3)
 
 

@@ -81,10 +81,10 @@ class Keyed(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Points of a part, and their groups."""
+    """Points of a part, and their groups; None without keys."""
 
     points: Points
-    groups: Groups
+    groups: Groups | None
 
     @property
     def n_bytes(self) -> int:
@@ -93,6 +93,7 @@ class Batch(NamedTuple):
 
     def keyed(self, *, through_origin: bool, n_threads: int | None) -> Keyed:
         """Return the states of the groups."""
+        assert self.groups is not None
         points, rows = self.points, grouped.rows_of(self.groups.codes, self.groups.n, n_threads)
         states = grouped.states_of(
             *(points.x, points.y, points.w, rows),
@@ -124,7 +125,7 @@ class Found(NamedTuple):
     y_offset: float
     times: TimeUnit | None
 
-    def whole(self) -> tuple[Points, Groups]:
+    def whole(self) -> tuple[Points, Groups | None]:
         """Return the points of all batches, and their groups."""
         parts = [each.points for each in self.batches]
         w, sample = (
@@ -138,18 +139,17 @@ class Found(NamedTuple):
             np.concatenate([each.y + (each.y_offset - self.y_offset) for each in parts]),
             *(w, self.x_offset, self.y_offset, self.times, sample),
         )
-        names = list(self.batches[0].groups.keys)
-        keys = [np.concatenate([each.groups.keys[name] for each in self.batches]) for name in names]
+        own_groups = [each.groups for each in self.batches if each.groups is not None]
+        if not own_groups:
+            return points, None
+        names = list(own_groups[0].keys)
+        keys = [np.concatenate([each.keys[name] for each in own_groups]) for name in names]
         groups = groups_of(keys, names, None)
         first, codes = 0, []
-        for each in self.batches:
-            own = groups.codes[first : first + each.groups.n]
-            codes.append(
-                np.where(each.groups.codes < 0, -1, own[each.groups.codes])
-                if own.size
-                else each.groups.codes
-            )
-            first += each.groups.n
+        for each in own_groups:
+            own = np.append(groups.codes[first : first + each.n], -1)  # a code of -1 is the last
+            codes.append(own[each.codes])
+            first += each.n
         return points, groups._replace(codes=np.concatenate(codes))
 
 
@@ -185,9 +185,9 @@ class GroupPass(NamedTuple):
             points = Points.of(
                 *part[:4], datetime_unit=self.datetime_unit, through_origin=self.through_origin
             )
-            groups = groups_of(list(part.keys), self.names, points.y.size)
+            groups = groups_of(list(part.keys), self.names, points.y.size) if self.names else None
         found = Found(
-            *((Batch(points, groups),), (), groups.n_missing),
+            *((Batch(points, groups),), (), 0 if groups is None else groups.n_missing),
             *(points.x_offset, points.y_offset, points.times),
         )
         return found if self._has_room(found.batches) else self._reduced(found)
