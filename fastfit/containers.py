@@ -85,6 +85,12 @@ def is_masked(values: Any) -> bool:
     return masked_arrays is not None and isinstance(values, masked_arrays.MaskedArray)
 
 
+def name_of(values: Any, default: str) -> str:
+    """Return the name of a column, as pandas, Polars and xarray have it."""
+    name = getattr(values, "name", None)
+    return name if isinstance(name, str) and name else default
+
+
 def _refuse_what_holds_no_values(values: Any, name: str) -> None:
     """Raise TypeError for None, text, paths, mappings, sets and what can be read only once."""
     if isinstance(values, str):

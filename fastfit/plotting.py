@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,10 @@ _MOST_DOTS = 3000
 _SIZE = (7.0, 4.6)
 _MISSING = "drawing needs matplotlib: pip install 'fastfit[plot]'"
 # Colours of the lines on one axes, in turn, and what marks them as lines of fits.
-_LINES = ("#d1495b", "#22223b", "#e09f3e", "#6a4c93", "#8c5e3c", "#3c8d5a")
+_LINES = (
+    *("#d1495b", "#22223b", "#e09f3e", "#6a4c93", "#8c5e3c", "#3c8d5a"),
+    *("#4aa3df", "#d16bb5"),
+)
 _MARK = "fastfit line"
 _SHADES = {"prediction": 0.12, "confidence": 0.3}
 # Axes whose range of y leaves out far points.
@@ -34,8 +37,14 @@ _FAR = 5.0
 # Number of positions at which a band, a hyperbola, is computed.
 _BAND_POINTS = 200
 _DOTS = "#00798c"
-# Colour of slopes that are not clearly other than 0, and the largest number of lines in one picture.
-_UNCLEAR, _MOST_LINES = "#c4c4c4", 300
+# Colour of slopes that are not clearly other than 0, and of text and thin lines that are to stay in the background.
+_UNCLEAR, _FAINT = "#c4c4c4", "#808080"
+# Largest number of lines in one picture, of those with a colour of their own, and of those with a name beside them.
+MOST_LINES, MOST_NAMED, MOST_WRITTEN = 300, len(_LINES), 30
+# What marks the line at slope 0.
+_ZERO = "fastfit zero"
+# Largest number of letters on a line of a title.
+_LONGEST_TITLE = 60
 # Largest number of recorded states that are marked one by one.
 _MOST_MARKED = 60
 
@@ -79,6 +88,49 @@ class Line(Protocol):
 
     def predict(self, x: Any) -> Any:
         """Return the line at x."""
+
+
+class Fan(NamedTuple):
+    """Lines by their ends.
+
+    Attributes
+    ----------
+    x, y : ndarray, shape (n, 2)
+        The ends; NaN where there is no line.
+    is_clear : ndarray of bool
+        Whether slopes are clearly other than 0.
+    labels : list of str or None
+        Names of the lines.
+    by : str
+        What the names are, such as the name of a column of keys; "" if that is unknown.
+    """
+
+    x: NDArray[Any]
+    y: NDArray[Any]
+    is_clear: NDArray[np.bool_]
+    labels: list[str] | None
+    by: str
+
+
+class Track(NamedTuple):
+    """Slopes of windows along x.
+
+    Attributes
+    ----------
+    label : str
+        Name of the group; "" without groups.
+    x, slope : ndarray
+        Places, which do not fall, and slopes; NaN where there is no line.
+    band_x, low, high : ndarray
+        Places, and bounds of the confidence band there; NaN where there is none.
+    """
+
+    label: str
+    x: NDArray[Any]
+    slope: NDArray[Any]
+    band_x: NDArray[Any]
+    low: NDArray[Any]
+    high: NDArray[Any]
 
 
 def draw_fit(
@@ -138,13 +190,7 @@ def draw_fit(
         _draw_band(ax, drawn(across), bounds, color, called, name, halo=halo)
     ax.plot(drawn(span), ends, color=color, linewidth=2.0, label=label, gid=_MARK, zorder=4)
     _set_range(ax, low, high, leaves_out=was_empty and leaves_out)
-    if times and not times.is_duration:
-        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
-        locator = AutoDateLocator()  # type: ignore[no-untyped-call]
-        ax.xaxis.set_major_locator(locator)
-        formatter = ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
-        ax.xaxis.set_major_formatter(formatter)
+    _show_dates(ax, times)
     unit = f" ({times.unit})" if times and times.is_duration else ""
     ax.set(xlabel=names[0] + unit, ylabel=names[1], title=title)
     if ax.get_legend_handles_labels()[0]:
@@ -215,37 +261,218 @@ def draw_map(
 
 
 def draw_fan(
-    ends: NDArray[Any],
-    values: NDArray[Any],
-    is_clear: NDArray[np.bool_],
+    fan: Fan,
     level: float,
-    xlabel: str,
+    times: TimeUnit | None,
+    names: tuple[str, str],
+    title: str,
     ax: Axes | None,
 ) -> Axes:
-    """Draw lines by their ends, at most some hundreds; those with a slope that is not clearly other than 0 are grey."""
+    """Draw lines, at most some hundreds, with their names if they are few, as :meth:`LineFits.plot` says.
+
+    With ``times``, x holds counts, which are drawn as dates, or as durations in the unit of the slope.
+    """
     from matplotlib.collections import LineCollection
     from matplotlib.lines import Line2D
 
-    ax = _new_axes() if ax is None else ax
-    chosen = np.flatnonzero(np.isfinite(values).all(axis=1))
-    if chosen.size > _MOST_LINES:
-        chosen = chosen[np.linspace(0, chosen.size - 1, _MOST_LINES).round().astype(int)]
+    has_room, ax = _has_room(ax), _new_axes() if ax is None else ax
+    _show_dates(ax, times)
+    chosen = np.flatnonzero(np.isfinite(fan.y).all(axis=1))
+    missing = len(fan.y) - chosen.size
+    title += f", {missing:,} not fitted" if missing else ""
+    if chosen.size > MOST_LINES:
+        chosen = chosen[np.linspace(0, chosen.size - 1, MOST_LINES).round().astype(int)]
+        title += f", {chosen.size:,} drawn"
+    x = np.full(fan.x.shape, math.nan)
+    x[chosen] = _numbers_for(fan.x[chosen], times)
+    has_colours = fan.labels is not None and chosen.size <= MOST_NAMED
     handles = []
-    for clear, color, said in ((False, _UNCLEAR, "slope not"), (True, _LINES[0], "slope")):
-        some = chosen[is_clear[chosen] == clear]
-        segments = np.stack([ends[some], values[some]], axis=-1)
-        alpha = min(1.0, max(0.15, 60.0 / max(chosen.size, 1)))
-        ax.add_collection(LineCollection(list(segments), colors=color, alpha=alpha, linewidths=1.0))
-        if some.size:
-            called = f"{said} other than 0 at {100 * level:.4g} %"
-            handles.append(Line2D([], [], color=color, label=called))
+    if has_colours:
+        n_before = sum(each.get_gid() == _MARK for each in ax.lines)
+        for number, row in enumerate(chosen, n_before):
+            style = {"color": _color(None, number), "linestyle": "-" if fan.is_clear[row] else ":"}
+            label = fan.labels[row] if fan.labels else ""
+            handles += ax.plot(x[row], fan.y[row], linewidth=1.8, label=label, gid=_MARK, **style)
+        if not fan.is_clear[chosen].all():
+            called = f"slope not other\nthan 0 at {100 * level:.4g} %"
+            handles.append(Line2D([], [], color=_FAINT, linestyle=":", label=called))
+    else:
+        for clear, color, said in ((False, _UNCLEAR, "slope not"), (True, _LINES[0], "slope")):
+            some = chosen[fan.is_clear[chosen] == clear]
+            segments = np.stack([x[some], fan.y[some]], axis=-1)
+            alpha = min(1.0, max(0.15, 60.0 / max(chosen.size, 1)))
+            lines = LineCollection(list(segments), colors=color, alpha=alpha, linewidths=1.0)
+            ax.add_collection(lines)
+            if some.size:
+                called = f"{said} other than 0 at {100 * level:.4g} %"
+                handles.append(Line2D([], [], color=color, label=called))
     ax.autoscale_view()
-    title = _lines_in_words(values[:, 0])
-    title += f", {chosen.size:,} drawn" if chosen.size < len(values) else ""
-    ax.set(xlabel=xlabel, ylabel="y", title=title)
-    if handles:
-        ax.legend(handles=handles, loc="best")
+    if fan.labels is not None and not has_colours and has_room:
+        _write_names(ax, fan, x, chosen)
+    unit = f" in {times.words}" if times and times.is_duration else ""
+    ax.set(xlabel=names[0] + unit, ylabel=names[1], title=_on_lines(title))
+    if has_colours:
+        _add_legend(ax, handles, fan.by, has_room=has_room)
+    elif handles:  # below, where it covers no line
+        below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14), "ncols": 2}
+        ax.legend(handles=handles, **(below if has_room else {}), frameon=not has_room)
     return ax
+
+
+def draw_windows(
+    tracks: Sequence[Track],
+    by: str,
+    range_y: tuple[float, float, bool],
+    level: float,
+    times: TimeUnit | None,
+    names: tuple[str, str, str],
+    ax: Axes | None,
+) -> Axes:
+    """Draw slopes of windows along x, and their bands, as :meth:`LineFits.plot` says.
+
+    ``range_y`` is the range to show, and whether it leaves anything out; ``by`` names the keys of groups, and ``names``
+    are labels of the axes and a title. With ``times``, x holds counts.
+    """
+    from matplotlib.patches import Patch
+
+    has_room, ax = _has_room(ax), _new_axes() if ax is None else ax
+    was_empty = not ax.has_data()
+    _show_dates(ax, times)
+    n_before = sum(each.get_gid() == _MARK for each in ax.lines)
+    are_few = len(tracks) <= MOST_NAMED
+    style: dict[str, Any] = {"linewidth": 1.4, "gid": _MARK, "zorder": 4}
+    if not are_few:
+        alpha = min(1.0, max(0.25, 20.0 / len(tracks)))
+        style = {"linewidth": 0.8, "gid": _MARK, "alpha": alpha}
+    called = f"{100 * level:.4g} % confidence"
+    handles: list[Any] = []
+    has_band = False
+    for number, track in enumerate(tracks, n_before):
+        color = _color(None, number) if are_few else _FAINT
+        x = _numbers_for(track.x, times)
+        handles += ax.plot(x, track.slope, color=color, label=track.label, **style)
+        single = _has_no_neighbours(track.slope)
+        if single.any():  # which a line does not show
+            ax.plot(x[single], track.slope[single], "o", color=color, markersize=2.5, zorder=4)
+        if are_few and not np.isnan(track.low).all():
+            has_band = True
+            shade: dict[str, Any] = {
+                "color": color,
+                "alpha": _SHADES["confidence"] if len(tracks) == 1 else 0.18,
+            }
+            x, lower, upper = _numbers_for(track.band_x, times), track.low, track.high
+            label = "" if by else f"{called} band"
+            ax.fill_between(x, lower, upper, linewidth=0, zorder=2.5, label=label, **shade)
+            single = _has_no_neighbours(lower)
+            if single.any():
+                bars = x[single], lower[single], upper[single]
+                ax.vlines(*bars, linewidth=1.4, zorder=2.5, **shade)
+    low, high, leaves_out = range_y
+    _set_range(ax, low, high, leaves_out=was_empty and leaves_out)
+    bottom, top = ax.get_ylim()
+    if bottom < 0.0 < top and not any(each.get_gid() == _ZERO for each in ax.lines):
+        ax.axhline(0.0, color=_FAINT, linewidth=0.8, gid=_ZERO, zorder=1.5)
+    unit = f" in {times.words}" if times and times.is_duration else ""
+    ax.set(xlabel=names[0] + unit, ylabel=names[1], title=_on_lines(names[2]))
+    if by and has_band:
+        color = _color(None, n_before) if len(tracks) == 1 else _FAINT
+        shade = {"color": color, "alpha": _SHADES["confidence"]}
+        handles.append(Patch(linewidth=0, label=f"{called}\nband", **shade))
+    if by and are_few:
+        _add_legend(ax, handles, by, has_room=has_room)
+    elif ax.get_legend_handles_labels()[0] and not by:
+        ax.legend(loc="best")
+    return ax
+
+
+def _has_room(ax: Axes | None) -> bool:
+    """Return whether what stands right of the axes, or below, finds room on their figure."""
+    figure: Any = None if ax is None else ax.get_figure()
+    return figure is None or figure.get_layout_engine() is not None
+
+
+def _add_legend(ax: Axes, handles: list[Any], by: str, *, has_room: bool) -> None:
+    """Add a legend of the names of lines, right of the axes if there is room."""
+    if handles:
+        right: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.02)}
+        place = {**right, "frameon": False} if has_room else {"loc": "best"}
+        ax.legend(handles=handles, title=by or None, alignment="left", **place)
+
+
+def _on_lines(title: str) -> str:
+    """Return a title on two lines if it is too long for one."""
+    if len(title) <= _LONGEST_TITLE:
+        return title
+    place = title.rfind(", ", 0, _LONGEST_TITLE)
+    return f"{title[: place + 1]}\n{title[place + 2 :]}" if place > 0 else title
+
+
+def _has_no_neighbours(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which values stand between missing ones."""
+    missing = np.concatenate([[True], np.isnan(values), [True]])
+    found: NDArray[np.bool_] = ~missing[1:-1] & missing[:-2] & missing[2:]
+    return found
+
+
+def _write_names(ax: Axes, fan: Fan, x: NDArray[Any], chosen: NDArray[np.int64]) -> None:
+    """Write names right of the axes, as near to the right ends of their lines as they fit, with thin lines to these."""
+    assert fan.labels is not None
+    figure: Any = ax.get_figure()
+    size = 8.0 if chosen.size <= 20 else 7.0
+    height = 72.0 * figure.get_figheight() * ax.get_position().height
+    bottom, top = ax.get_ylim()
+    chosen = chosen[np.argsort(fan.y[chosen, 1], kind="stable")]
+    wanted = (fan.y[chosen, 1] - bottom) / (top - bottom)
+    places = _spread(wanted, 1.2 * size / height)
+    for row, place in zip(chosen, places, strict=True):
+        ax.annotate(
+            fan.labels[row],
+            (x[row, 1], fan.y[row, 1]),
+            (1.03, place),
+            textcoords="axes fraction",
+            fontsize=size,
+            color=_LINES[0] if fan.is_clear[row] else _FAINT,
+            verticalalignment="center",
+            arrowprops={"arrowstyle": "-", "color": _UNCLEAR, "linewidth": 0.5, "shrinkB": 1.0},
+        )
+
+
+def _spread(wanted: NDArray[Any], distance: float) -> NDArray[Any]:
+    """Return places at least so far from each other, near those wanted, which are sorted, and if possible in 0 to 1."""
+    steps = distance * np.arange(wanted.size)
+    blocks: list[list[float]] = []  # means of what was shifted together, and how many these are
+    for each in wanted - steps:
+        blocks.append([float(each), 1.0])
+        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
+            value, n = blocks.pop()
+            before, m = blocks[-1]
+            blocks[-1] = [(before * m + value * n) / (m + n), m + n]
+    found = np.repeat([value for value, _ in blocks], [int(n) for _, n in blocks])
+    lowered = np.clip(found, 0.0, max(1.0 - float(steps[-1]), 0.0))
+    return np.asarray(lowered + steps)
+
+
+def _numbers_for(x: NDArray[Any], times: TimeUnit | None) -> NDArray[Any]:
+    """Return x as numbers for matplotlib: counts of dates as it counts them."""
+    if times is None or times.is_duration:
+        return _drawn_by(times)(x)
+    from matplotlib.dates import date2num
+
+    whole = np.rint(x)
+    days = date2num(times.times(whole))  # type: ignore[no-untyped-call]
+    return np.asarray(days + (x - whole) * times.days)
+
+
+def _show_dates(ax: Axes, times: TimeUnit | None) -> None:
+    """Write dates on the axis of x, if it shows times, and does not do so already."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    if times is None or times.is_duration:
+        return
+    ax.xaxis_date()
+    locator = AutoDateLocator()  # type: ignore[no-untyped-call]
+    ax.xaxis.set_major_locator(locator)
+    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
 
 
 def _lines_in_words(values: NDArray[Any]) -> str:

@@ -22,6 +22,12 @@ _NANOSECONDS = {
     "D": 86_400_000_000_000,
     "W": 604_800_000_000_000,
 }
+# Units in words, and several of them.
+_WORDS = {
+    **{"W": ("week", "weeks"), "D": ("day", "days"), "h": ("hour", "hours")},
+    **{"m": ("minute", "minutes"), "s": ("second", "seconds")},
+    **{"ms": ("ms", "ms"), "us": ("µs", "µs"), "ns": ("ns", "ns")},
+}
 Unit = Literal["W", "D", "h", "m", "s", "ms", "us", "ns"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 _DEFAULT = "s"
@@ -60,6 +66,21 @@ class TimeUnit(NamedTuple):
     def counts(self) -> float:
         """Number of base counts in one unit."""
         return float(_NANOSECONDS[self.unit] // _NANOSECONDS[self.base])
+
+    @property
+    def word(self) -> str:
+        """The unit in words, such as "day"."""
+        return _WORDS[self.unit][0]
+
+    @property
+    def words(self) -> str:
+        """Several of the unit in words, such as "days"."""
+        return _WORDS[self.unit][1]
+
+    @property
+    def days(self) -> float:
+        """One base count in days."""
+        return _NANOSECONDS[self.base] / _NANOSECONDS["D"]
 
     def times(self, counts: NDArray[Any]) -> Any:
         """Return times for counts, rounded to whole ones: for a picture."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastfit import keys, validation
+from fastfit.containers import name_of
 from fastfit.kernels import grouped
 from fastfit.lines.batched import Options, warn_of_bad_lines
 from fastfit.lines.keyed import KEPT, GroupPass, Keyed, sums_of
@@ -116,7 +117,7 @@ def fit_groups(
     )
     sort = validation.true_or_false(sort, "sort")
     progress = validation.true_or_false(progress, "progress")
-    columns = {"x": x, "y": y, "sample_weight": sample_weight, "sigma": sigma}
+    given = columns = {"x": x, "y": y, "sample_weight": sample_weight, "sigma": sigma}
     source = _source_of(columns, by, data)
     if source is not None:
         return _fit_parts(
@@ -136,7 +137,7 @@ def fit_groups(
     groups, rows = grouping_of(by, names, points.y.size, options.n_threads)
     sums = _sums_of(points, rows, options, progress=progress)
     known = groups, rows.counts, rows.n_ungrouped, points.times
-    return _fits(sums, *known, options, sort=sort, kind=kind)
+    return _fits(sums, *known, options, names_of(given, columns), sort=sort, kind=kind)
 
 
 def _fits(
@@ -146,6 +147,7 @@ def _fits(
     n_ungrouped: int,
     times: TimeUnit | None,
     options: Options,
+    labels: tuple[str, str],
     *,
     sort: bool,
     kind: str | None,
@@ -161,7 +163,7 @@ def _fits(
         of_group = {name: values[place] for name, values in of_group.items()}
         unresolved = None if unresolved is None else unresolved[place]
     n_given = counts if place is None else lambda: counts()[place]
-    fits = options.fits(sums, n_given, times, 0).of_groups(of_group, n_ungrouped, kind)
+    fits = options.fits(sums, n_given, times, 0).of_groups(of_group, n_ungrouped, labels, kind)
     warn_of_bad_lines(fits)
     return fits if unresolved is None else fits.without_errors(unresolved)
 
@@ -245,7 +247,7 @@ def _fit_parts(
     of_group = {name: _numbers_if_all(each) for name, each in groups.keys.items()}
     groups = keys.groups_of([*of_group.values()], [*of_group], None)
     return _fits(
-        *(sums, groups, counts, found.n_ungrouped, found.times, options),
+        *(sums, groups, counts, found.n_ungrouped, found.times, options, source.names),
         sort=sort,
         kind=None,
         unresolved=far,
@@ -275,6 +277,15 @@ def key_columns(by: Any, has_table: bool) -> tuple[list[Any], list[str | None]]:
     are_many = isinstance(by, (list, tuple)) and bool(by) and all(map(is_column, by))
     columns = list(by) if are_many else [by]
     return columns, [None] * len(columns)
+
+
+def names_of(given: dict[str, Any], columns: dict[str, Any]) -> tuple[str, str]:
+    """Return the names of x and y: those of columns of a table, or of a Series."""
+    x, y = (
+        given[name] if isinstance(given[name], str) else name_of(columns[name], name)
+        for name in "xy"
+    )
+    return x, y
 
 
 def labelled(by: list[Any]) -> dict[str, Any]:

@@ -21,9 +21,10 @@ from fastfit.exact.moment_sums import MomentSums
 from fastfit.kernels import robust_lines
 from fastfit.kernels.many import TINY
 from fastfit.lines.series import LineSums, RobustLines
+from fastfit.lines.windows import Windows, label_of, range_of
 from fastfit.losses import Loss, SquaredError
 from fastfit.outcome import Status
-from fastfit.plotting import draw_fan, draw_map
+from fastfit.plotting import MOST_WRITTEN, Fan, draw_fan, draw_map, draw_windows
 from fastfit.result import LineFit
 from fastfit.tables import table_of
 from fastfit.times import TimeLike, TimeUnit
@@ -50,6 +51,8 @@ _ENDS = {
 }
 # Points of lines so small have sums of squares that have lost digits.
 _TINY_SIZE = 2.0**-430
+# Number of lines up to which critical values are computed for each of them.
+_MANY = 4096
 # What to_frame() and to_dict() list.
 _COLUMNS = (
     *("slope", "intercept", "stderr", "intercept_stderr", "rvalue", "pvalue", "residual_std"),
@@ -77,7 +80,9 @@ class LineFits:
     converged : ndarray of bool
         Which lines could be fitted, and of a robust loss, have converged.
     keys : dict of str to ndarray, or None
-        Of groups: the keys of each line, by name. Of windows of a Series: its index.
+        Of groups: the keys of each line, by name. Of windows: where their rows lie, which is x, by its name (times as
+        datetime64 or timedelta64), or of a Series of pandas, its index; with ``by``, also the keys of their rows. x is
+        not copied if it is an array of float64.
     n_ungrouped : int
         Number of rows without a key, which belong to no group.
     """
@@ -93,6 +98,8 @@ class LineFits:
     _keys: dict[str, NDArray[Any]] | None = None
     _table: str | None = None
     n_ungrouped: int = 0
+    _windows: Windows | None = None
+    _labels: tuple[str, str] = ("x", "y")
 
     STATUSES: ClassVar[tuple[Status, ...]] = _STATUSES
 
@@ -133,15 +140,19 @@ class LineFits:
         }
         return cls(slope, intercept, codes, sums, options, axis, times, names)
 
-    def of_table(self, library: str | None) -> LineFits:
-        """Return the lines with the library of the table that they come from."""
-        return replace(self, _table=library)
+    def of_windows(self, windows: Windows, labels: tuple[str, str], table: str | None) -> LineFits:
+        """Return the lines with the places of windows, the names of x and y, and the library of their table."""
+        return replace(self, _windows=windows, _labels=labels, _table=table)
 
     def of_groups(
-        self, keys: dict[str, NDArray[Any]], n_ungrouped: int, table: str | None
+        self,
+        keys: dict[str, NDArray[Any]],
+        n_ungrouped: int,
+        labels: tuple[str, str],
+        table: str | None,
     ) -> LineFits:
-        """Return the lines with the keys of their groups, and the library of the table that they come from."""
-        return replace(self, _keys=keys, n_ungrouped=n_ungrouped, _table=table)
+        """Return the lines with the keys of groups, the names of x and y, and the library of their table."""
+        return replace(self, _keys=keys, n_ungrouped=n_ungrouped, _labels=labels, _table=table)
 
     def without(self, bad: NDArray[np.bool_]) -> LineFits:
         """Return the lines with NaN for those that hold NaN."""
@@ -197,8 +208,9 @@ class LineFits:
         n_given = _at(n_given() if callable(n_given) else n_given, index)
         options = {**self._options, "n_given": n_given}
         sums = self._sums.mapped(lambda each: each[index])
+        windows = None if self._windows is None or not is_row else self._windows.taken(index)
         kept = replace(self, _sums=sums, _options=options, _axis=axis, _names=names, _keys=keys)
-        return replace(kept, slope=chosen, **some)
+        return replace(kept, slope=chosen, _windows=windows, **some)
 
     def _line(self, index: Any) -> LineFit:
         """Return one line."""
@@ -434,10 +446,8 @@ class LineFits:
 
     @property
     def keys(self) -> dict[str, Any] | None:
-        """Keys of the lines, by name."""
-        if self._keys is None and hasattr(self._names, "name"):
-            return {self._names.name or "index": self._names}
-        return self._keys
+        """Keys of groups, or places of windows, by name."""
+        return self._keys if self._windows is None else self._windows.keys(self._names)
 
     @property
     def datetime_unit(self) -> str | None:
@@ -573,51 +583,115 @@ class LineFits:
         return xr.Dataset({name: (names, column) for name, column in self._columns().items()})
 
     def plot(self, ax: Axes | None = None, *, level: float = 0.95) -> Axes:
-        """Draw a map of the slopes if the lines form a grid, else the lines themselves.
+        """Draw the slopes of windows along x, the lines of groups and series, or of a grid, a map of the slopes.
 
-        Slopes that are not other than 0 at this level, by their p-values, are grey.
+        - Of windows: the slope with its confidence band, over the dates, x or row numbers of their rows, with gaps
+          where there is no line. Of many windows, at most 4,000 are drawn; the least and largest slopes of each pixel
+          and the outermost bounds of its band are among them. With ``by``, each group has a line, with a colour, a name
+          and a band if there are at most 8 groups; more are thin grey lines, at most 300. Slopes of windows with fewer
+          points than half the usual number may lie outside the picture; the title counts them. Windows whose row has no
+          x are left out.
+        - Of groups, columns of a table or other series: each line over about the range of its points, at most 300. Up
+          to 8 with names have colours and a legend; up to 30 have their names beside them, if the figure makes room for
+          these, as a new one does.
+        - Slopes that are not other than 0 at this level, by their p-values, are grey; lines with colours of their own
+          are then dotted.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes, optional
             Axes to draw on; a new figure by default.
         level : float
-            Probability between 0 and 1: 0.95 for p-values below 0.05.
+            Probability between 0 and 1: 0.95 for bands of 95 %, and for p-values below 0.05.
 
         Raises
         ------
         ImportError
-            If matplotlib is missing: ``pip install 'fastfit[plot]'``; or SciPy, which p-values need:
+            If matplotlib is missing: ``pip install 'fastfit[plot]'``; or SciPy, which bands and p-values need:
             ``pip install 'fastfit[stats]'``.
         ValueError
             If there are more than two dimensions: draw ``fits[k]``.
         """
-        is_clear = self.pvalue < 1.0 - probability(level)
+        level = probability(level)
         if self.ndim > 2:
             raise ValueError(
                 f"plot needs lines of one or two dimensions; got {self.ndim}: draw some of them, such as fits[0]"
             )
         if not self.size:
             raise ValueError("plot needs lines; got none")
+        if self._windows is not None:
+            return self._draw_windows(self._windows, level, ax)
+        is_clear = self.pvalue < 1.0 - level
         if self.ndim == 2:
-            unit = "" if self._times is None else f" per {self._times.unit}"
+            unit = "" if self._times is None else f" per {self._times.word}"
             return draw_map(self.slope, is_clear, level, unit, ax)
         w, _, _, uu, _ = self._moments
-        counts = self._counts
         with np.errstate(**_QUIET):
             reach = np.broadcast_to(np.sqrt(3.0 * np.asarray(uu) / w), self.shape).reshape(-1, 1)
         off = np.array([-1.0, 1.0]) * reach
-        values = np.reshape(self._level, (-1, 1)) + np.reshape(self.slope / counts, (-1, 1)) * off
+        slope = np.reshape(self.slope / self._counts, (-1, 1))
         mean = np.broadcast_to(self._moments[1], self.shape).reshape(-1, 1)
-        xlabel = "x"
-        if self._times is not None:
-            since = "" if self._times.is_duration else " since 1970-01-01"
-            xlabel = f"x in {self._times.unit}{since}"
-        return draw_fan((mean + off) / counts, values, is_clear.reshape(-1), level, xlabel, ax)
+        fan = Fan(
+            mean + off,
+            np.reshape(self._level, (-1, 1)) + slope * off,
+            is_clear.reshape(-1),
+            *self._line_labels(),
+        )
+        return draw_fan(fan, level, self._times, self._labels, self._in_words, ax)
+
+    def _draw_windows(self, windows: Windows, level: float, ax: Axes | None) -> Axes:
+        """Draw slopes and their confidence bands over the places of windows."""
+        reach = self._critical_value(level) * self.stderr
+        tracks, n_groups = windows.tracks(self.slope, reach)
+        low, high, n_outside = range_of(self.slope, reach, self.n_points)
+        x, title = self._labels[0] or "row", self._in_words
+        if windows.codes is not None:
+            title += f" of {n_groups:,} group{'s' * (n_groups != 1)}"
+        if len(tracks) < n_groups:
+            title += f", {len(tracks):,} drawn"
+        bad = int(np.isnan(self.slope).sum())
+        title += f", {bad:,} not fitted" if bad else ""
+        title += f", {n_outside:,} outside the picture" if n_outside else ""
+        unit = "" if self._labels[0] else " per row"
+        unit = unit if self._times is None else f" per {self._times.word}"
+        by = ", ".join(windows.groups)
+        labels, range_y = (x, f"slope{unit}", title), (low, high, n_outside > 0)
+        return draw_windows(tracks, by, range_y, level, self._times, labels, ax)
+
+    def _critical_value(self, level: float) -> Any:
+        """Return how many standard errors of a slope its interval reaches, to four digits if there are many lines."""
+        if self._options["known_sigma"]:
+            return inference.critical_value(level, None)
+        n_dof = self._positive_dof
+        known = n_dof[np.isfinite(n_dof)]
+        if known.size < _MANY:
+            return inference.critical_value(level, n_dof)
+        # SciPy takes a third of a microsecond for each number.
+        grid = np.geomspace(known.min(), known.max(), _MANY)
+        return np.interp(n_dof, grid, inference.critical_value(level, grid))
+
+    def _line_labels(self) -> tuple[list[str] | None, str]:
+        """Return names of the lines, and what the names are; None if there are no names, or too many to be drawn."""
+        if self.size > MOST_WRITTEN or self.ndim != 1:
+            return None, ""
+        if self._keys is not None:
+            labels = map(label_of, zip(*self._keys.values(), strict=True))
+            return list(labels), ", ".join(self._keys)
+        if self._names is not None:
+            return [label_of([name]) for name in self._names], ""
+        return None, ""
+
+    @property
+    def _in_words(self) -> str:
+        """How many lines there are, and what they are."""
+        one, many = ("line", "lines") if self._windows is None else ("window", "windows")
+        by = f" by {', '.join(self._keys)}" if self._keys is not None else ""
+        return f"1 {one}{by}" if self.size == 1 else f"{self.size:,} {many}{by}"
 
     def summary(self) -> str:
         """Return how many lines were fitted, and quartiles of what was found, as a table."""
-        rows = [("lines", f"{self.size:,} of shape {self.shape}")]
+        what = "lines" if self._windows is None else "windows"
+        rows = [(what, f"{self.size:,} of shape {self.shape}")]
         counts = np.bincount(self.codes.reshape(-1), minlength=len(self.STATUSES))
         rows += [
             (status.label, f"{count:,}")
@@ -639,7 +713,6 @@ class LineFits:
         return "\n".join(f"{name:<{width}}  {value}".rstrip() for name, value in rows)
 
     def __repr__(self) -> str:
-        lines = "1 line" if self.size == 1 else f"{self.size:,} lines"
         bad = int(np.count_nonzero(~self._has_line))
         but = f", {bad:,} not fitted" if bad else ""
         unsure = int(np.count_nonzero(self.codes >= _LESS_SURE))
@@ -647,7 +720,7 @@ class LineFits:
         fitted = self.slope[self.converged]
         unit = "" if self._times is None else f" per {self._times.unit}"
         about = f", median slope {np.median(fitted):.6g}{unit}" if fitted.size else ""
-        return f"LineFits: {lines} of shape {self.shape}{but}{about}"
+        return f"LineFits: {self._in_words} of shape {self.shape}{but}{about}"
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(self.summary())}</pre>"

@@ -10,15 +10,16 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastfit import validation
+from fastfit import keys, validation
 from fastfit.kernels import moving
 from fastfit.kernels.grouped import Rows
 from fastfit.lines.batched import Options, warn_of_bad_lines
-from fastfit.lines.groups import grouping_of, key_columns, labelled
+from fastfit.lines.groups import grouping_of, key_columns, labelled, names_of
 from fastfit.lines.points import Points
 from fastfit.lines.result import LineFits
 from fastfit.lines.segments import Segments
 from fastfit.lines.series import LineSums
+from fastfit.lines.windows import Windows
 from fastfit.losses import Loss, RobustLoss
 from fastfit.outcome import Status
 from fastfit.tables import kind_of, table_columns
@@ -102,9 +103,9 @@ def fit_rolling(
     Returns
     -------
     LineFits
-        Arrays with an entry for each window; ``to_frame`` keeps the index of a Series of pandas. A window with fewer
-        than ``min_points`` points has NaN and the status ``TOO_FEW_POINTS``, and one of points with the same x
-        ``CONSTANT_X``, without a warning.
+        Arrays with an entry for each window; ``keys`` holds the x of its row, or the index of a Series of pandas, which
+        ``to_frame`` keeps, and ``plot`` draws the slope along x. A window with fewer than ``min_points`` points has NaN
+        and the status ``TOO_FEW_POINTS``, and one of points with the same x ``CONSTANT_X``, without a warning.
 
     Raises
     ------
@@ -222,6 +223,10 @@ class _Table(NamedTuple):
         In the order of the rows.
     rows : Rows or None
         Which group each row belongs to; None if there are no groups.
+    groups : Groups or None
+        The groups.
+    names : tuple of str
+        Names of x and y; of x, "" if x is None.
     index : Any
         Index of a Series of pandas, or None.
     kind : str or None
@@ -230,6 +235,8 @@ class _Table(NamedTuple):
 
     points: Points
     rows: Rows | None
+    groups: keys.Groups | None
+    names: tuple[str, str]
     index: Any
     kind: str | None
 
@@ -244,18 +251,21 @@ class _Table(NamedTuple):
         through_origin: bool,
     ) -> _Table:
         """Return a caller's columns, checked."""
-        keys, names = ([], []) if by is None else key_columns(by, data is not None)
+        by, names = ([], []) if by is None else key_columns(by, data is not None)
         kind = kind_of(columns["y"] if data is None else data)
+        given = columns
         if data is not None:
-            columns, keys, names = table_columns(data, columns, keys)
+            columns, by, names = table_columns(data, columns, by)
         points = Points.of(
             **columns,
             datetime_unit=datetime_unit,
             through_origin=through_origin,
-            labelled=labelled(keys),
+            labelled=labelled(by),
         )
-        rows = grouping_of(keys, names, points.y.size, None)[1] if keys else None
-        return cls(points, rows, _index_of(columns["x"], columns["y"]), kind)
+        groups, rows = grouping_of(by, names, points.y.size, None) if by else (None, None)
+        x, y = names_of(given, columns)
+        x = "" if columns["x"] is None else x
+        return cls(points, rows, groups, (x, y), _index_of(columns["x"], columns["y"]), kind)
 
     def fit(
         self, rule: tuple[Any, ...], step: Any, options: Options, *, progress: bool
@@ -282,12 +292,21 @@ class _Table(NamedTuple):
         if order is not None or isinstance(options.loss, RobustLoss):
             n_rows = (n_rows() if callable(n_rows) else n_rows)[::step]
             sums = sums.mapped(lambda each: each[::step])
-        fits = options.fits(
-            *(sums, n_rows, points.times, 0), None if self.index is None else self.index[::step]
-        ).of_table(self.kind)
+        index = None if self.index is None else self.index[::step]
+        fits = options.fits(sums, n_rows, points.times, 0, index)
+        fits = fits.of_windows(self._windows(step), self.names, self.kind)
         if sums.has_suspects or sums.robust is not None:
             warn_of_bad_lines(fits, Status.TOO_FEW_POINTS, Status.CONSTANT_X)
         return fits
+
+    def _windows(self, step: int) -> Windows:
+        """Return where the windows lie at each ``step``-th row."""
+        points = self.points
+        found = Windows(points.x, points.x_offset, points.times, self.names[0])
+        if self.rows is not None and self.groups is not None:
+            codes, groups = self.rows.of_rows(), self.groups
+            found = found._replace(codes=codes, groups=groups.keys, order=groups.order)
+        return found if step == 1 else found.taken(np.s_[::step])
 
 
 def _least_squares(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastfit.columns import Column, Columns, columns
+from fastfit.containers import name_of
 from fastfit.exact.coordinates import Evaluation, Frame
 from fastfit.exact.double_double import DoubleDouble, add, multiply, subtract, two_sum
 from fastfit.exact.moment_sums import MomentSums
@@ -572,7 +573,7 @@ class Arrays(Source):
     def __init__(self, x: Any, y: Any, sample_weight: Any = None, sigma: Any = None) -> None:
         self._given = x, y, sample_weight, sigma
         if not type(x) is type(y) is np.ndarray:
-            self.names = _name_of(x, "x"), _name_of(y, "y")
+            self.names = name_of(x, "x"), name_of(y, "y")
 
     @property
     def has_sigma(self) -> bool:
@@ -601,9 +602,3 @@ class Arrays(Source):
         """Return the points, converted and checked."""
         given = columns(*self._given, datetime_unit=reading.datetime_unit)
         return ArrayPoints.of(given, reading)
-
-
-def _name_of(values: Any, default: str) -> str:
-    """Return the name of a column, as pandas, Polars and xarray have it."""
-    name = getattr(values, "name", None)
-    return name if isinstance(name, str) and name else default
