@@ -449,7 +449,7 @@ def _print_many(fits: LineFits, *, as_json: bool) -> None:
         _write(json.dumps({**counts, "lines": fits.to_dict()}, allow_nan=False))
     else:
         _write(report.text_of(fits))
-    unsure = int(np.count_nonzero(np.isin(fits.status, [Status.MAX_ITER, Status.STALLED])))
+    unsure = sum(status in (Status.MAX_ITER, Status.STALLED) for status in fits.status)
     if unsure:
         typer.echo(
             f"fastfit: warning: {unsure:,} of {fits.size:,} lines did not converge", err=True

@@ -178,19 +178,23 @@ def _sums_of(points: Points, rows: grouped.Rows, options: Options, *, progress: 
 # Points in parts
 
 
+def require_alone(x: Source, **others: Any) -> None:
+    """Raise ValueError if anything is given besides points that bring all columns along."""
+    for name, value in others.items():
+        if value is not None:
+            raise ValueError(
+                f"{name} must be left out when x {x.refusal}{x.instead.format(name=name)}; got "
+                f"{validation.what_came(value)}"
+            )
+
+
 def _source_of(
     columns: dict[str, Any], by: Any, data: Any
 ) -> tuple[Any, tuple[str, ...], int] | None:
     """Return points in parts, the names of their keys, and how many bytes of them are kept; None for other points."""
     x = columns["x"]
     if isinstance(x, Source):
-        given = {**columns, "by": by, "data": data}
-        for name in ("y", "sample_weight", "sigma", "by", "data"):
-            if given[name] is not None:
-                raise ValueError(
-                    f"{name} must be left out when x {x.refusal}{x.instead.format(name=name)}; got "
-                    f"{validation.what_came(given[name])}"
-                )
+        require_alone(**columns, by=by, data=data)
         names = getattr(x, "keys", ())
         if not names:
             raise ValueError(

@@ -41,7 +41,7 @@ def write(fits: LineFits, path: Path) -> None:
     """Write all lines, with their keys first, to a file of Parquet or text; it is there as a whole or not at all."""
     import polars as pl
 
-    table = pl.DataFrame(fits._columns())
+    table = pl.DataFrame(fits.columns())
     part = path.with_name(f".{path.name}.part")
     try:
         if path.suffix.lower() == ".csv":
@@ -59,7 +59,7 @@ def text_of(fits: LineFits) -> str:
     if fits.n_ungrouped:
         blocks[0] += f"\nrows without a key  {fits.n_ungrouped:,}"
     there = np.flatnonzero(fits.converged)
-    columns = fits._columns()
+    columns = fits.columns()
     if there.size:
         blocks.append("first lines\n" + _table(columns, there[:_SHOWN]))
     if there.size > _SHOWN and "pvalue" in columns:

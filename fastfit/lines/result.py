@@ -521,6 +521,11 @@ class LineFits:
         ]
         return {name: np.asarray(column) for name, column in columns.items()}
 
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """Return what tables hold of each line: its keys, if there are any, and then numbers and status."""
+        flat = {name: column.reshape(-1) for name, column in self._columns().items()}
+        return {**{name: np.asarray(each) for name, each in (self.keys or {}).items()}, **flat}
+
     def to_dict(self) -> dict[str, Any]:
         """Return lists by the names of attributes, nested as the arrays are; NaN and infinity are None."""
 
@@ -546,7 +551,7 @@ class LineFits:
         """
         flat = {name: column.reshape(-1) for name, column in self._columns().items()}
         if self._table in ("polars", "pyarrow"):
-            return table_of(self._table, {**(self._keys or {}), **flat})
+            return table_of(self._table, self.columns())
         try:
             import pandas as pd
         except ImportError as error:

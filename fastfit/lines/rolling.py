@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import re
+import sys
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -12,9 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastfit import keys, validation
 from fastfit.kernels import moving
-from fastfit.kernels.grouped import Rows
+from fastfit.kernels.grouped import Rows, rows_of
 from fastfit.lines.batched import Options, warn_of_bad_lines
-from fastfit.lines.groups import grouping_of, key_columns, labelled, names_of
+from fastfit.lines.groups import grouping_of, key_columns, labelled, names_of, require_alone
+from fastfit.lines.keyed import GroupPass
 from fastfit.lines.points import Points
 from fastfit.lines.result import LineFits
 from fastfit.lines.segments import Segments
@@ -22,6 +24,8 @@ from fastfit.lines.series import LineSums
 from fastfit.lines.windows import Windows
 from fastfit.losses import Loss, RobustLoss
 from fastfit.outcome import Status
+from fastfit.points.base import Plan, Source
+from fastfit.points.opening import reading_of
 from fastfit.tables import kind_of, table_columns
 from fastfit.times import UNITS, TimeLike, TimeUnit, Unit
 from fastfit.validation import what_came
@@ -34,8 +38,8 @@ _UNITS |= {"d": "D", "H": "h", "min": "m", "S": "s"}
 
 
 def fit_rolling(
-    x: ArrayLike | TimeLike | str | None,
-    y: ArrayLike | str,
+    x: ArrayLike | TimeLike | str | Source | None,
+    y: ArrayLike | str | None,
     window: int | float | str | datetime.timedelta | np.timedelta64,
     *,
     window_in: Literal["points", "x"] | None = None,
@@ -63,9 +67,10 @@ def fit_rolling(
 
     Parameters
     ----------
-    x : array_like, shape (n,), str or None
-        Where the points lie; None for 0, 1, 2, ... It may hold times. With ``data``, the name of a column.
-    y : array_like, shape (n,), or str
+    x : array_like, shape (n,), str, what ``scan`` returns, or None
+        Where the points lie; None for 0, 1, 2, ... It may hold times. With ``data``, the name of a column. Points of
+        files, ``scan(...)``, bring y, weights and keys along; they are read into memory.
+    y : array_like, shape (n,), or str; None for points of files
         Values; points with a missing x, y or weight are left out.
     window : int, float, str or timedelta
         A number of rows, or a width in x: of times a timedelta or text such as ``"7D"``, ``"36h"`` or ``"90min"``; of
@@ -132,6 +137,7 @@ def fit_rolling(
         data,
         datetime_unit,
         through_origin=not validation.true_or_false(fit_intercept, "fit_intercept"),
+        progress=validation.true_or_false(progress, "progress"),
     )
     points = table.points
     width = _width(window, window_in, points.times)
@@ -150,19 +156,19 @@ def fit_rolling(
         loss=loss,
         f_scale=f_scale,
         fit_intercept=fit_intercept,
-        has_sigma=sigma is not None,
+        has_sigma=sigma is not None or (isinstance(x, Source) and x.has_sigma),
         absolute_sigma=absolute_sigma,
         nan_policy=nan_policy,
         min_points=max(fewest, 2) if min_points is None else min_points,
         n_threads=n_threads,
         backend="numba",
     )
-    return table.fit(rule, step, options, progress=validation.true_or_false(progress, "progress"))
+    return table.fit(rule, step, options, progress=progress)
 
 
 def fit_expanding(
-    x: ArrayLike | TimeLike | str | None,
-    y: ArrayLike | str,
+    x: ArrayLike | TimeLike | str | Source | None,
+    y: ArrayLike | str | None = None,
     *,
     min_points: int = 2,
     step: int = 1,
@@ -204,7 +210,7 @@ n_threads
     options = Options.of(
         loss="squared_error",
         fit_intercept=fit_intercept,
-        has_sigma=sigma is not None,
+        has_sigma=sigma is not None or (isinstance(x, Source) and x.has_sigma),
         absolute_sigma=absolute_sigma,
         nan_policy=nan_policy,
         min_points=min_points,
@@ -249,8 +255,13 @@ class _Table(NamedTuple):
         datetime_unit: Unit | None,
         *,
         through_origin: bool,
+        progress: bool = True,
     ) -> _Table:
         """Return a caller's columns, checked."""
+        if isinstance(columns["x"], Source):
+            require_alone(**columns, by=by, data=data)
+            source, options = columns["x"], (through_origin, datetime_unit, progress)
+            return cls._of_source(source, *options)
         by, names = ([], []) if by is None else key_columns(by, data is not None)
         kind = kind_of(columns["y"] if data is None else data)
         given = columns
@@ -266,6 +277,21 @@ class _Table(NamedTuple):
         x, y = names_of(given, columns)
         x = "" if columns["x"] is None else x
         return cls(points, rows, groups, (x, y), _index_of(columns["x"], columns["y"]), kind)
+
+    @classmethod
+    def _of_source(
+        cls, source: Any, through_origin: bool, datetime_unit: Unit | None, progress: bool
+    ) -> _Table:
+        """Return all points of files."""
+        names = getattr(source, "keys", ())
+        task = GroupPass(names, through_origin, datetime_unit, None, sys.maxsize, True)
+        reading = reading_of(
+            nan_policy="omit", through_origin=through_origin, datetime_unit=datetime_unit
+        )
+        with source.opened(reading, Plan(n_passes=1, progress=progress, in_parts=True)) as opened:
+            points, groups = opened.reduced(task).whole()
+        rows = None if groups is None else rows_of(groups.codes, groups.n)
+        return cls(points, rows, groups, source.names, None, None)
 
     def fit(
         self, rule: tuple[Any, ...], step: Any, options: Options, *, progress: bool
