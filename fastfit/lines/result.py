@@ -527,7 +527,10 @@ class LineFits:
         return {**{name: np.asarray(each) for name, each in (self.keys or {}).items()}, **flat}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return lists by the names of attributes, nested as the arrays are; NaN and infinity are None."""
+        """Return lists by the names of attributes, nested as the arrays are; NaN and infinity are None.
+
+        Keys come first, if there are any; those that are neither numbers nor text are written as text.
+        """
 
         def plain(value: Any) -> Any:
             return (
@@ -536,7 +539,16 @@ class LineFits:
                 else finite_or_none(value)
             )
 
-        return {name: plain(column.tolist()) for name, column in self._columns().items()}
+        keys = {}
+        for name, values in (self.keys or {}).items():
+            column = np.asarray(values)
+            found = column.astype(str) if column.dtype.kind in "mM" else column
+            keys[name] = [
+                each if isinstance(each, (int, float, str, type(None))) else str(each)
+                for each in found.tolist()
+            ]
+        columns = {**keys, **{name: each.tolist() for name, each in self._columns().items()}}
+        return {name: plain(column) for name, column in columns.items()}
 
     def to_frame(self) -> Any:
         """Return a table with a row for each line: of pandas, or of the library of the table with the groups.

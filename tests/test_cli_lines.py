@@ -1,0 +1,110 @@
+"""The command line: lines of groups and windows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import fastfit as ff
+from tests.test_cli import call
+
+
+@pytest.fixture
+def table(tmp_path: Path, rng: np.random.Generator) -> pl.DataFrame:
+    """Return points of twelve sensors, written to two files as well."""
+    n = 600
+    times = np.datetime64("2024-01-01", "us") + np.cumsum(rng.integers(1, 10**9, n))
+    sensor = rng.integers(0, 12, n)
+    frame = pl.DataFrame(
+        {"t": times, "v": rng.standard_normal(n), "sensor": sensor, "site": sensor % 2 + 7}
+    ).with_columns(site=pl.format("site-{}", "site"))
+    frame.write_parquet(tmp_path / "t.parquet")
+    frame.write_csv(tmp_path / "t.csv")
+    return frame
+
+
+NAMES = ["--x", "t", "--y", "v", "--datetime-unit", "D"]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_groups_are_printed_and_written(table: pl.DataFrame, tmp_path: Path, ending: str) -> None:
+    out = tmp_path / f"lines.{ending}"
+    by = ["--by", "site", "--by", "sensor"]
+    done = call("fit", str(tmp_path / f"t.{ending}"), *NAMES, *by, "--out", str(out))
+    assert (done.exit_code, done.stderr) == (0, "")
+    for line in ("lines         12 of shape (12,)", "converged     12", "most significant"):
+        assert line in done.stdout.splitlines()
+    assert "site    sensor" in done.stdout
+    found = getattr(pl, f"read_{ending}")(out)
+    expected = ff.fit_groups("t", "v", ["site", "sensor"], data=table, datetime_unit="D")
+    np.testing.assert_allclose(found["slope"], expected.slope, rtol=1e-12)
+    assert expected.keys is not None
+    assert found["sensor"].to_list() == expected.keys["sensor"].tolist()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        ["t.parquet", "t.csv", out.name]
+    )
+
+
+def test_groups_as_json(table: pl.DataFrame, tmp_path: Path) -> None:
+    done = call(
+        "fit", str(tmp_path / "t.csv"), *NAMES, "--by", "sensor", "--loss", "huber", "--json"
+    )
+    found = json.loads(done.stdout)
+    expected = ff.fit_groups("t", "v", "sensor", data=table, loss="huber", datetime_unit="D")
+    assert (found["n_lines"], found["n_ungrouped"]) == (12, 0)
+    assert found["lines"]["slope"] == pytest.approx(expected.slope.tolist(), rel=1e-9)
+    assert found["lines"]["sensor"] == list(range(12))
+
+
+@pytest.mark.parametrize(("rolling", "window"), [("20", 20), ("7h", "7h")])
+@pytest.mark.parametrize("by", [[], ["sensor"]])
+def test_windows_are_written(
+    table: pl.DataFrame, tmp_path: Path, rolling: str, window: Any, by: list[str]
+) -> None:
+    out, picture = tmp_path / "lines.parquet", tmp_path / "lines.png"
+    options = [*NAMES, "--rolling", rolling, "--out", str(out), "--plot", str(picture)]
+    for key in by:
+        options += ["--by", key]
+    done = call("fit", str(tmp_path / "t.csv"), *options)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "windows         600 of shape (600,)" in done.stdout
+    expected = ff.fit_rolling("t", "v", window, by=by or None, data=table, datetime_unit="D")
+    found = pl.read_parquet(out)
+    np.testing.assert_allclose(found["slope"], expected.slope, rtol=1e-9, atol=1e-12)
+    assert found["t"].to_list() == table["t"].to_list()
+    assert picture.stat().st_size > 5000
+
+
+def test_windows_by_width_of_numbers(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x,y\n" + "".join(f"{k},{k * k}\n" for k in range(30)))
+    done = call("fit", str(tmp_path / "a.csv"), "--rolling", "2.5", "--json")
+    found = json.loads(done.stdout)["lines"]
+    assert found["n_points"] == [1, 2, *[3] * 28]
+    assert found["slope"][2] == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--by", "sensors"], "has no column 'sensors'"),
+        (["--by", "sensor", "--out", "lines.txt"], "--out must end in .parquet or .csv"),
+        (["--by", "sensor", "--out", "no/lines.csv"], "--out must be in a folder that exists"),
+        (["--by", "sensor", "--init", "1,2"], "--init must be left out with --by or --rolling"),
+        (["--rolling", "9", "--backend", "numpy"], "--backend must be left out with --by"),
+        (["--out", "lines.csv"], "--out must be left out without --by or --rolling"),
+        (["--rolling", "0"], "window must be an integer of at least 1; got 0"),
+        (["--rolling", "7 parsecs"], "window must be a whole number and a unit"),
+        (["--by", "sensor", "--by", "sensor"], "a list of different names"),
+    ],
+)
+@pytest.mark.usefixtures("table")
+def test_bad_options_are_told(tmp_path: Path, options: list[str], message: str) -> None:
+    done = call("fit", str(tmp_path / "t.csv"), *NAMES, *options)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
