@@ -27,6 +27,8 @@ COMPILED = not numba.config.DISABLE_JIT
 needs_compiler = pytest.mark.skipif(not COMPILED, reason="is about compiled code")
 # Marks of tests that compile much: with the compiler on, they run where they are asked for; without it, always.
 compiles_much = [pytest.mark.slow, pytest.mark.long] if COMPILED else []
+# And of those whose loops compile for some seconds that no other test needs.
+compiles = [pytest.mark.slow] if COMPILED else []
 
 Script = Callable[..., str]
 
@@ -37,8 +39,24 @@ def loss_of(name: str, f_scale: float = 1.5) -> Any:
     return loss._make([f_scale] * len(loss))
 
 
+def read_only(values: Any) -> Any:
+    """Return an array as passes get it: compiled code for arrays that can be written is another."""
+    values = values.view()
+    values.flags.writeable = False
+    return values
+
+
+# Files of which many tests fit many lines or windows, whose loops compile for up to ten seconds each.
+OF_MANY_LINES = (
+    *("test_compat.py", "test_docs.py", "test_lines.py", "test_patching.py", "test_rolling.py"),
+    *("test_wrong_numbers.py", "test_xarray.py"),
+)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if COMPILED:
+        # First and side by side: of several processes, one compiles them while others run other tests.
+        items.sort(key=lambda item: item.path.name not in OF_MANY_LINES)
         return
     # Tests of the NumPy backend are the same with the compiler off: they ran with it on.
     of_numpy = [item for item in items if set(_ids(item)) & {"numpy", "reference"}]

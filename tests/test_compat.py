@@ -20,12 +20,14 @@ from scipy.stats._axis_nan_policy import SmallSampleWarning
 
 from fastfit.compat import LinregressResult, linregress, polyfit
 from tests import oracle
-from tests.conftest import Script
+from tests.conftest import Script, compiles
 
 # From 1.18 on, SciPy returns NaN where it had zeros or an error, and keeps the type of floats.
 RETURNS_NAN = tuple(map(int, scipy.__version__.split(".")[:2])) >= (1, 18)
 # float32 alone has loops of its own, which compile for seconds.
 FLOAT32 = pytest.param("f4", marks=pytest.mark.slow)
+# So has an x shared by many lines whose distances have more than 51 binary digits, as of random numbers around 0.
+places = pytest.mark.parametrize("place", [16.0, pytest.param(0.0, marks=compiles)])
 FIELDS = ("slope", "intercept", "rvalue", "pvalue", "stderr", "intercept_stderr")
 ALTERNATIVES: tuple[Any, ...] = ("two-sided", "less", "greater")
 
@@ -129,12 +131,15 @@ SHAPES_AND_AXIS = [
 ]
 
 
+@places
 @pytest.mark.parametrize("nan_policy", ["propagate", "omit", "raise"])
 @pytest.mark.parametrize("keepdims", [False, True])
 @pytest.mark.parametrize(("x_shape", "y_shape", "axis"), SHAPES_AND_AXIS)
-def test_any_shape(x_shape: Any, y_shape: Any, axis: Any, keepdims: bool, nan_policy: Any) -> None:
+def test_any_shape(
+    x_shape: Any, y_shape: Any, axis: Any, keepdims: bool, nan_policy: Any, place: float
+) -> None:
     rng = np.random.default_rng(7)
-    x, y = rng.normal(size=x_shape), rng.normal(size=y_shape)
+    x, y = place + rng.normal(size=x_shape), rng.normal(size=y_shape)
     options = {"axis": axis, "keepdims": keepdims, "nan_policy": nan_policy}
     assert_as_scipys(x, y, **options)
     y.flat[:2] = np.nan
@@ -160,7 +165,7 @@ def test_masked_points(axis: Any, nan_policy: Any) -> None:
 
 
 @st.composite
-def lines(draw: st.DrawFn) -> tuple[Any, Any, dict[str, Any]]:
+def lines(draw: st.DrawFn, place: float) -> tuple[Any, Any, dict[str, Any]]:
     """Draw points of many lines, perhaps with gaps, masks, an x of all lines or of some, and options."""
     shape = draw(st.lists(st.integers(1, 5), min_size=2, max_size=4))
     axes = tuple(draw(st.permutations(range(len(shape))))[: draw(st.integers(1, 2))])
@@ -169,7 +174,7 @@ def lines(draw: st.DrawFn) -> tuple[Any, Any, dict[str, Any]]:
     shared = [k for k in range(len(shape)) if k not in axes and draw(st.booleans())]
     x_shape = [1 if k in shared else length for k, length in enumerate(shape)]
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    offset = draw(st.sampled_from([0.0, 1e3]))
+    offset = draw(st.sampled_from([place, 1e3]))
     x: Any = offset + rng.normal(size=x_shape)
     y: Any = 3.0 + draw(st.sampled_from([0.0, -2.0])) * x + rng.normal(size=shape)
     y = np.asarray(y, order=draw(st.sampled_from(["C", "F"])))
@@ -186,9 +191,10 @@ def lines(draw: st.DrawFn) -> tuple[Any, Any, dict[str, Any]]:
     return x, y, options
 
 
-@given(lines())
-def test_many_lines_are_as_scipys_and_as_one_after_the_other(drawn: Any) -> None:
-    x, y, options = drawn
+@places
+@given(data=st.data())
+def test_many_lines_are_as_scipys_and_as_one_after_the_other(place: float, data: Any) -> None:
+    x, y, options = data.draw(lines(place))
     (found, _), (theirs, _) = (
         with_warnings(each, x, y, **options) for each in (linregress, stats.linregress)
     )
@@ -218,11 +224,12 @@ def test_many_lines_are_as_scipys_and_as_one_after_the_other(drawn: Any) -> None
             np.testing.assert_allclose(got, getattr(theirs, name), 1e-9, 1e-13, err_msg=name)
 
 
+@places
 @pytest.mark.parametrize("nan_policy", ["propagate", "omit"])
 @pytest.mark.parametrize("shares_x", [False, True])
-def test_lines_that_need_care_among_others(shares_x: bool, nan_policy: Any) -> None:
+def test_lines_that_need_care_among_others(shares_x: bool, nan_policy: Any, place: float) -> None:
     rng = np.random.default_rng(16)
-    x = rng.normal(size=(9, 1 if shares_x else 8))
+    x = place + rng.normal(size=(9, 1 if shares_x else 8))
     y = rng.normal(size=(9, 8))
     y[2, 0] = np.inf
     y[4, 1] = np.nan
@@ -527,15 +534,20 @@ def assert_all_close(ours: Any, theirs: Any, rtol: float = 1e-11, atol: float = 
 @pytest.mark.parametrize("cov", [False, True, "unscaled", "scaled", 0])
 @pytest.mark.parametrize("w", WEIGHTS.values(), ids=WEIGHTS)
 @pytest.mark.parametrize("columns", [(), (1,), (3,)])
-def test_polyfit_as_numpys(columns: Any, w: Any, cov: Any) -> None:
+@places
+def test_polyfit_as_numpys(place: float, columns: Any, w: Any, cov: Any) -> None:
     rng = np.random.default_rng(13)
-    x, y = rng.normal(size=8), rng.normal(size=(8, *columns))
+    x, y = place + rng.normal(size=8), rng.normal(size=(8, *columns))
     for degree in (1, 1.0, np.int64(1), True):
         options: Any = {"deg": degree, "w": w, "cov": cov}
         assert_all_close(polyfit(x, y, **options), np.polyfit(x, y, **options))
 
 
-@pytest.mark.parametrize("code", ["f8", FLOAT32, "i8", "i1", "?", ">f8"])
+# Small integers and booleans are read as float32.
+@pytest.mark.parametrize(
+    "code",
+    ["f8", FLOAT32, "i8", *(pytest.param(k, marks=pytest.mark.slow) for k in ("i1", "?")), ">f8"],
+)
 def test_polyfit_of_numbers_of_any_type(code: str) -> None:
     x, y = np.array([0, 1, 1, 0, 1]).astype(code), np.array([1, 0, 1, 0, 0]).astype(code)
     w = np.array([1, 1, 0, 1, 1]).astype(code)

@@ -65,8 +65,10 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.filterwarnings("ignore::fastfit.ConvergenceWarning")
 @pytest.mark.usefixtures("workplace")
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_examples_run(page: Path) -> None:
+def test_examples_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Python blocks of a page run in their order, in one namespace."""
+    # Loops for threads find the same bits, and those for many lines would compile for ten seconds.
+    monkeypatch.setattr("fastfit.kernels.threads.default_threads", lambda: 1)
     names: dict[str, object] = {"__name__": "__main__"}
     for line, code in blocks(page, "python"):
         lines = "\n" * (line - 1) + code  # for tracebacks

@@ -16,11 +16,13 @@ import pytest
 
 import fastfit as ff
 from fastfit.outcome import Status
-from tests.conftest import compiles_much, needs_compiler
+from tests.conftest import compiles, compiles_much, needs_compiler
 
 ULP = 2.0**-52
 # float32 has loops of its own, which compile for long.
 FLOAT32 = pytest.param(np.float32, marks=pytest.mark.slow)
+# So has an x whose distances are no whole numbers of a spacing.
+rests = pytest.mark.slow
 FIELDS = ("slope", "intercept", "stderr", "intercept_stderr", "rvalue", "residual_std", "loss")
 
 
@@ -79,7 +81,7 @@ def hostile(n: int, x: Any, rng: np.random.Generator) -> dict[str, Any]:
     [
         (101, "index"),
         (1000, "epoch"),
-        (101, "fractions"),
+        pytest.param(101, "fractions", marks=compiles),
         *(
             pytest.param(*each, marks=compiles_much)
             for each in (
@@ -445,6 +447,7 @@ def test_points_far_along_an_x_of_their_own_after_gaps() -> None:
     assert fits.status[0] is ff.Status.INFINITE
 
 
+@rests
 def test_points_left_at_one_x_determine_no_line() -> None:
     x = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.0, 0.0, 0.0, 0.0])
     y = np.array([0.8, *[np.nan] * 4, -0.2, 1.1, -0.4, -1.3])[:, None]
@@ -463,6 +466,10 @@ def test_a_constant_y_has_no_correlation() -> None:
         np.testing.assert_array_equal(fits.slope, [0.0, 0.0])
         np.testing.assert_array_equal(fits.intercept, [y[20, 0]] * 2)
         assert np.isnan([fits.rvalue, fits.pvalue]).all()
+
+
+@rests
+def test_a_constant_y_beside_a_point_without_weight_has_no_correlation() -> None:
     w = [1, 1, 1, 1, 1, 0]
     y = np.array([[0.0, 0.0]] * 5 + [[1.0, 1.0]])
     fits = ff.fit_lines([1.6, 0.7, -1.0, -0.2, -0.3, 2.4], y, sample_weight=w)
@@ -764,16 +771,19 @@ def test_columns_of_tables_without_numbers_are_named() -> None:
 
 
 @pytest.mark.parametrize("fit_intercept", [False, True])
-def test_finite_weights_without_a_sum_are_bad(fit_intercept: bool) -> None:
+@pytest.mark.parametrize("step", [1.0 / 128.0, pytest.param(0.01, marks=compiles_much)])
+@pytest.mark.parametrize("axis", [0, pytest.param(1, marks=compiles_much)])
+def test_finite_weights_without_a_sum_are_bad(axis: int, step: float, fit_intercept: bool) -> None:
     y = 1e-3 * np.array([0.0, 1, -1, 2, 0, 1, -2, 0, 1])
     y[0] = -1e-3 if fit_intercept else 0.0
     weights = np.full((2, 9), 5e307)
+    values = np.array([y, y])
     with pytest.warns(ff.ConvergenceWarning, match="2 bad weights"):
         fits = ff.fit_lines(
-            np.arange(9) * 0.01 - 0.04,
-            np.array([y, y]),
-            axis=1,
-            sample_weight=weights,
+            np.arange(9) * step - 4.0 * step,
+            values if axis else values.T.copy(),
+            axis=axis,
+            sample_weight=weights if axis else weights.T.copy(),
             fit_intercept=fit_intercept,
         )
     assert np.isnan(fits.slope).all()
@@ -783,7 +793,8 @@ def test_a_block_of_one_line_is_summed_as_others_are() -> None:
     """The last of 802 lines of 1,000 integers is copied with one other, the last of 801 alone."""
     y = np.round(1000 * np.random.default_rng(0).normal(size=(1000, 802))).astype(np.int64)
     x = np.arange(1000.0)
-    many, fewer = ff.fit_lines(x, y), ff.fit_lines(x, y[:, :801])
+    # Loops for threads compile for long.
+    many, fewer = (ff.fit_lines(x, each, n_threads=1) for each in (y, y[:, :801]))
     for name in FIELDS:
         np.testing.assert_array_equal(getattr(many, name)[:801], getattr(fewer, name))
 

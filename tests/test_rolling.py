@@ -238,6 +238,7 @@ def test_windows_and_steps_wider_than_the_data_hold_all_of_it() -> None:
     assert ff.fit_rolling(x, y, 5, step=10**30, min_points=2).shape == (1,)
 
 
+@pytest.mark.slow  # as weights do
 def test_far_points_without_weight_cost_no_digits() -> None:
     x, y = np.arange(60.0), RNG.standard_normal(60)
     weights = np.ones(60)

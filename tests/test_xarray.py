@@ -329,7 +329,9 @@ def test_several_levels_of_labels_stay(da: Any) -> None:
 @pytest.mark.parametrize(
     "order", [("time", "lat", "lon"), ("lat", "lon", "time"), ("lat", "time", "lon")]
 )
-@pytest.mark.parametrize("kind", ["float64", "float32", ">f4", "int16"])
+@pytest.mark.parametrize(
+    "kind", ["float64", pytest.param("float32", marks=pytest.mark.slow), ">f4", "int16"]
+)
 def test_chunks_across_lines_change_no_bit(da: Any, order: Any, kind: str) -> None:
     da = da.transpose(*order)
     da = (da.fillna(0) if kind == "int16" else da).astype(kind)
