@@ -235,16 +235,31 @@ NUMBERS: dict[str, tuple[Any, Any]] = {
 }
 
 
+# With float32 in one column, each pass of a robust fit is compiled once more.
+FLOATS32 = ("float32", "float32 and float16", "bool in y")
+
+
+def columns_of(x: Any, y: Any) -> tuple[Any, Any]:
+    own = array(x)
+    return own, own if x is y else array(y)
+
+
 @pytest.mark.parametrize("name", NUMBERS)
 def test_numbers_of_every_type_and_size(name: str) -> None:
     x, y = NUMBERS[name]
-    own = array(x)
-    columns = own, own if x is y else array(y)
-    check(columns, (x, y))
+    check(columns_of(x, y), (x, y))
     check(xy(frame(6, x=x, y=y)), (x, y))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(k, marks=pytest.mark.slow) if k in FLOATS32 else k for k in NUMBERS],
+)
+def test_robust_lines_of_numbers_of_every_type_and_size(name: str) -> None:
+    x, y = NUMBERS[name]
     residuals = np.asarray(y, dtype=float) - ff.fit_line(x, y).predict(x)
     scale = float(np.median(np.abs(residuals))) or 0.1
-    check(columns, (x, y), 1e-9, loss=ff.Huber(f_scale=scale))
+    check(columns_of(x, y), (x, y), 1e-9, loss=ff.Huber(f_scale=scale))
 
 
 @needs_compiler

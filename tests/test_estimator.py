@@ -106,7 +106,7 @@ def test_the_scale_of_a_robust_loss(points: Points) -> None:
     assert regressor.line_.to_dict() == ff.fit_line(x, y, loss=ff.Huber(0.5)).to_dict()
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("dtype", [np.float64, pytest.param(np.float32, marks=pytest.mark.slow)])
 @ignore_selection
 def test_floats_are_read_in_place(
     points: Points, dtype: Any, monkeypatch: pytest.MonkeyPatch

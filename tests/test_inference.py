@@ -399,7 +399,9 @@ def test_masked_weights_leave_points_out(backend: Any) -> None:
     assert np.isfinite(sigma.stderr)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.uint8, bool])
+@pytest.mark.parametrize(
+    "dtype", [pytest.param(np.float32, marks=pytest.mark.slow), np.int64, np.uint8, bool]
+)
 def test_weights_of_any_type(dtype: Any, backend: Any) -> None:
     w = np.array([1, 0, 1, 1, 1])
     one = ff.fit_line(*FEW, sample_weight=w.astype(dtype)[::-1], backend=backend)

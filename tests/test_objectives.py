@@ -22,8 +22,14 @@ def points(n: int = 400) -> tuple[Any, Any]:
     return x, 2 * x + 1 + rng.standard_t(2, size=n)
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize(
+    ("name", "weighted"),
+    [
+        *((name, False) for name in LOSSES),
+        ("huber", True),
+        *(pytest.param(k, True, marks=pytest.mark.slow) for k in LOSSES if k != "huber"),
+    ],
+)
 def test_loss_and_gradient(name: str, weighted: bool, backend: Any) -> None:
     x, y = points()
     w = np.random.default_rng(1).random(400) if weighted else None

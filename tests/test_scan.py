@@ -74,7 +74,7 @@ def test_time_stamps_keep_their_digits(table: Any, path: Path, fit_intercept: bo
 
 @needs_compiler
 @pytest.mark.usefixtures("streamed")
-@pytest.mark.parametrize("loss", ["huber", "tukey"])
+@pytest.mark.parametrize("loss", ["huber", pytest.param("tukey", marks=pytest.mark.slow)])
 def test_robust_fits_of_many_points_begin_with_a_sample(
     loss: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

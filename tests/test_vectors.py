@@ -141,8 +141,14 @@ def assert_vectors(code: str, what: str) -> None:
 
 SHORT, LONG = LossGradient(), LossGradientCurvature()
 KINDS = [
-    *((what, loss, np.float64, False) for what in (SHORT, LONG) for loss in LOSSES),
-    *((LONG, loss, np.float64, True) for loss in LOSSES),
+    *((LONG, loss, np.float64, False) for loss in LOSSES),
+    (SHORT, "squared_error", np.float64, False),
+    *(
+        pytest.param(SHORT, loss, np.float64, False, marks=pytest.mark.slow)
+        for loss in LOSSES
+        if loss != "squared_error"
+    ),
+    *(pytest.param(LONG, loss, np.float64, True, marks=pytest.mark.slow) for loss in LOSSES),
     (ResidualSums(), None, np.float64, False),
     *((ProductSums(), None, np.float64, weighted) for weighted in (False, True)),
     *((OmittingProductSums(), None, np.float64, weighted) for weighted in (False, True)),
