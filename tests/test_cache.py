@@ -95,6 +95,7 @@ def numbers(out: str) -> list[float]:
     return [float.fromhex(number) for number in out.split()]
 
 
+@pytest.mark.slow
 def test_a_second_process_compiles_nothing(filled: tuple[Path, str], cache: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in files(cache)}
     code = FITS + (

@@ -186,6 +186,7 @@ print(fit.slope.hex(), fit.intercept.hex(), fit.stderr.hex(), fit.f_scale.hex())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="has no SIGINT for a child alone")
 def test_a_fit_that_is_killed_and_interrupted_goes_on_to_the_same_bits(
     folder: Path, points: FilePoints, path: Path

@@ -181,10 +181,10 @@ ITERATION, PASS = "iteration 1 of at most 10,000, loss", "pass 1: 6 rows"
 @pytest.mark.parametrize(
     ("options", "environment", "shown"),
     [
-        (["--tol", "1e-9"], {}, []),
+        pytest.param(["--tol", "1e-9"], {}, [], marks=pytest.mark.slow),
         (["--tol", "1e-9"], TERMINAL, [ITERATION]),
         ([], TERMINAL, [PASS]),
-        (["--no-progress"], TERMINAL, []),
+        pytest.param(["--no-progress"], TERMINAL, [], marks=pytest.mark.slow),
     ],
 )
 def test_progress_is_shown_on_a_terminal(

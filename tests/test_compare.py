@@ -37,7 +37,10 @@ numbers_of_pairs = pytest.mark.parametrize("n_pairs", [FEWEST_PAIRS, 15, compare
 
 
 @numbers_of_pairs
-@pytest.mark.parametrize("noise", [0.002, 0.01, 0.05])
+@pytest.mark.parametrize(
+    "noise",
+    [0.002, pytest.param(0.01, marks=pytest.mark.slow), pytest.param(0.05, marks=pytest.mark.slow)],
+)
 def test_chance_alone_is_not_slower(n_pairs: int, noise: float) -> None:
     verdicts = [judge("w", *noisy(seed, n_pairs, noise=noise), 20) for seed in range(400)]
     # 400 workloads are twenty runs of the gate, of which one in a thousand may fail.
@@ -163,6 +166,7 @@ def gate(*arguments: str) -> int:
     return compare.main(["HEAD", "--shared-environment", "--minutes", "0", *arguments])
 
 
+@pytest.mark.slow  # starts processes
 def test_the_workloads_of_the_gate_are_compared(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -191,6 +195,7 @@ def test_a_slowdown_fails(tiny: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "loop/long is slower by" in capsys.readouterr().out
 
 
+@pytest.mark.slow  # starts processes
 def test_sides_take_turns(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     turns: list[str] = []
     ask = compare.ask
@@ -232,6 +237,7 @@ def test_where_nothing_can_be_timed_there_is_no_comparison(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow  # starts processes
 def test_what_base_does_not_have_is_new(tiny: Path) -> None:
     """Benchmarks of head that do not run in base: base runs its own."""
     plant(tiny, "bench/workloads.py", "import fastfit", "import fastfit\nfrom fastfit import new")
@@ -246,6 +252,7 @@ def test_what_base_does_not_have_is_new(tiny: Path) -> None:
     assert [w["name"] for w in found["workloads"]] == ["loop/short"]
 
 
+@pytest.mark.slow  # starts processes
 def test_no_such_revision(tiny: Path) -> None:
     """The gate runs as a script."""
     command = [sys.executable, str(ROOT / "bench" / "compare.py"), "no-such-revision"]

@@ -113,7 +113,7 @@ def test_errors_are_those_of_statsmodels(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ROBUST)
-@pytest.mark.parametrize("spread", ["even", "growing"])
+@pytest.mark.parametrize("spread", [pytest.param("even", marks=pytest.mark.slow), "growing"])
 def test_errors_match_the_scatter_of_repeated_experiments(name: str, spread: str) -> None:
     rng = np.random.default_rng(21)
     x = np.linspace(0.0, 1.0, 200)

@@ -446,16 +446,8 @@ def test_options_are_for_text(tmp_path: Path) -> None:
         ff.scan(path, separator=";")
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "csv.gz",
-        *(
-            pytest.param(each, marks=pytest.mark.slow)
-            for each in ("csv", "parquet", "arrow", "npy")
-        ),
-    ],
-)
+@pytest.mark.slow  # each starts four processes
+@pytest.mark.parametrize("kind", ["csv.gz", "csv", "parquet", "arrow", "npy"])
 def test_standard_input_and_pipes_are_read_by_their_first_bytes(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"t.{kind}"
     table = pl.DataFrame({"t": T, "v": V})

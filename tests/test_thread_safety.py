@@ -71,7 +71,10 @@ assert found == {expected}, found
 SLOW = pytest.mark.slow  # compiles from scratch, or much the same as its neighbours
 
 Ends = Callable[..., None]
-layers = pytest.mark.parametrize("layer", ["omp", "workqueue", "default"])
+# By default it is one of the others; workqueue is the one that may abort.
+layers = pytest.mark.parametrize(
+    "layer", ["workqueue", *(pytest.param(k, marks=SLOW) for k in ("omp", "default"))]
+)
 
 
 @pytest.fixture
@@ -114,9 +117,8 @@ def test_beside_a_thread_that_threading_does_not_know(assert_ends: Ends) -> None
     assert_ends(PREPARE + THEIRS + start + ANSWERS_DURING_THEIRS, "workqueue")
 
 
-@pytest.mark.parametrize(
-    "delay", [pytest.param(0.05, marks=SLOW), 0.3, pytest.param(0.8, marks=SLOW)]
-)
+@SLOW
+@pytest.mark.parametrize("delay", [0.05, 0.3, 0.8])
 def test_fork_while_another_thread_compiles(
     assert_ends: Ends, tmp_path: Path, delay: float
 ) -> None:
@@ -170,7 +172,9 @@ with repeated(answer):
     assert_ends(PREPARE + code)
 
 
-@pytest.mark.parametrize("start", ["fork", "spawn", pytest.param("forkserver", marks=SLOW)])
+@pytest.mark.parametrize(
+    "start", ["fork", *(pytest.param(k, marks=SLOW) for k in ("spawn", "forkserver"))]
+)
 def test_process_pool(assert_ends: Ends, start: str) -> None:
     code = f"""
 import multiprocessing
@@ -189,7 +193,7 @@ if __name__ == "__main__":
     assert_ends(code)
 
 
-@pytest.mark.parametrize("layer", ["tbb", "no-such-layer"])
+@pytest.mark.parametrize("layer", [pytest.param("tbb", marks=SLOW), "no-such-layer"])
 def test_a_thread_layer_that_cannot_be_loaded(assert_ends: Ends, layer: str) -> None:
     code = "assert answer() == answer(n_threads=1)\n"
     # It may be there after all.
@@ -230,7 +234,7 @@ answer(n_threads=1)
     ]
 
 
-@pytest.mark.parametrize("start", ["spawn", "forkserver", "fork"])
+@pytest.mark.parametrize("start", ["spawn", pytest.param("forkserver", marks=SLOW), "fork"])
 def test_a_spawned_child_is_no_fork(run_script: Script, start: str) -> None:
     """Another library may have started Numba's threads there before; a forked child has lost them."""
     first = THEIRS + "import numpy as np\ntheirs(np.ones(100_000))\n"
