@@ -369,7 +369,8 @@ def foretold_over_taken(seed: int, most: float) -> float:
     return float(told[1].replace(",", "")) / (full.n_iter - part)
 
 
-@pytest.mark.parametrize("seed", range(12))
+# The others take thousands of steps, and with the compiler off a step takes a hundredth of a second.
+@pytest.mark.parametrize("seed", range(12) if COMPILED else (0, 2, 10))
 def test_the_steps_that_are_left_are_foretold(seed: int) -> None:
     assert 0.5 < foretold_over_taken(seed, 2000) < 2.0
 
