@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from typing import Any
 
@@ -55,3 +56,27 @@ def exact_line(x: Any, y: Any) -> tuple[Fraction, Fraction, Fraction, Fraction] 
     xy = sum(((a - u_mean) * (b - v_mean) for a, b in zip(u, v, strict=True)), zero)
     yy = sum(((b - v_mean) ** 2 for b in v), zero)
     return None if xx == 0 else (xy / xx, yy - xy * xy / xx, xx, yy)
+
+
+def exact_slope(x: Any, y: Any) -> tuple[float, Fraction, Fraction]:
+    """Return how far a slope may be off for an error of 1, the slope, and the residual sum of squares."""
+    found = exact_line(np.asarray(x), np.asarray(y))
+    assert found is not None
+    slope, left, xx, yy = found
+    return max(abs(float(slope)), math.sqrt(yy / xx)), slope, left
+
+
+def long_series(n: int) -> dict[str, tuple[Any, Any]]:
+    """Return longer series, with outliers and changes of level where they are the worst: first, last and midway."""
+    rng = np.random.default_rng(n)
+    x, noise = np.cumsum(rng.random(n) + 0.1), rng.standard_normal(n)
+    found = {
+        "noise": (x, noise),
+        "trend": (x, 1e-3 * x + noise),
+        "grid": (1e6 * np.arange(n), noise),
+    }
+    for name, row in (("first", 0), ("midway", n // 2), ("last", n - 1)):
+        y, far = noise.copy(), x.copy()
+        y[row], far[row] = 1e12, -1e12
+        found |= {f"outlier {name}": (x, y), f"outlier in x {name}": (far, noise)}
+    return {**found, "level": (x, np.where(np.arange(n) < n // 2, 1e12, 0.0) + noise)}

@@ -14,7 +14,7 @@ import pytest
 import fastfit as ff
 from fastfit.kernels import grouped
 from fastfit.outcome import Status
-from tests.hostile import HOSTILE, exact_line
+from tests.hostile import HOSTILE, exact_line, exact_slope, long_series
 
 FIELDS = ("slope", "intercept", "stderr", "intercept_stderr", "rvalue", "residual_std", "loss")
 
@@ -100,6 +100,20 @@ def test_hostile_groups_are_exact(order: str, n_others: int) -> None:
             assert abs(Fraction(fits.slope[k]) - slope) <= Fraction(1e-14) * size, name
             if left > yy * Fraction(2) ** -100:
                 assert fits.loss[k] * fits.n_points[k] == pytest.approx(float(left), rel=1e-9), name
+
+
+@pytest.mark.parametrize("order", ["mixed", "sorted"])
+def test_long_groups_are_as_exact_as_short_ones(order: str) -> None:
+    long = long_series(5000)
+    axis = 1 if order == "mixed" else 0
+    x, y = (np.stack([each[k] for each in long.values()], axis).ravel() for k in (0, 1))
+    codes = np.arange(len(long))
+    codes = np.tile(codes, 5000) if order == "mixed" else np.repeat(codes, 5000)
+    fits = ff.fit_groups(x, y, codes)
+    for k, (name, columns) in enumerate(long.items()):
+        size, slope, left = exact_slope(*columns)
+        assert abs(float(Fraction(fits.slope[k]) - slope)) <= 1e-14 * size, name
+        assert fits.loss[k] * 5000 == pytest.approx(float(left), rel=1e-11), name
 
 
 @pytest.mark.filterwarnings("ignore:.*could not be fitted:fastfit.ConvergenceWarning")

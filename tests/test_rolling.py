@@ -14,7 +14,7 @@ import pytest
 import fastfit as ff
 from fastfit.outcome import Status
 from tests.conftest import COMPILED
-from tests.hostile import HOSTILE, N, exact_line
+from tests.hostile import HOSTILE, N, exact_line, exact_slope, long_series
 
 RNG = np.random.default_rng(18)
 
@@ -39,6 +39,21 @@ def test_a_window_is_the_line_of_its_own_points(name: str, window: int) -> None:
             assert fits.loss[k] * n == pytest.approx(float(left), rel=1e-9), k
         if name == "constant":
             assert fits.slope[k] == fits.loss[k] == 0.0
+
+
+LONG = long_series(4000)
+
+
+@pytest.mark.parametrize("name", LONG)
+@pytest.mark.parametrize("window", [1500, None])
+def test_wide_windows_are_as_exact_as_narrow_ones(name: str, window: int | None) -> None:
+    x, y = LONG[name]
+    fits = ff.fit_expanding(x, y) if window is None else ff.fit_rolling(x, y, window)
+    for end in (1500, 2001, 2400, 3500, 4000):
+        some = slice(0 if window is None else end - window, end)
+        size, slope, left = exact_slope(x[some], y[some])
+        assert abs(float(Fraction(fits.slope[end - 1]) - slope)) <= 1e-14 * size, end
+        assert fits.loss[end - 1] * fits.n_points[end - 1] == pytest.approx(float(left), rel=1e-11)
 
 
 @pytest.mark.filterwarnings("ignore:.*could not be fitted:fastfit.ConvergenceWarning")

@@ -21,7 +21,9 @@ _MOST_GROUPS = 1 << 16
 _RANGE = 12
 # Rows that are sorted at a time: 24 bytes each, 32 with weights.
 _SLAB = 1 << 23
-# Rows of a block for each group, so that joining states costs little; and parts of the rows with states of their own.
+# Least number of rows of a block, and rows of one for each group, so that joining states costs little; and parts of the
+# rows with states of their own.
+_FEWEST_ROWS = 1 << 12
 _ROWS_PER_GROUP = 64
 _PARTS = 16
 
@@ -40,13 +42,23 @@ def _add_runs(
 
 
 def _add_parts(
-    x: Any, y: Any, w: Any, codes: Any, parts: Any, block: Any, through_origin: Any, states: Any
+    x: Any,
+    y: Any,
+    w: Any,
+    codes: Any,
+    parts: Any,
+    block: Any,
+    through_origin: Any,
+    states: Any,
+    far: Any,
 ) -> Any:
     width = groups.N_SUMS if w is None else groups.N_WEIGHTED
     for p in numba.prange(len(states)):
         lowest, rows = 0, (parts[p], parts[p + 1])
         sums = np.zeros(width * len(states[p]))
-        groups.add_blocks(x, y, w, codes, rows, block, lowest, through_origin, sums, states[p])
+        groups.add_blocks(
+            x, y, w, codes, rows, block, lowest, through_origin, sums, states[p], far[p]
+        )
 
 
 def _count_ranges(codes: Any, first: Any, shift: Any, counts: Any) -> Any:
@@ -64,7 +76,7 @@ def _sort(x: Any, y: Any, w: Any, codes: Any, first: Any, shift: Any, places: An
 
 
 def _add_ranges(
-    x: Any, y: Any, w: Any, codes: Any, starts: Any, through_origin: Any, states: Any
+    x: Any, y: Any, w: Any, codes: Any, starts: Any, through_origin: Any, states: Any, far: Any
 ) -> Any:
     width = groups.N_SUMS if w is None else groups.N_WEIGHTED
     size = 1 << _RANGE
@@ -73,7 +85,10 @@ def _add_ranges(
         of_range = states[lowest : lowest + size]
         sums = np.zeros(width * len(of_range))
         block = _ROWS_PER_GROUP * size
-        groups.add_blocks(x, y, w, codes, rows, block, lowest, through_origin, sums, of_range)
+        are_far = far[lowest : lowest + size]
+        groups.add_blocks(
+            x, y, w, codes, rows, block, lowest, through_origin, sums, of_range, are_far
+        )
 
 
 def _lines(
@@ -255,8 +270,8 @@ def states_of(
     *,
     through_origin: bool,
     n_threads: int | None = None,
-) -> NDArray[np.float64]:
-    """Return the states of groups, shape (number of groups, 9), as ``groups`` describes them."""
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the states of groups, shape (number of groups, 9), as ``groups`` describes them; and which lost digits."""
     options = through_origin, n_threads
     if rows.starts is not None:
         return _states_of_runs(x, y, w, rows, *options)
@@ -268,7 +283,7 @@ def states_of(
 
 def _states_of_runs(
     x: Any, y: Any, w: Any, rows: Rows, through_origin: bool, n_threads: int | None
-) -> NDArray[np.float64]:
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     starts, of_group = rows.starts, rows.groups
     assert starts is not None
     assert of_group is not None
@@ -284,31 +299,33 @@ def _states_of_runs(
     tasks = np.unique(np.minimum(np.searchsorted(starts, marks), starts.size - 1))
     _run(_add_runs, x.size, n_threads, x, y, w, starts, tasks, through_origin, states)
     if of_group.size == rows.n_groups and np.array_equal(of_group, np.arange(of_group.size)):
-        return states
-    return joined(states, of_group, rows.n_groups)
+        return states, np.zeros(rows.n_groups, np.bool_)
+    return joined(states, of_group, rows.n_groups), np.zeros(rows.n_groups, np.bool_)
 
 
 def _states_of_few(
     x: Any, y: Any, w: Any, codes: Any, n_groups: int, through_origin: bool, n_threads: int | None
-) -> NDArray[np.float64]:
-    block = max(_ROWS_PER_GROUP * n_groups, _ROWS)
-    n_parts = max(1, min(_PARTS, x.size // block))
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    block = max(_ROWS_PER_GROUP * n_groups, _FEWEST_ROWS)
+    n_parts = max(1, min(_PARTS, x.size // max(block, _ROWS)))
     parts = np.arange(n_parts + 1) * x.size // n_parts
-    states = np.zeros((n_parts, n_groups, 9))
-    _run(_add_parts, 8 * x.size, n_threads, x, y, w, codes, parts, block, through_origin, states)
+    states, far = np.zeros((n_parts, n_groups, 9)), np.zeros((n_parts, n_groups), np.bool_)
+    points = x, y, w, codes, parts, block, through_origin
+    _run(_add_parts, 8 * x.size, n_threads, *points, states, far)
     totals: NDArray[np.float64] = states[0]
     every = np.arange(n_groups)
     with np.errstate(all="ignore"):
         for part in states[1:]:
             _code(_JOIN, part, every, totals)(part, every, totals)
-    return totals
+    found: NDArray[np.bool_] = np.logical_or.reduce(far)
+    return totals, found
 
 
 def _states_of_many(
     x: Any, y: Any, w: Any, codes: Any, n_groups: int, through_origin: bool, n_threads: int | None
-) -> NDArray[np.float64]:
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     n_ranges = (n_groups + (1 << _RANGE) - 1) >> _RANGE
-    states = np.zeros((n_groups, 9))
+    states, far = np.zeros((n_groups, 9)), np.zeros(n_groups, np.bool_)
     size = min(_SLAB, x.size)
     to = (
         *(np.empty(size), np.empty(size), None if w is None else np.empty(size)),
@@ -323,12 +340,14 @@ def _states_of_many(
         places = starts[:-1] + np.cumsum(counts, axis=0) - counts
         _run(_sort, 8 * size, n_threads, x, y, w, codes, first, _RANGE, places, to)
         xs, ys, ws, kept = to
-        _run(_add_ranges, 8 * size, n_threads, xs, ys, ws, kept, starts, through_origin, states)
-    return states
+        points = xs, ys, ws, kept, starts, through_origin
+        _run(_add_ranges, 8 * size, n_threads, *points, states, far)
+    return states, far
 
 
 def lines_of(
     states: NDArray[np.float64],
+    far: NDArray[np.bool_] | None = None,
     *,
     through_origin: bool,
     min_points: int,
@@ -336,7 +355,7 @@ def lines_of(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], bool]:
     """Return the lines of states, in rows; which have residuals that are not resolved; and whether one is suspect."""
     found = np.empty((7, len(states)))
-    far = np.empty(len(states), np.bool_)
+    far = np.zeros(len(states), np.bool_) if far is None else far
     suspects = np.zeros(-(-len(states) // BLOCK), np.bool_)
     outputs = found, far, suspects
     _run(_lines, 8 * len(states), n_threads, states, through_origin, float(min_points), *outputs)
@@ -365,8 +384,8 @@ def fit(
         Lines of fewer points are NaN.
     """
     options: dict[str, Any] = {"through_origin": through_origin, "n_threads": n_threads}
-    states = states_of(x, y, w, rows, **options)
-    found, far, has_suspects = lines_of(states, min_points=min_points, **options)
+    states, far = states_of(x, y, w, rows, **options)
+    found, far, has_suspects = lines_of(states, far, min_points=min_points, **options)
     if far.any():
         has_suspects |= _fit_again(x, y, w, rows, far, through_origin, n_threads, found)
     slope, left, y_mean, x_mean, xx, total, n = found

@@ -20,7 +20,7 @@ import numpy as np
 
 from fastfit.kernels.block import difference, weight
 from fastfit.kernels.flags import BLOCK_SUMS, INLINED, INLINED_SUMS, TOTAL, compiled
-from fastfit.kernels.many import weighted
+from fastfit.kernels.many import LOOSE, weighted
 from fastfit.kernels.point_sums import line_again, line_of
 
 # A state: number of points, sum of weights, origin, means less the origin, sums of products of deviations.
@@ -265,8 +265,12 @@ def add_blocks(
     through_origin: Any,
     sums: Any,
     states: Any,
+    far: Any,
 ) -> None:
-    """Add the points of some rows to the states of their groups, block by block; ``sums`` are 0 before and after."""
+    """Add the points of some rows to the states of their groups, block by block; ``sums`` are 0 before and after.
+
+    ``far`` is set for groups whose origin in some block is so far from the other points that sums lost digits.
+    """
     first, end = rows
     width = N_SUMS if w is None else N_WEIGHTED
     for start in range(first, end, block):
@@ -280,6 +284,7 @@ def add_blocks(
                 x0, y0, us, vs = sums[at + 1], sums[at + 2], sums[at + 3], sums[at + 4]
                 uu, uv, vv = sums[at + 5], sums[at + 6], sums[at + 7]
                 part = centred(n, total, x0, y0, us, vs, uu, uv, vv, through_origin)
+                far[k] |= (uu > LOOSE * part[UU]) | (vv > LOOSE * part[VV])
                 for column in range(width):
                     sums[at + column] = 0.0
                 put_state(joined(state_at(states, k), part), states, k)
@@ -345,7 +350,7 @@ def lines_of(
 ) -> Any:
     """Write the lines of some states, in rows as ``RESULTS`` of ``windows`` names them, and the number of points.
 
-    ``far`` is set for groups whose residuals are not resolved. Return whether a line is suspect.
+    ``far`` is set for groups whose residuals are not resolved, too. Return whether a line is suspect.
     """
     n_suspect, fewest = 0, 1.0 if through_origin else 2.0
     for k in range(first, end):
@@ -354,7 +359,9 @@ def lines_of(
         squares = states[k, UU], states[k, UV], states[k, VV]
         slope, left, is_far, is_suspect = line_of(n, total, means, squares, fewest)
         n_suspect += 1 if (n >= least) & is_suspect else 0
-        far[k] = is_far & (n >= least)
+        is_far |= (total * states[k, U] ** 2 > LOOSE * squares[0]) & (n > fewest)
+        is_far |= (total * states[k, V] ** 2 > LOOSE * squares[2]) & (n > fewest)
+        far[k] = (far[k] | is_far) & (n >= least)
         found[0, k] = slope if n >= least else np.nan
         found[1, k], found[2, k], found[3, k] = left, means[1], means[0]
         found[4, k], found[5, k], found[6, k] = squares[0], total, n

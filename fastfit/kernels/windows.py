@@ -7,8 +7,8 @@ is ever subtracted, and what has left a window leaves no trace.
 
 Distances are from points that lie in the window: backwards, from the last that counts before the pivot; forwards, from
 the first that counts from it on. So neither large values of x and y nor those outside of a window cost digits. Where
-the residuals of a window are tiny compared with y, its points are summed once more: their distances from the line just
-found, with rounding errors included, as ``many`` does.
+the residuals of a window are tiny compared with y, or such a point is far from the others, its points are summed once
+more: their distances from the line just found, with rounding errors included, as ``many`` does.
 
 Sums are made row by row. They are kept side by side for some windows at a time, whose lines are found in one loop.
 """
@@ -21,6 +21,7 @@ import numpy as np
 
 from fastfit.kernels.block import weight
 from fastfit.kernels.flags import INLINED, TOTAL, compiled
+from fastfit.kernels.many import LOOSE
 from fastfit.kernels.point_sums import (
     N_SUMS,
     NOTHING,
@@ -30,6 +31,9 @@ from fastfit.kernels.point_sums import (
     with_point,
 )
 
+# Rows whose sums are added up before they are added to those of other rows; and running sums of no rows.
+BLOCK = 128
+EMPTY = (NOTHING, NOTHING, 0)
 # Windows whose lines are found at a time.
 TOGETHER = 512
 # Offset from what is kept of windows to the next of its kind. Not a multiple of 4,096 bytes, as in ``many``.
@@ -55,12 +59,21 @@ def put(sums: Any, w: Any, to: Any, stride: Any, column: Any) -> None:
     to[at + np.uint64(6) * step] = sums[6]
 
 
+@compiled(INLINED)
+def plus(a: Any, b: Any) -> Any:
+    """Return the sums of two sets of points."""
+    return (
+        *(a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3]),
+        *(a[4] + b[4], a[5] + b[5], a[6] + b[6]),
+    )
+
+
 @compiled(TOTAL)
 def add_rows(
     x: Any,
     y: Any,
     w: Any,
-    sums: Any,
+    running: Any,
     first: Any,
     n: Any,
     direction: Any,
@@ -69,12 +82,25 @@ def add_rows(
     stride: Any,
     column: Any,
 ) -> Any:
-    """Add n rows one by one, and write the sums after each to the next column; return the last ones."""
-    for k in range(n):
-        i, at = np.uint64(first + k * direction), column + k * direction
-        sums = with_point(sums, w, x[i], y[i], weight(w, i), origin)
-        put(sums, w, to, stride, at)
-    return sums
+    """Add n rows one by one, and write the sums after each to the next column, if there is ``to``.
+
+    ``running``, which is returned as it is then, are the sums of whole blocks, those of the last block so far, and the
+    number of its rows: so rounding errors do not grow with the number of rows.
+    """
+    blocks, part, n_part = running
+    done = 0
+    while done < n:
+        m = min(n - done, BLOCK - n_part)
+        for k in range(done, done + m):
+            i = np.uint64(first + k * direction)
+            part = with_point(part, w, x[i], y[i], weight(w, i), origin)
+            if to is not None:
+                put(plus(blocks, part), w, to, stride, column + k * direction)
+        done += m
+        n_part += m
+        if n_part == BLOCK:
+            blocks, part, n_part = plus(blocks, part), NOTHING, 0
+    return blocks, part, n_part
 
 
 @compiled(TOTAL)
@@ -104,7 +130,7 @@ def sum_windows(
     ``columns`` are set to the columns of ``behind`` with the sums before the pivot. Its last column, of zeros, is left
     to windows without rows.
     """
-    pivot, base, reach, at, origin, last, sums = state
+    pivot, base, reach, at, origin, last, running = state
     n_columns = behind.size // N_SUMS
     is_steady = moves_steadily(low, high)
     k, m = 0, low.size
@@ -126,24 +152,24 @@ def sum_windows(
             pivot = reach = high[k]
             last = origin_of(x, y, w, pivot - 1, base - 1, -1, through_origin)
             end = at + n_rows - 1
-            add_rows(x, y, w, NOTHING, pivot - 1, n_rows, -1, last, behind, n_columns, end)
-            sums = NOTHING
+            add_rows(x, y, w, EMPTY, pivot - 1, n_rows, -1, last, behind, n_columns, end)
+            running = EMPTY
         # A run: windows that each begin and end one row after the one before.
         end = min(m, k + pivot - low[k]) if is_steady else k + 1
-        if not sums[1] > 0.0:  # points of weight 0 have added nothing
+        if not running[0][1] + running[1][1] > 0.0:  # points of weight 0 have added nothing
             origin = origin_of(x, y, w, reach, high[end - 1], 1, through_origin)
-        for i in range(reach, high[k]):
-            sums = with_point(sums, w, x[i], y[i], weight(w, i), origin)
-        put(sums, w, kept, STRIDE, k)
+        n_rows = high[k] - reach
+        running = add_rows(x, y, w, running, reach, n_rows, 1, origin, None, 0, 0)
+        put(plus(running[0], running[1]), w, kept, STRIDE, k)
         n_rows = end - k - 1
-        sums = add_rows(x, y, w, sums, high[k], n_rows, 1, origin, kept, STRIDE, k + 1)
+        running = add_rows(x, y, w, running, high[k], n_rows, 1, origin, kept, STRIDE, k + 1)
         column = at + low[k] - base - k
         for j in range(k, end):
             columns[j] = column + j
             kept[X0 + j], kept[Y0 + j] = origin
             kept[X1 + j], kept[Y1 + j] = last
         k, reach = end, high[end - 1]
-    return k, (pivot, base, reach, at, origin, last, sums)
+    return k, (pivot, base, reach, at, origin, last, running)
 
 
 @compiled(TOTAL)
@@ -197,6 +223,8 @@ def lines_of(w: Any, m: Any, through_origin: Any, least: Any, kept: Any) -> Any:
         slope, left, is_far, is_suspect = line_of(
             n, total, (x_mean, y_mean), (xx, xy, yy), 1.0 + moves
         )
+        is_far |= max(u_mean * us, q * g * g) > LOOSE * xx
+        is_far |= max(v_mean * vs, q * h * h) > LOOSE * yy
         n_far += 1 if is_far else 0
         n_suspect += 1 if (n >= least) & is_suspect else 0
         kept[SLOPE + k] = slope if n >= least else np.nan
@@ -330,7 +358,7 @@ def fit_windows(
     behind, kept, bounds_of, sums = scratch
     for chunk in range(chunks[0], chunks[1]):
         first, end = chunk * size, min((chunk + 1) * size, found.shape[1])
-        state = -1, -1, 0, 0, (0.0, 0.0), (0.0, 0.0), NOTHING
+        state = -1, -1, 0, 0, (0.0, 0.0), (0.0, 0.0), EMPTY
         while first < end:
             m = min(TOGETHER, end - first)
             low, high, columns = bounds_of[0, :m], bounds_of[1, :m], bounds_of[2, :m]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fastfit.kernels import grouped
 from fastfit.kernels import groups as states_of_groups
+from fastfit.kernels.point_sums import RESOLVED
 from fastfit.keys import Groups, groups_of
 from fastfit.lines.points import Points
 from fastfit.lines.series import LineSums
@@ -95,7 +96,7 @@ class Batch(NamedTuple):
         """Return the states of the groups."""
         assert self.groups is not None
         points, rows = self.points, grouped.rows_of(self.groups.codes, self.groups.n, n_threads)
-        states = grouped.states_of(
+        states, _ = grouped.states_of(
             *(points.x, points.y, points.w, rows),
             through_origin=through_origin,
             n_threads=n_threads,
@@ -246,6 +247,7 @@ def sums_of(
         n_threads=options.n_threads,
     )
     slope, left, y_mean, x_mean, xx, total, n = rows
+    far &= left <= RESOLVED * np.abs(table.states[:, states_of_groups.VV])
     sums = LineSums(
         *(slope, None, np.where(far, 1.0, left), y_mean + found.y_offset, n, x_mean, xx),
         *(total if has_weights else None, table.n_effective, found.x_offset, 0.0),
