@@ -217,6 +217,42 @@ def test_groups_in_the_order_of_first_sight_or_sorted() -> None:
     assert mixed.keys["key"].tolist() == ["c", 1, ()]
 
 
+@pytest.mark.parametrize("dtype", ["i8", "i4", "i2", "u1", "u8"])
+@pytest.mark.parametrize("low", [0, 7, 100])
+def test_integers_with_gaps(rng: np.random.Generator, dtype: str, low: int) -> None:
+    key = (low + 3 * rng.integers(0, 20, 3000)).astype(dtype)
+    x, y = rng.random(3000), rng.standard_normal(3000)
+    y[key == low + 6] = np.nan  # a group of missing values, beside those that do not exist
+    fits = ff.fit_groups(x, y, key)
+    first = ff.fit_groups(x, y, key, sort=False)
+    assert fits.keys is not None
+    assert first.keys is not None
+    np.testing.assert_array_equal(fits.keys["key"], np.unique(key))
+    assert fits.keys["key"].dtype == key.dtype
+    np.testing.assert_array_equal(first.keys["key"], pd.unique(key))
+    place = np.argsort(first.keys["key"])
+    for name in ("slope", "n_points", "n_omitted"):
+        np.testing.assert_array_equal(getattr(fits, name), getattr(first, name)[place])
+    assert fits.n_omitted[2] == (key == low + 6).sum() > 0
+
+
+def test_sorted_keys_of_a_series_go_by_place(rng: np.random.Generator) -> None:
+    frame = pd.DataFrame(
+        {"x": rng.random(400), "y": rng.random(400), "key": np.repeat([3, 1], 200)}
+    )
+    frame.index = pd.Index(rng.permutation(400))
+    fits = ff.fit_groups(frame["x"], frame["y"], frame["key"])
+    assert fits.keys is not None
+    assert fits.keys["key"].tolist() == [1, 3]
+    one = ff.fit_line(frame["x"].to_numpy()[200:], frame["y"].to_numpy()[200:])
+    assert fits.slope[0] == pytest.approx(one.slope, rel=1e-13)
+    days = pd.Series(np.repeat(pd.to_datetime(["2024-01-02", "2024-01-01"]), 200))
+    dated = ff.fit_groups(frame["x"].to_numpy(), frame["y"].to_numpy(), days)
+    assert dated.keys is not None
+    assert dated.keys["key"].dtype.kind == "M"
+    np.testing.assert_array_equal(dated.slope, fits.slope)
+
+
 def test_several_keys_and_some_of_the_groups(rng: np.random.Generator) -> None:
     data = pd.DataFrame(table(rng, 500, 4))
     data["site"] = rng.choice(["north", "south"], 500)

@@ -184,6 +184,11 @@ class Rows(NamedTuple):
         return found
 
     @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return int(self.codes.size if self.starts is None else self.starts[-1])  # type: ignore[union-attr]
+
+    @property
     def n_ungrouped(self) -> int:
         """Number of rows of no group."""
         if self.starts is None:

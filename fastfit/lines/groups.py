@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -134,16 +132,18 @@ def fit_groups(
         through_origin=not options.fit_intercept,
         labelled=labelled(by),
     )
-    groups, rows = grouping_of(by, names, points.y.size, options.n_threads)
+    n = points.y.size
+    groups, rows = grouping_of(by, names, n, options.n_threads, may_be_empty=sort)
     sums = _sums_of(points, rows, options, progress=progress)
-    known = groups, rows.counts, rows.n_ungrouped, points.times
+    sums, groups, rows = _without_empty(sums, groups, rows)
+    known = groups, _n_given(sums, rows), rows.n_ungrouped, points.times
     return _fits(sums, *known, options, names_of(given, columns), sort=sort, kind=kind)
 
 
 def _fits(
     sums: LineSums,
     groups: keys.Groups,
-    counts: Callable[[], NDArray[np.int64]],
+    counts: NDArray[Any],
     n_ungrouped: int,
     times: TimeUnit | None,
     options: Options,
@@ -161,11 +161,37 @@ def _fits(
     if place is not None:
         sums = sums.mapped(lambda each: each[place])
         of_group = {name: values[place] for name, values in of_group.items()}
+        counts = counts[place]
         unresolved = None if unresolved is None else unresolved[place]
-    n_given = counts if place is None else lambda: counts()[place]
-    fits = options.fits(sums, n_given, times, 0).of_groups(of_group, n_ungrouped, labels, kind)
+    fits = options.fits(sums, counts, times, 0).of_groups(of_group, n_ungrouped, labels, kind)
     warn_of_bad_lines(fits)
     return fits if unresolved is None else fits.without_errors(unresolved)
+
+
+def _without_empty(
+    sums: LineSums, groups: keys.Groups, rows: grouped.Rows
+) -> tuple[LineSums, keys.Groups, grouped.Rows]:
+    """Leave out groups without rows."""
+    if np.all(sums.n):
+        return sums, groups, rows
+    there = rows.counts() > 0
+    if there.all():
+        return sums, groups, rows
+    place = np.cumsum(there) - 1
+    of_group = {name: values[there] for name, values in groups.keys.items()}
+    codes = np.append(place, -1).astype(np.int32)[rows.of_rows()]
+    return (
+        sums.mapped(lambda each: each[there]),
+        groups._replace(codes=codes, keys=of_group),
+        grouped.Rows(codes, None, None, int(there.sum())),
+    )
+
+
+def _n_given(sums: LineSums, rows: grouped.Rows) -> NDArray[Any]:
+    """Return the number of rows of each group, with those that are missing."""
+    n = np.asarray(sums.n)
+    n_rows = rows.n_rows - rows.n_ungrouped
+    return n if n.sum() == n_rows else rows.counts()
 
 
 def _sums_of(points: Points, rows: grouped.Rows, options: Options, *, progress: bool) -> LineSums:
@@ -242,10 +268,10 @@ def _fit_parts(
         points, groups = found.whole()
         rows = grouped.rows_of(groups.codes, groups.n, options.n_threads)
         sums = _sums_of(points, rows, options, progress=progress)
-        counts: Callable[[], NDArray[np.int64]] = rows.counts
+        counts = _n_given(sums, rows)
     else:
         table, groups = Keyed.joined(found.tables)
-        counts = functools.partial(getattr, table, "n_rows")
+        counts = table.n_rows
         has_weights = source.has_sigma or "sample_weight" in source.columns
         sums, far = sums_of(table, found, has_weights=has_weights, options=options)
     of_group = {name: _numbers_if_all(each) for name, each in groups.keys.items()}
@@ -298,30 +324,46 @@ def labelled(by: list[Any]) -> dict[str, Any]:
 
 
 def grouping_of(
-    by: list[Any], names: list[str | None], n: int, n_threads: int | None
+    by: list[Any],
+    names: list[str | None],
+    n: int,
+    n_threads: int | None = None,
+    *,
+    may_be_empty: bool = False,
 ) -> tuple[keys.Groups, grouped.Rows]:
-    """Return groups, and which group each row belongs to: as runs where rows of a group lie together."""
-    numbers = _numbers_of(by[0]) if len(by) == 1 else None
-    if numbers is not None and numbers.size == n > 0:
+    """Return groups, and which group each row belongs to: as runs where rows of a group lie together.
+
+    With ``may_be_empty``, keys that are integers of a short range may be numbered by their values, in sorted order, and
+    some of the groups have no rows.
+    """
+    array = _numbers_of(by[0]) if len(by) == 1 else None
+    if array is not None and array.size == n > 0:
+        own = [names[0] or getattr(by[0], "name", None)]
         # Where runs are long, only one key of each has to be looked up.
-        starts = grouped.runs_of(numbers, n_threads)
+        items = array.view(np.int64) if array.dtype.kind in "mM" else array
+        starts = grouped.runs_of(items, n_threads)
         if starts is not None:
-            own = names[0] or getattr(by[0], "name", None)
-            groups = keys.groups_of([by[0][starts[:-1]]], [own], None)
+            groups = keys.groups_of([array[starts[:-1]]], own, None)
             return groups, grouped.Rows(None, starts, groups.codes, groups.n)
+        if may_be_empty and array.dtype.kind in "iu":
+            low, high = int(array.min()), int(array.max())
+            if high - low < min(n, 2**31 - 1):
+                codes = np.empty(n, np.int32)
+                np.subtract(array, array.dtype.type(low), out=codes, casting="unsafe")
+                values = np.arange(high - low + 1).astype(array.dtype) + array.dtype.type(low)
+                groups = keys.Groups(codes, {own[0] or "key": values}, None)
+                return groups, grouped.Rows(codes, None, None, groups.n)
     groups = keys.groups_of(by, names, n)
     return groups, grouped.rows_of(groups.codes, groups.n, n_threads)
 
 
 def _numbers_of(column: Any) -> NDArray[Any] | None:
-    """Return keys that are plain numbers or times as an array that can be read in place, else None."""
+    """Return keys that are plain numbers or times as an array, without a copy, else None."""
     if not isinstance(column, np.ndarray) and isinstance(getattr(column, "dtype", None), np.dtype):
         column = column.to_numpy() if hasattr(column, "to_numpy") else None
     if type(column) is not np.ndarray or column.ndim != 1 or column.dtype.kind not in "iufbmM":
         return None
-    if not column.dtype.isnative or column.dtype.char in "gGeF":
-        return None
-    return column.view(np.int64) if column.dtype.kind in "mM" else column
+    return column if column.dtype.isnative and column.dtype.char not in "gGeF" else None
 
 
 def _least_squares(points: Points, rows: grouped.Rows, options: Options) -> LineSums:
