@@ -160,12 +160,20 @@ class Rows(NamedTuple):
         where rows lie in any order.
     n_groups : int
         Number of groups.
+    n_ungrouped : int
+        Number of rows of no group.
     """
 
     codes: NDArray[Any] | None
     starts: NDArray[np.int64] | None
     groups: NDArray[Any] | None
     n_groups: int
+    n_ungrouped: int = 0
+
+    @classmethod
+    def of_runs(cls, starts: NDArray[np.int64], groups: NDArray[Any], n_groups: int) -> Rows:
+        """Return rows in runs of these groups."""
+        return cls(None, starts, groups, n_groups, int(np.diff(starts)[groups < 0].sum()))
 
     def counts(self, chosen: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
         """Return the number of rows of each group, 0 for those that are not chosen."""
@@ -187,13 +195,6 @@ class Rows(NamedTuple):
     def n_rows(self) -> int:
         """Number of rows."""
         return int(self.codes.size if self.starts is None else self.starts[-1])  # type: ignore[union-attr]
-
-    @property
-    def n_ungrouped(self) -> int:
-        """Number of rows of no group."""
-        if self.starts is None:
-            return int(np.count_nonzero(np.less(self.codes, 0)))  # type: ignore[arg-type]
-        return int(np.diff(self.starts)[np.less(self.groups, 0)].sum())  # type: ignore[arg-type]
 
     def of_rows(self) -> NDArray[Any]:
         """Return the group of each row."""
@@ -232,8 +233,8 @@ def rows_of(codes: NDArray[Any], n_groups: int, n_threads: int | None = None) ->
     """Return which group each row belongs to: as runs where rows of a group lie together."""
     starts = runs_of(codes, n_threads) if codes.size else None
     if starts is None:
-        return Rows(codes, None, None, n_groups)
-    return Rows(None, starts, codes[starts[:-1]], n_groups)
+        return Rows(codes, None, None, n_groups, int(np.count_nonzero(codes < 0)))
+    return Rows.of_runs(starts, codes[starts[:-1]], n_groups)
 
 
 def joined(states: NDArray[np.float64], codes: NDArray[Any], n_groups: int) -> NDArray[np.float64]:

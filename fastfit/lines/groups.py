@@ -135,8 +135,8 @@ def fit_groups(
     n = points.y.size
     groups, rows = grouping_of(by, names, n, options.n_threads, may_be_empty=sort)
     sums = _sums_of(points, rows, options, progress=progress)
-    sums, groups, rows = _without_empty(sums, groups, rows)
-    known = groups, _n_given(sums, rows), rows.n_ungrouped, points.times
+    sums, groups, counts = _without_empty(sums, groups, rows)
+    known = groups, counts, rows.n_ungrouped, points.times
     return _fits(sums, *known, options, names_of(given, columns), sort=sort, kind=kind)
 
 
@@ -170,28 +170,16 @@ def _fits(
 
 def _without_empty(
     sums: LineSums, groups: keys.Groups, rows: grouped.Rows
-) -> tuple[LineSums, keys.Groups, grouped.Rows]:
-    """Leave out groups without rows."""
-    if np.all(sums.n):
-        return sums, groups, rows
-    there = rows.counts() > 0
-    if there.all():
-        return sums, groups, rows
-    place = np.cumsum(there) - 1
-    of_group = {name: values[there] for name, values in groups.keys.items()}
-    codes = np.append(place, -1).astype(np.int32)[rows.of_rows()]
-    return (
-        sums.mapped(lambda each: each[there]),
-        groups._replace(codes=codes, keys=of_group),
-        grouped.Rows(codes, None, None, int(there.sum())),
-    )
-
-
-def _n_given(sums: LineSums, rows: grouped.Rows) -> NDArray[Any]:
-    """Return the number of rows of each group, with those that are missing."""
+) -> tuple[LineSums, keys.Groups, NDArray[Any]]:
+    """Leave out groups without rows; return the numbers of rows, too."""
     n = np.asarray(sums.n)
-    n_rows = rows.n_rows - rows.n_ungrouped
-    return n if n.sum() == n_rows else rows.counts()
+    is_whole = n.sum() == rows.n_rows - rows.n_ungrouped  # nothing is missing
+    counts = n if is_whole else rows.counts()
+    if counts.all():
+        return sums, groups, counts
+    there = np.flatnonzero(counts)
+    of_group = {name: values[there] for name, values in groups.keys.items()}
+    return sums.mapped(lambda each: each[there]), groups._replace(keys=of_group), counts[there]
 
 
 def _sums_of(points: Points, rows: grouped.Rows, options: Options, *, progress: bool) -> LineSums:
@@ -268,7 +256,7 @@ def _fit_parts(
         points, groups = found.whole()
         rows = grouped.rows_of(groups.codes, groups.n, options.n_threads)
         sums = _sums_of(points, rows, options, progress=progress)
-        counts = _n_given(sums, rows)
+        counts = rows.counts()
     else:
         table, groups = Keyed.joined(found.tables)
         counts = table.n_rows
@@ -344,12 +332,14 @@ def grouping_of(
         starts = grouped.runs_of(items, n_threads)
         if starts is not None:
             groups = keys.groups_of([array[starts[:-1]]], own, None)
-            return groups, grouped.Rows(None, starts, groups.codes, groups.n)
+            return groups, grouped.Rows.of_runs(starts, groups.codes, groups.n)
         if may_be_empty and array.dtype.kind in "iu":
             low, high = int(array.min()), int(array.max())
             if high - low < min(n, 2**31 - 1):
-                codes = np.empty(n, np.int32)
-                np.subtract(array, array.dtype.type(low), out=codes, casting="unsafe")
+                codes = array
+                if low or array.dtype != np.int32:
+                    codes = np.empty(n, np.int32)
+                    np.subtract(array, array.dtype.type(low), out=codes, casting="unsafe")
                 values = np.arange(high - low + 1).astype(array.dtype) + array.dtype.type(low)
                 groups = keys.Groups(codes, {own[0] or "key": values}, None)
                 return groups, grouped.Rows(codes, None, None, groups.n)
