@@ -49,7 +49,8 @@ def read_only(values: Any) -> Any:
 # Files of which many tests fit many lines or windows, whose loops compile for up to ten seconds each.
 OF_MANY_LINES = (
     *("test_compat.py", "test_docs.py", "test_lines.py", "test_patching.py", "test_rolling.py"),
-    *("test_wrong_numbers.py", "test_xarray.py"),
+    *("test_wrong_numbers.py", "test_xarray.py", "test_groups.py", "test_plotting_lines.py"),
+    "test_cli_lines.py",
 )
 
 

@@ -14,6 +14,7 @@ import pytest
 import fastfit as ff
 from fastfit.kernels import grouped
 from fastfit.outcome import Status
+from tests.conftest import compiles_much
 from tests.hostile import HOSTILE, exact_line, exact_slope, long_series
 
 FIELDS = ("slope", "intercept", "stderr", "intercept_stderr", "rvalue", "residual_std", "loss")
@@ -134,7 +135,9 @@ def test_any_number_of_threads_gives_the_same_bits(
     assert alone.slope[3] == found[0].slope[3]
 
 
-@pytest.mark.parametrize("loss", ["huber", "cauchy", "tukey"])
+@pytest.mark.parametrize(
+    "loss", ["huber", *(pytest.param(name, marks=compiles_much) for name in ("cauchy", "tukey"))]
+)
 @pytest.mark.parametrize("which", ["", "w"])
 def test_robust_groups_are_robust_lines_of_their_rows(
     rng: np.random.Generator, loss: str, which: str

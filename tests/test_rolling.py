@@ -13,7 +13,7 @@ import pytest
 
 import fastfit as ff
 from fastfit.outcome import Status
-from tests.conftest import COMPILED
+from tests.conftest import COMPILED, compiles_much
 from tests.hostile import HOSTILE, N, exact_line, exact_slope, long_series
 
 RNG = np.random.default_rng(18)
@@ -329,7 +329,7 @@ def test_widths_within_groups_need_x_that_rises_there_alone() -> None:
     np.testing.assert_array_equal(fits.slope, [np.nan, np.nan, 2.0, 3.0])
 
 
-@pytest.mark.parametrize("loss", ["huber", "tukey"])
+@pytest.mark.parametrize("loss", ["huber", pytest.param("tukey", marks=compiles_much)])
 @pytest.mark.parametrize("options", [{"window": 20}, {"window": "15h"}, {"window": 12, "step": 5}])
 def test_robust_windows_are_robust_lines_of_their_points(
     rng: np.random.Generator, loss: str, options: dict[str, Any]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fastfit.kernels import compiled, flags, groups, many, threads
 from fastfit.kernels.block import BLOCK
+from fastfit.kernels.tiles import read_only
 
 # Rows of a task, where they are read in order.
 _ROWS = 1 << 16
@@ -279,6 +280,7 @@ def states_of(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the states of groups, shape (number of groups, 9), as ``groups`` describes them; and which lost digits."""
     options = through_origin, n_threads
+    x, y, w = map(read_only, (x, y, w))
     if rows.starts is not None:
         return _states_of_runs(x, y, w, rows, *options)
     assert rows.codes is not None
@@ -426,5 +428,6 @@ def _fit_again(
         w = None if w is None else w[order]
         bounds = np.stack([starts[chosen], starts[chosen + 1]], axis=1)
     suspects = np.zeros(max(1, min(64, chosen.size)), np.bool_)
+    x, y, w = map(read_only, (x, y, w))
     _run(_again, 16 * x.size, n_threads, x, y, w, chosen, bounds, through_origin, found, suspects)
     return bool(suspects.any())

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fastfit.kernels import compiled, flags, many, threads, windows
 from fastfit.kernels.block import BLOCK
 from fastfit.kernels.point_sums import N_SUMS
+from fastfit.kernels.tiles import read_only
 
 # Fewest windows of a chunk. The first window of each chunk is summed anew; so that this costs little, a chunk also has
 # at least twice as many windows as the widest of them has rows.
@@ -99,6 +100,7 @@ def fit(
     min_points : int
         Lines of fewer points are NaN.
     """
+    x, y, w = map(read_only, (x, y, w))
     n_windows = -(-y.size // step)
     is_by_number = len(rule) == 2
     if is_by_number:
@@ -147,8 +149,8 @@ def bounds_in_groups(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the bounds of the windows at all rows, in tables that begin at such rows."""
     low, high = np.empty(x.size, np.int64), np.empty(x.size, np.int64)
-    arguments = x, rule, starts, low, high
-    key = ("bounds_in_groups", x.flags.num, len(rule), starts.flags.num)
+    arguments = read_only(x), rule, starts, low, high
+    key = ("bounds_in_groups", len(rule), starts.flags.num)
     compiled.code_for(_BOUNDS_IN_GROUPS, key, *arguments)(*arguments)
     return low, high
 

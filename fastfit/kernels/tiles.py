@@ -132,7 +132,7 @@ class Places(NamedTuple):
             If an x is not finite, or distances have squares that float64 cannot hold.
         """
         u, rest, order = np.empty(x.size), np.empty(x.size), np.empty(x.size, np.int64)
-        arguments = _read_only(x), through_origin, u, rest, order
+        arguments = read_only(x), through_origin, u, rest, order
         code = compiled.code_for(_PLACES, ("places", x.flags.c_contiguous), *arguments)
         with np.errstate(all="ignore"):
             low, high, middle, grid, total, u_sum, uu, lacking = code(*arguments)
@@ -186,7 +186,7 @@ def fit(
         Which tiles have gaps, whether any line is suspect, as ``many`` says, and how many lines a tile has.
     """
     n_outer, n, n_lanes = shape
-    y, x, w = map(_read_only, (y, x, w))
+    y, x, w = map(read_only, (y, x, w))
     in_rows = True if strides[2] == 1 else None
     # No result depends on the width of tiles, but all processors should have some.
     n_groups = _GROUPS * (n_threads or threads.default_threads())
@@ -240,7 +240,7 @@ def fit_robust(
         Where results are written.
     """
     n_outer, n, n_lanes = shape
-    y, x, w = map(_read_only, (y, x, w))
+    y, x, w = map(read_only, (y, x, w))
     in_rows = True if strides[2] == 1 else None
     width = max(1, min(robust_lines.MOST_LINES, robust_lines.TOGETHER // n, n_lanes))
     n_tiles = n_outer * -(-n_lanes // width)
@@ -259,7 +259,7 @@ def fit_robust(
         threads.on_threads(n_blocks, n_threads, _robust_code, arguments)
 
 
-def _read_only(values: Any) -> Any:
+def read_only(values: Any) -> Any:
     """Return the same array, which compiled code takes for of one type with those that must not be written."""
     if values is not None:
         values = values.view()

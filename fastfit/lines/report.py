@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastfit.lines.result import LineFits
+from fastfit.tables import table_of
 
 # Lines of a list.
 _SHOWN = 8
@@ -31,17 +33,13 @@ def check_path(path: Path) -> None:
         raise ValueError(f"--out must end in {' or '.join(_ENDINGS)}; got {str(path)!r}")
     if not path.parent.is_dir():
         raise ValueError(f"--out must be in a folder that exists; got {str(path)!r}")
-    try:
-        import polars as pl  # noqa: F401
-    except ImportError as error:
-        raise ImportError("writing lines needs polars: pip install 'fastfit[files]'") from error
+    if importlib.util.find_spec("polars") is None:
+        raise ImportError("writing lines needs polars: pip install 'fastfit[files]'")
 
 
 def write(fits: LineFits, path: Path) -> None:
     """Write all lines, with their keys first, to a file of Parquet or text; it is there as a whole or not at all."""
-    import polars as pl
-
-    table = pl.DataFrame(fits.columns())
+    table = table_of("polars", fits.columns())
     part = path.with_name(f".{path.name}.part")
     try:
         if path.suffix.lower() == ".csv":
