@@ -70,7 +70,7 @@ def windows_peers(window: int, n: int) -> Prepared:
         lambda fits: _check_windows(fits, x, y, window),
         lambda: others.windows(x, y, window),
         lambda fits: np.asarray(fits.slope)[[window, n // 2, n - 1]],
-        rtol=1e-6,
+        rtol=1e-4,  # of pandas, numbagg and RollingOLS, whose errors grow along the rows
     )
 
 

@@ -36,10 +36,10 @@ def _find(keys: Any, starts: Any, counts: Any) -> Any:
 
 
 def _add_runs(
-    x: Any, y: Any, w: Any, starts: Any, tasks: Any, through_origin: Any, states: Any
+    x: Any, y: Any, w: Any, starts: Any, tasks: Any, through_origin: Any, states: Any, far: Any
 ) -> Any:
     for t in numba.prange(tasks.size - 1):
-        groups.add_runs(x, y, w, starts, tasks[t], tasks[t + 1], through_origin, states)
+        groups.add_runs(x, y, w, starts, tasks[t], tasks[t + 1], through_origin, states, far)
 
 
 def _add_parts(
@@ -305,10 +305,13 @@ def _states_of_runs(
     states = np.empty((starts.size - 1, 9))
     marks = np.arange(0, x.size + _ROWS, _ROWS)
     tasks = np.unique(np.minimum(np.searchsorted(starts, marks), starts.size - 1))
-    _run(_add_runs, x.size, n_threads, x, y, w, starts, tasks, through_origin, states)
+    is_far = np.zeros(len(states), np.bool_)
+    _run(_add_runs, x.size, n_threads, x, y, w, starts, tasks, through_origin, states, is_far)
     if of_group.size == rows.n_groups and np.array_equal(of_group, np.arange(of_group.size)):
-        return states, np.zeros(rows.n_groups, np.bool_)
-    return joined(states, of_group, rows.n_groups), np.zeros(rows.n_groups, np.bool_)
+        return states, is_far
+    far = np.zeros(rows.n_groups, np.bool_)
+    far[of_group[is_far & (of_group >= 0)]] = True
+    return joined(states, of_group, rows.n_groups), far
 
 
 def _states_of_few(

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from fastfit.kernels.block import difference, weight
-from fastfit.kernels.flags import BLOCK_SUMS, INLINED, INLINED_SUMS, TOTAL, compiled
+from fastfit.kernels.flags import BLOCK_SUMS, INLINED, TOTAL, compiled
 from fastfit.kernels.many import LOOSE, weighted
-from fastfit.kernels.point_sums import line_again, line_of
+from fastfit.kernels.point_sums import line_again, line_of, origin_of
 
 # A state: number of points, sum of weights, origin, means less the origin, sums of products of deviations.
 N, WEIGHT, X0, Y0, U, V, UU, UV, VV = range(9)
@@ -29,7 +29,7 @@ EMPTY = (0.0,) * 9
 # Numbers kept of each group while its rows are added, in the order of a state; without weights, the sum of these is the
 # number, and is not kept. Sums of a group fill one cache line, or two.
 N_SUMS, N_WEIGHTED = 8, 16
-# Rows of a run that are read twice, for their means and about them, while they are in the first-level cache.
+# Rows of a run that are summed about one origin: fewer additions, less rounding.
 CHUNK = 1024
 # Rows that are added one by one: fewer do not pay for vectors.
 FEW = 24
@@ -73,67 +73,39 @@ def put_state(state: Any, states: Any, k: Any) -> None:
 # Runs
 
 
-@compiled(INLINED_SUMS)
-def deviations(x: Any, y: Any, w: Any, i: Any, origin: Any, means: Any) -> Any:
-    """Return 1, the weight of a point, and how far it lies from means, given from an origin; zeros if it is missing."""
-    a, b, k = np.float64(x[i]), np.float64(y[i]), weight(w, i)
-    counts = not (np.isnan(a) | np.isnan(b) | np.isnan(k))
-    u = difference(difference(a, origin[0]), means[0]) if counts else 0.0
-    v = difference(difference(b, origin[1]), means[1]) if counts else 0.0
-    return 1.0 if counts else 0.0, k if counts else 0.0, u, v
-
-
 @compiled(BLOCK_SUMS)
-def sum_means(x: Any, y: Any, w: Any, first: Any, end: Any, origin: Any) -> Any:
-    """Return the number of points of some rows, and sums of weights and of weighted distances from an origin."""
-    n = total = us = vs = 0.0
+def sum_chunk(x: Any, y: Any, w: Any, first: Any, end: Any, origin: Any) -> Any:
+    """Return the number of points of some rows, and sums of weights, of distances from an origin, and of products."""
+    n = total = us = vs = uu = uv = vv = 0.0
     for i in range(np.uint64(first), np.uint64(end)):
-        one, k, u, v = deviations(x, y, w, i, origin, (0.0, 0.0))
-        n += one
-        total += k if k >= 0.0 else np.nan
-        us += weighted(w, k, u)
-        vs += weighted(w, k, v)
-    return n, n if w is None else total, us, vs
-
-
-@compiled(BLOCK_SUMS)
-def sum_products(x: Any, y: Any, w: Any, first: Any, end: Any, origin: Any, means: Any) -> Any:
-    """Return weighted sums of the deviations from means, and of their products."""
-    us = vs = uu = uv = vv = 0.0
-    for i in range(np.uint64(first), np.uint64(end)):
-        _, k, u, v = deviations(x, y, w, i, origin, means)
+        a, b, k = np.float64(x[i]), np.float64(y[i]), weight(w, i)
+        counts = not (np.isnan(a) | np.isnan(b) | np.isnan(k))
+        u = difference(a, origin[0]) if counts else 0.0
+        v = difference(b, origin[1]) if counts else 0.0
+        k = k if counts else 0.0
         ku, kv = weighted(w, k, u), weighted(w, k, v)
+        n += 1.0 if counts else 0.0
+        total += k if k >= 0.0 else np.nan
         us += ku
         vs += kv
         uu += ku * u
         uv += ku * v
         vv += kv * v
-    return us, vs, uu, uv, vv
+    return n, n if w is None else total, us, vs, uu, uv, vv
 
 
 @compiled(TOTAL)
 def state_of(x: Any, y: Any, w: Any, first: Any, end: Any, through_origin: Any) -> Any:
-    """Return the state of some rows."""
-    state = EMPTY
-    origin, has_origin = (0.0, 0.0), through_origin
+    """Return the state of some rows, and whether the origin is so far from them that sums lost digits."""
+    state, is_far = EMPTY, False
     for start in range(first, end, CHUNK):
         stop = min(start + CHUNK, end)
-        if not has_origin:
-            for i in range(start, stop):
-                if (weight(w, i) > 0.0) and not (np.isnan(x[i]) | np.isnan(y[i])):
-                    origin, has_origin = (np.float64(x[i]), np.float64(y[i])), True
-                    break
-        n, total, us, vs = sum_means(x, y, w, start, stop, origin)
-        means = (0.0, 0.0)
-        if total != 0.0 and not through_origin:
-            means = us / total, vs / total
-        us, vs, uu, uv, vv = sum_products(x, y, w, start, stop, origin, means)
-        if total != 0.0 and not through_origin:
-            u, v = us / total, vs / total
-            uu, uv, vv = uu - u * us, uv - u * vs, vv - v * vs
-        part = n, total, origin[0], origin[1], means[0], means[1], uu, uv, vv
+        x0, y0 = origin_of(x, y, w, start, stop, 1, through_origin)
+        n, total, us, vs, uu, uv, vv = sum_chunk(x, y, w, start, stop, (x0, y0))
+        part = centred(n, total, x0, y0, us, vs, uu, uv, vv, through_origin)
+        is_far |= (uu > LOOSE * part[UU]) | (vv > LOOSE * part[VV])
         state = joined(state, part)
-    return state
+    return state, is_far
 
 
 @compiled(TOTAL)
@@ -176,13 +148,22 @@ def centred(
 
 @compiled(TOTAL)
 def add_runs(
-    x: Any, y: Any, w: Any, starts: Any, first: Any, end: Any, through_origin: Any, states: Any
+    x: Any,
+    y: Any,
+    w: Any,
+    starts: Any,
+    first: Any,
+    end: Any,
+    through_origin: Any,
+    states: Any,
+    far: Any,
 ) -> None:
-    """Write the states of some runs, each from its start to the next."""
+    """Write the states of some runs, each from its start to the next, and which lost digits."""
     for k in range(first, end):
         low, high = starts[k], starts[k + 1]
         if high - low > FEW:
-            put_state(state_of(x, y, w, low, high, through_origin), states, k)
+            state, far[k] = state_of(x, y, w, low, high, through_origin)
+            put_state(state, states, k)
         else:
             put_state(state_of_few(x, y, w, low, high, through_origin), states, k)
 
