@@ -271,6 +271,7 @@ def test_threads_pause_while_they_are_late(monkeypatch: pytest.MonkeyPatch) -> N
     """One thread is used for a while after a call on threads that took longer; the next one decides again."""
     clock = [0.0]
     monkeypatch.setattr("fastfit.kernels.threads.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr(Pace, "patience", 0.1)
     pace, n_blocks = Pace(), 1000
 
     def call(times_one_thread: float, *, is_parallel: bool) -> None:
@@ -281,6 +282,9 @@ def test_threads_pause_while_they_are_late(monkeypatch: pytest.MonkeyPatch) -> N
 
     call(0.5, is_parallel=True)
     assert not pace.is_paused()
+    for _ in range(3):  # while there is patience
+        call(3.0, is_parallel=True)
+        assert not pace.is_paused()
     pauses = []
     for _ in range(12):
         call(3.0, is_parallel=True)

@@ -130,7 +130,9 @@ def fit(
         *(scratch, found, counts, suspects, n_groups),
     )
     with np.errstate(all="ignore"):  # where the loops are not compiled
-        threads.on_threads(4 * x.size // BLOCK, n_threads, _code, arguments)
+        # A window takes some ten times as long as a point does in the passes of one line.
+        n_blocks = 10 * max(n_windows, x.size) // BLOCK
+        threads.on_threads(n_blocks, n_threads, _code, arguments)
 
     def n_rows() -> NDArray[Any]:
         rows = np.arange(0, y.size, step)
