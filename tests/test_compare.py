@@ -315,6 +315,7 @@ SQUARED, HUBER = "loop/LossGradient/squared_error", "loop/LossGradient/huber"
 
 @needs_compiler
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_the_gate_on_the_package(tmp_path: Path) -> None:
     for name in ("fastfit", "bench"):

@@ -198,6 +198,12 @@ def test_windows_without_a_line_have_a_status_and_mostly_no_warning() -> None:
             ValueError,
             "min_points must be an integer of at least 2",
         ),
+        (
+            (None, [1.0], 2),
+            {"min_points": 3},
+            ValueError,
+            "min_points must be at most 2, as windows have no more rows; got 3",
+        ),
         ((None, [1.0], 2), {"window_in": "rows"}, ValueError, "window_in must be"),
         (([1.0, 0.0], [1.0, 2.0], 1.0), {"window_in": "x"}, ValueError, "it falls at index 1"),
         (([0.0, np.nan], [1.0, 2.0], 1.0), {"window_in": "x"}, ValueError, "x must be finite"),

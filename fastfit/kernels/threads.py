@@ -85,8 +85,8 @@ class Pace:
     long be done. A call on threads that takes longer than one thread would is therefore followed by a
     pause in which one thread is used; pauses double while threads stay slower.
 
-    New threads may share one processor until the system moves them apart, which was seen to take 0.2 to 0.4 seconds of work.
-    So in each process the first late calls are followed by no pause.
+    New threads may share one processor until the system moves them apart, which was seen to take up to 0.4 seconds of
+    work. So in each process the first late calls are followed by no pause.
     """
 
     # Seconds per block of one thread until it is measured: 2 ns per point.

@@ -78,7 +78,8 @@ def fit_rolling(
     window_in : {"points", "x"}, optional
         Whether a number counts rows or x; rows by default.
     min_points : int, optional
-        Fewest points for a line, at least 2. By default ``window`` if that is a number of rows, else 2.
+        Fewest points for a line, at least 2, and at most the rows of a window. By default ``window`` if that is a
+        number of rows, else 2.
     step : int
         A window is fitted at each ``step``-th row, from the first on.
     center : bool
@@ -150,6 +151,11 @@ def fit_rolling(
             )
         fewest = validation.positive_integer(window, "window")
         rule = _by_number(fewest, center, closed, points.y.size)
+        most = max(fewest + (closed == "both") - (closed == "neither"), 2)
+        if isinstance(min_points, int) and min_points > most:
+            raise ValueError(
+                f"min_points must be at most {most:,}, as windows have no more rows; got {min_points:,}"
+            )
     else:
         fewest, rule = 2, _by_width(width, center, closed)
     options = Options.of(
