@@ -173,28 +173,30 @@ def sum_windows(
 
 
 @compiled(TOTAL)
+def lie_together(m: Any, columns: Any) -> Any:
+    """Return whether the sums before the pivot of m windows lie side by side."""
+    n_elsewhere = 0
+    for k in range(m):
+        n_elsewhere += columns[k] != columns[0] + k
+    return n_elsewhere == 0
+
+
+@compiled(TOTAL)
 def fetch(w: Any, m: Any, behind: Any, columns: Any, kept: Any) -> None:
     """Copy the sums before the pivot of m windows to where the others are kept."""
     n_columns = behind.size // N_SUMS
-    first = columns[0]
-    n_elsewhere = 0
-    for k in range(m):
-        n_elsewhere += columns[k] != first + k
     for row in range(N_SUMS):
         if row != 1 or w is not None:
             given = behind[row * n_columns : (row + 1) * n_columns]
             to = kept[BEHIND + row * STRIDE : BEHIND + row * STRIDE + m]
-            if n_elsewhere == 0:
-                given = given[first:]
-                for k in range(m):
-                    to[k] = given[k]
-            else:
-                for k in range(m):
-                    to[k] = given[columns[k]]
+            for k in range(m):
+                to[k] = given[columns[k]]
 
 
 @compiled(TOTAL)
-def lines_of(w: Any, m: Any, through_origin: Any, least: Any, kept: Any) -> Any:
+def lines_of(
+    w: Any, m: Any, through_origin: Any, least: Any, there: Any, start: Any, step: Any, kept: Any
+) -> Any:
     """Find the lines of m windows, and their numbers of points, from their sums. Few points make NaN of a slope.
 
     Return how many windows have residuals that are not resolved, and whether a line is suspect.
@@ -202,20 +204,21 @@ def lines_of(w: Any, m: Any, through_origin: Any, least: Any, kept: Any) -> Any:
     moves = 0.0 if through_origin else 1.0
     n_far = n_suspect = 0
     for k in range(m):
-        p, q = kept[k], kept[BEHIND + k]
+        at = np.uint64(start) + np.uint64(k)
+        p, q = kept[k], there[at]
         n = total = p + q
         if w is not None:
-            p, q = kept[STRIDE + k], kept[BEHIND + STRIDE + k]
+            p, q = kept[STRIDE + k], there[at + np.uint64(step)]
             total = p + q
-        us, vs = kept[BEHIND + 2 * STRIDE + k], kept[BEHIND + 3 * STRIDE + k]
+        us, vs = there[at + np.uint64(2 * step)], there[at + np.uint64(3 * step)]
         x0, y0, x1, y1 = kept[X0 + k], kept[Y0 + k], kept[X1 + k], kept[Y1 + k]
         x0, y0 = x0 if p > 0.0 else x1, y0 if p > 0.0 else y1
         g, h = x1 - x0 if q > 0.0 else 0.0, y1 - y0 if q > 0.0 else 0.0
         us_there, vs_there = us + q * g, vs + q * h
-        uu = kept[4 * STRIDE + k] + (kept[BEHIND + 4 * STRIDE + k] + g * (us + us_there))
+        uu = kept[4 * STRIDE + k] + (there[at + np.uint64(4 * step)] + g * (us + us_there))
         cross = g * vs + h * us_there
-        uv = kept[5 * STRIDE + k] + (kept[BEHIND + 5 * STRIDE + k] + cross)
-        vv = kept[6 * STRIDE + k] + (kept[BEHIND + 6 * STRIDE + k] + h * (vs + vs_there))
+        uv = kept[5 * STRIDE + k] + (there[at + np.uint64(5 * step)] + cross)
+        vv = kept[6 * STRIDE + k] + (there[at + np.uint64(6 * step)] + h * (vs + vs_there))
         us, vs = kept[2 * STRIDE + k] + us_there, kept[3 * STRIDE + k] + vs_there
         u_mean, v_mean = moves * us / total, moves * vs / total
         xx, xy, yy = uu - u_mean * us, uv - u_mean * vs, vv - v_mean * vs
@@ -364,8 +367,11 @@ def fit_windows(
             low, high, columns = bounds_of[0, :m], bounds_of[1, :m], bounds_of[2, :m]
             bounds(x, rule, step, first, first + m, low, high)
             m, state = sum_windows(x, y, w, low, high, through_origin, behind, columns, kept, state)
-            fetch(w, m, behind, columns, kept)
-            n_far, has_suspects = lines_of(w, m, through_origin, least, kept)
+            there, start, step_of = behind, columns[0], behind.size // N_SUMS
+            if not lie_together(m, columns):
+                fetch(w, m, behind, columns, kept)
+                there, start, step_of = kept, BEHIND, STRIDE
+            n_far, has_suspects = lines_of(w, m, through_origin, least, there, start, step_of, kept)
             suspects[chunk] |= has_suspects
             if n_far > 0:
                 for k in range(m):
