@@ -108,6 +108,10 @@ _IN_SHELL: tuple[tuple[str, Any], ...] = (
         "--datetime-unit must be left out unless x holds times",
     ),
     (r", or None to find it", ", or be left out"),
+    (
+        r": with window_in='x', a number is a width in x",
+        ": write it with a decimal point, such as 7.0",
+    ),
     (r"give x and y\b", "give --x and --y"),
     (r"x and y must be named", "--x and --y must be given"),
     (r"\S*[/\\]stdin\.\w+", "standard input"),  # its copy
@@ -348,8 +352,6 @@ def fit(
             )
         elif out is not None:
             raise ValueError("--out must be left out without --by or --rolling")
-        if out is not None:
-            report.check_path(out)
         chosen = _solver(solver, chosen_loss, given)
         points = scan(
             files,
@@ -367,6 +369,8 @@ def fit(
             sheet_name=sheet_name,
             format=format_,
         )
+        if out is not None:
+            report.check_path(out, [*files, *points.paths])
         unit = cast(Unit, datetime_unit.value) if datetime_unit else None
         if has_many:
             many: dict[str, Any] = {

@@ -50,12 +50,23 @@ def test_groups_are_printed_and_written(table: pl.DataFrame, tmp_path: Path, end
     )
 
 
+@pytest.mark.parametrize("out", ["t.csv", "sub/../t.csv", "new.csv"])
+@pytest.mark.usefixtures("table")
+def test_files_that_are_read_are_not_written(tmp_path: Path, out: str) -> None:
+    (tmp_path / "sub").mkdir()
+    before = (tmp_path / "t.csv").read_bytes()
+    (tmp_path / "t.parquet").unlink()
+    given = str(tmp_path if out == "new.csv" else tmp_path / "*.csv")
+    done = call("fit", given, *NAMES, "--by", "sensor", "--out", str(tmp_path / out))
+    assert done.exit_code == 2
+    assert "--out must not be among the files that are read" in done.stderr
+    assert (tmp_path / "t.csv").read_bytes() == before
+
+
 def test_groups_as_json(table: pl.DataFrame, tmp_path: Path) -> None:
-    done = call(
-        "fit", str(tmp_path / "t.csv"), *NAMES, "--by", "sensor", "--loss", "huber", "--json"
-    )
+    done = call("fit", str(tmp_path / "t.csv"), *NAMES, "--by", "sensor", "--json")
     found = json.loads(done.stdout)
-    expected = ff.fit_groups("t", "v", "sensor", data=table, loss="huber", datetime_unit="D")
+    expected = ff.fit_groups("t", "v", "sensor", data=table, datetime_unit="D")
     assert (found["n_lines"], found["n_ungrouped"]) == (12, 0)
     assert found["lines"]["slope"] == pytest.approx(expected.slope.tolist(), rel=1e-9)
     assert found["lines"]["sensor"] == list(range(12))

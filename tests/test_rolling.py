@@ -13,7 +13,7 @@ import pytest
 
 import fastfit as ff
 from fastfit.outcome import Status
-from tests.conftest import COMPILED, compiles_much
+from tests.conftest import COMPILED, compiles, compiles_much
 from tests.hostile import HOSTILE, N, exact_line, exact_slope, long_series
 
 RNG = np.random.default_rng(18)
@@ -186,8 +186,8 @@ def test_windows_without_a_line_have_a_status_and_mostly_no_warning() -> None:
         ((None, [1.0, 2.0], 0), {}, ValueError, "window must be an integer of at least 1; got 0"),
         ((None, [1.0, 2.0], 2.5), {}, TypeError, "window must be an integer, a timedelta or text"),
         ((None, [1.0, 2.0], None), {}, TypeError, "window must be an integer, a timedelta or text"),
-        ((None, [1.0, 2.0], "7D"), {}, TypeError, "window must be a number, as x holds numbers"),
-        ((None, [1.0, 2.0], "7 days"), {}, TypeError, "window must be a number"),
+        (([0.0, 1.0], [1.0, 2.0], "7D"), {}, TypeError, "window must be a number, as x holds num"),
+        ((None, [1.0, 2.0], "7 days"), {}, TypeError, "x must hold times for the window '7 days'"),
         (([0.0, 1.0], [1.0, 2.0, 3.0], 2), {}, ValueError, "x must have the length of y, 3; got 2"),
         ((None, [[1.0]], 2), {}, ValueError, "y must have one dimension; got 2"),
         ((None, [1.0], 2), {"closed": "up"}, ValueError, "closed must be"),
@@ -227,7 +227,7 @@ def test_a_width_that_is_no_time_is_told(window: Any) -> None:
     times = np.array(["2024-01-01", "2024-01-02"], "datetime64[D]")
     with pytest.raises(ValueError, match="window must be"):
         ff.fit_rolling(times, [1.0, 2.0], window)
-    with pytest.raises(TypeError, match="window must be a timedelta"):
+    with pytest.raises(TypeError, match="window must be a number of rows, a timedelta, or text"):
         ff.fit_rolling(times, [1.0, 2.0], 3.0, window_in="x")
 
 
@@ -335,7 +335,9 @@ def test_widths_within_groups_need_x_that_rises_there_alone() -> None:
     np.testing.assert_array_equal(fits.slope, [np.nan, np.nan, 2.0, 3.0])
 
 
-@pytest.mark.parametrize("loss", ["huber", pytest.param("tukey", marks=compiles_much)])
+@pytest.mark.parametrize(
+    "loss", [pytest.param("huber", marks=compiles), pytest.param("tukey", marks=compiles_much)]
+)
 @pytest.mark.parametrize("options", [{"window": 20}, {"window": "15h"}, {"window": 12, "step": 5}])
 def test_robust_windows_are_robust_lines_of_their_points(
     rng: np.random.Generator, loss: str, options: dict[str, Any]
@@ -408,3 +410,26 @@ def test_missing_values_of_windows(policy: Any) -> None:
         with pytest.warns(ff.ConvergenceWarning, match="3 not finite"):
             fits = ff.fit_rolling(None, y, 3, min_points=2, nan_policy=policy)
         np.testing.assert_array_equal(fits.slope, [np.nan, 1.0, *[np.nan] * 3, 2.0])
+
+
+def test_an_index_of_times_is_x_for_windows_of_time() -> None:
+    days = pd.date_range("2024-01-01", periods=40)
+    y = pd.Series(RNG.standard_normal(40), days, name="v")
+    expected = ff.fit_rolling(days, y, "7D")
+    for fits in (ff.fit_rolling(None, y, "7D"), ff.fit_rolling(None, "v", "7D", data=y.to_frame())):
+        np.testing.assert_array_equal(fits.slope, expected.slope)
+        assert fits.datetime_unit == "s"
+    with pytest.raises(TypeError, match="x must hold times for the window '7D'; got None"):
+        ff.fit_rolling(None, y.to_numpy(), "7D")
+
+
+@pytest.mark.parametrize("loss", ["squared_error", pytest.param("huber", marks=compiles)])
+def test_rows_without_a_key_have_no_points(loss: str) -> None:
+    key = np.array([*["a", "b"] * 5, None, None], object)
+    w = np.ones(12)
+    x = np.arange(12.0)
+    for weights in (None, w):
+        fits = ff.fit_rolling(x, x * x, 3, by=key, loss=loss, sample_weight=weights)
+        assert fits.n_ungrouped == 2
+        assert [each.name for each in fits.status[10:]] == ["TOO_FEW_POINTS"] * 2
+        assert fits.n_points[10:].tolist() == fits.n_omitted[10:].tolist() == [0, 0]

@@ -121,6 +121,8 @@ def fit_groups(
         return _fit_parts(
             *source, options, sort=sort, datetime_unit=datetime_unit, progress=progress
         )
+    if by is None:
+        raise TypeError("by must be a column of keys, or the name of one in data; got None")
     by, names = key_columns(by, data is not None)
     kind = None
     if data is not None:

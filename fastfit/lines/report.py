@@ -19,13 +19,14 @@ _NAMES = ("slope", "stderr", "pvalue", "intercept", "n_points")
 _ENDINGS = (".parquet", ".csv")
 
 
-def check_path(path: Path) -> None:
-    """Raise at once what would keep a table from being written after a long fit.
+def check_path(path: Path, given: list[str]) -> None:
+    """Raise at once what would keep a table from being written after a long fit; ``given`` are the files that are read.
 
     Raises
     ------
     ValueError
-        If its name does not end in .parquet or .csv, or its folder does not exist.
+        If its name does not end in .parquet or .csv, its folder does not exist, or it is one of the files, or in a
+        folder of them.
     ImportError
         If Polars is missing.
     """
@@ -33,6 +34,9 @@ def check_path(path: Path) -> None:
         raise ValueError(f"--out must end in {' or '.join(_ENDINGS)}; got {str(path)!r}")
     if not path.parent.is_dir():
         raise ValueError(f"--out must be in a folder that exists; got {str(path)!r}")
+    for each in given:
+        if path.resolve() == Path(each).resolve() or Path(each).resolve() in path.resolve().parents:
+            raise ValueError(f"--out must not be among the files that are read; got {str(path)!r}")
     if importlib.util.find_spec("polars") is None:
         raise ImportError("writing lines needs polars: pip install 'fastfit[files]'")
 
@@ -61,7 +65,9 @@ def text_of(fits: LineFits) -> str:
     if there.size:
         blocks.append("first lines\n" + _table(columns, there[:_SHOWN]))
     if there.size > _SHOWN and "pvalue" in columns:
-        order = np.lexsort((-abs(fits.rvalue[there]), columns["pvalue"][there]))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t = np.abs(fits.slope[there] / fits.stderr[there])
+        order = np.lexsort((-t, columns["pvalue"][there]))  # p-values may all be 0
         blocks.append("most significant\n" + _table(columns, there[order[:_SHOWN]]))
     return "\n\n".join(blocks)
 

@@ -140,9 +140,13 @@ class LineFits:
         }
         return cls(slope, intercept, codes, sums, options, axis, times, names)
 
-    def of_windows(self, windows: Windows, labels: tuple[str, str], table: str | None) -> LineFits:
+    def of_windows(
+        self, windows: Windows, labels: tuple[str, str], table: str | None, n_ungrouped: int
+    ) -> LineFits:
         """Return the lines with the places of windows, the names of x and y, and the library of their table."""
-        return replace(self, _windows=windows, _labels=labels, _table=table)
+        return replace(
+            self, _windows=windows, _labels=labels, _table=table, n_ungrouped=n_ungrouped
+        )
 
     def of_groups(
         self,
@@ -192,6 +196,11 @@ class LineFits:
 
     def __getitem__(self, index: Any) -> Any:
         """Return one line, a LineFit, or some of them, LineFits."""
+        if isinstance(index, str) and self.keys:
+            name = next(iter(self.keys))
+            raise IndexError(
+                f"lines are chosen by place or by a mask: fits[fits.keys[{name!r}] == {index!r}]; got {index!r}"
+            )
         chosen = self.slope[index]
         if np.ndim(chosen) == 0:
             return self._line(index)
@@ -725,7 +734,8 @@ class LineFits:
             fitted = fitted[~np.isnan(fitted)]
             if fitted.size:
                 marks = np.percentile(fitted, [0, 25, 50, 75, 100])
-                rows.append((name, "  ".join(f"{mark:>10.4g}" for mark in marks)))
+                form = ">10,.0f" if name == "n_points" else ">10.4g"
+                rows.append((name, "  ".join(f"{mark:{form}}" for mark in marks)))
         width = max(len(name) for name, _ in rows)
         return "\n".join(f"{name:<{width}}  {value}".rstrip() for name, value in rows)
 

@@ -68,7 +68,8 @@ def fit_rolling(
     Parameters
     ----------
     x : array_like, shape (n,), str, what ``scan`` returns, or None
-        Where the points lie; None for 0, 1, 2, ... It may hold times. With ``data``, the name of a column. Points of
+        Where the points lie; None for 0, 1, 2, ..., or with a window of time, for the index of y or ``data`` (pandas)
+        if that holds times. It may hold times. With ``data``, the name of a column. Points of
         files, ``scan(...)``, bring y, weights and keys along; they are read into memory.
     y : array_like, shape (n,), or str; None for points of files
         Values; points with a missing x, y or weight are left out.
@@ -130,6 +131,8 @@ def fit_rolling(
     >>> fits.slope
     array([nan, nan,  2.,  1.,  0.])
     """
+    if x is None and isinstance(window, (str, datetime.timedelta, np.timedelta64)):
+        x = _dates_of(y if data is None else data)
     center = validation.true_or_false(center, "center")
     validation.require_one_of(closed, _CLOSED, "closed")
     table = _Table.of(
@@ -141,7 +144,7 @@ def fit_rolling(
         progress=validation.true_or_false(progress, "progress"),
     )
     points = table.points
-    width = _width(window, window_in, points.times)
+    width = _width(window, window_in, points.times, is_counted=x is None)
     rule: tuple[Any, ...]
     if width is None:
         if isinstance(window, float) or not hasattr(window, "__index__"):
@@ -321,12 +324,14 @@ class _Table(NamedTuple):
         if order is not None:
             n_rows = _in_rows(n_rows() if callable(n_rows) else n_rows, order, n)
             sums = sums.mapped(lambda each: _in_rows(each, order, n))
+            sums = sums._replace(n=np.nan_to_num(sums.n))
         if order is not None or isinstance(options.loss, RobustLoss):
             n_rows = (n_rows() if callable(n_rows) else n_rows)[::step]
             sums = sums.mapped(lambda each: each[::step])
         index = None if self.index is None else self.index[::step]
         fits = options.fits(sums, n_rows, points.times, 0, index)
-        fits = fits.of_windows(self._windows(step), self.names, self.kind)
+        n_ungrouped = 0 if self.rows is None else self.rows.n_ungrouped
+        fits = fits.of_windows(self._windows(step), self.names, self.kind, n_ungrouped)
         if sums.has_suspects or sums.robust is not None:
             warn_of_bad_lines(fits, Status.TOO_FEW_POINTS, Status.CONSTANT_X)
         return fits
@@ -385,6 +390,13 @@ def _in_rows(values: NDArray[Any], order: NDArray[np.int64], n: int) -> NDArray[
 # Arguments
 
 
+def _dates_of(values: Any) -> Any:
+    """Return the index of a Series or table of pandas if it holds times, else None."""
+    index = getattr(values, "index", None) if kind_of(values) == "pandas" else None
+    kind = getattr(getattr(index, "dtype", None), "kind", "")
+    return index if kind in ("M", "m") else None
+
+
 def _index_of(x: Any, y: Any) -> Any:
     """Return the index of a Series of pandas, or an index that is x; None if there is none."""
     for each in (y, x):
@@ -393,7 +405,9 @@ def _index_of(x: Any, y: Any) -> Any:
     return None
 
 
-def _width(window: Any, window_in: Any, times: TimeUnit | None) -> float | None:
+def _width(
+    window: Any, window_in: Any, times: TimeUnit | None, *, is_counted: bool
+) -> float | None:
     """Return the width of windows in x, in counts where x holds times; None if it is a number of rows."""
     if window_in is not None:
         validation.require_one_of(window_in, ("points", "x"), "window_in")
@@ -403,9 +417,14 @@ def _width(window: Any, window_in: Any, times: TimeUnit | None) -> float | None:
             return None
         if times is not None:
             raise TypeError(
-                f"window must be a timedelta, or text such as '7D', as x holds times; got {what_came(window)}"
+                "window must be a number of rows, a timedelta, or text such as '7D', as x holds times; got "
+                f"{what_came(window)}"
             )
         return validation.finite_number(window, "window", "a positive number", above=0.0)
+    if times is None and is_counted:
+        raise TypeError(
+            f"x must hold times for the window {window!r}; got None: pass them, or a Series whose index has them"
+        )
     if times is None:
         raise TypeError(
             f"window must be a number, as x holds numbers; got {window!r}: with window_in='x', a number is a width in x"
@@ -458,7 +477,8 @@ def _require_rising(
     if wrong.size:
         place = wrong[0] if order is None else order[wrong[0]]
         raise ValueError(
-            f"x must be finite where windows are widths in x; got {x[wrong[0]]} at index {place:,}"
+            f"x must be finite and not missing where windows are widths in x; got {x[wrong[0]]} at index {place:,}: "
+            "leave such rows out"
         )
     falls = np.flatnonzero(x[1:] < x[:-1]) + 1
     falls = falls[~np.isin(falls, starts)]
