@@ -76,8 +76,8 @@ def kind_of(data: Any) -> str:
     return type(data).__module__.partition(".")[0]
 
 
-def table_of(library: str, columns: dict[str, Any]) -> Any:
-    """Return a table of Polars or PyArrow.
+def table_of(library: str, columns: dict[str, Any], types: dict[str, Any]) -> Any:
+    """Return a table of Polars or PyArrow; some columns of Polars have the type of a column: categories, time zones.
 
     Raises
     ------
@@ -85,7 +85,27 @@ def table_of(library: str, columns: dict[str, Any]) -> Any:
         If the library is missing.
     """
     module = importlib.import_module(library)
-    return module.DataFrame(columns) if library == "polars" else module.table(columns)
+    if library != "polars":
+        return module.table(columns)
+    table = module.DataFrame(columns)
+    for name, kind in types.items():
+        if isinstance(kind, (module.Categorical, module.Enum)):
+            table = table.with_columns(module.col(name).cast(kind))
+        elif getattr(kind, "time_zone", None):
+            utc = module.col(name).dt.replace_time_zone("UTC")
+            table = table.with_columns(utc.dt.convert_time_zone(kind.time_zone))
+    return table
+
+
+def of_pandas(name: str, values: Any, types: dict[str, Any]) -> Any:
+    """Return an index of pandas; of the type of a column with this name, if that has categories or a time zone."""
+    pd = importlib.import_module("pandas")
+    kind = types.get(name)
+    if isinstance(kind, pd.CategoricalDtype):
+        return pd.CategoricalIndex(values, dtype=kind, name=name)
+    if isinstance(kind, pd.DatetimeTZDtype):
+        return pd.DatetimeIndex(values, name=name).tz_localize("UTC").tz_convert(kind.tz)
+    return pd.Index(values, name=name)
 
 
 def _names_of(data: Any) -> list[Any]:

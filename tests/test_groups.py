@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import pickle
+import warnings
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -444,7 +446,7 @@ def test_robust_groups_of_files_need_memory(files: Any, monkeypatch: pytest.Monk
     np.testing.assert_allclose(fits.slope, expected.slope, rtol=1e-12)
     monkeypatch.setattr("fastfit.lines.groups.KEPT", 1 << 16)
     with pytest.raises(
-        ValueError, match="loss must be 'squared_error' for groups of points that do not fit"
+        ValueError, match="loss must be 'squared_error' for groups of points that are not kept"
     ):
         ff.fit_groups(points, loss="huber")
 
@@ -532,3 +534,77 @@ def test_a_line_is_not_chosen_by_its_key() -> None:
         fits["a"]
     assert fits.keys is not None
     assert fits[fits.keys["key"] == "a"][0].slope == 2.0
+
+
+def test_tables_of_groups_join_the_table_they_come_from() -> None:
+    pl = pytest.importorskip("polars")
+    frame = pd.DataFrame({"x": [0.0, 1.0] * 3, "y": [0.0, 3.0, 0.0, 1.0, 0.0, 2.0]})
+    frame["size"] = pd.Categorical(
+        ["mid"] * 2 + ["lo"] * 2 + ["hi"] * 2, ["lo", "mid", "hi"], ordered=True
+    )
+    frame["day"] = pd.date_range("2024-03-01", periods=3, tz="Europe/Berlin").repeat(2)
+    for by in ("size", "day", ["size", "day"]):
+        found = ff.fit_groups("x", "y", by, data=frame).to_frame()
+        merged = frame.merge(found.reset_index(), on=by)
+        assert merged["slope"].tolist() == [3.0, 3.0, 1.0, 1.0, 2.0, 2.0]
+        names = [by] if isinstance(by, str) else by
+        assert [merged[name].dtype for name in names] == [frame[name].dtype for name in names]
+    assert ff.fit_groups("x", "y", "size", data=frame).to_frame().index.tolist() == [
+        "lo",
+        "mid",
+        "hi",
+    ]
+    table = pl.from_pandas(frame)
+    for kind in (pl.Categorical(), pl.Enum(["hi", "lo", "mid"]), pl.String()):
+        own = table.with_columns(pl.col("size").cast(pl.String).cast(kind))
+        fits = ff.fit_groups("x", "y", ["size", "day"], data=own)
+        assert (
+            own.join(fits.to_frame(), on=["size", "day"])["slope"].to_list()
+            == merged["slope"].tolist()
+        )
+
+
+@pytest.mark.parametrize("dtype", ["i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?"])
+@pytest.mark.parametrize("sort", [True, False])
+def test_integers_of_the_full_range_of_their_type(
+    rng: np.random.Generator, dtype: str, sort: bool
+) -> None:
+    n = 100_000
+    if dtype == "?":
+        key = rng.random(n) < 0.5
+    else:
+        limits = np.iinfo(dtype)
+        width = 40_000 if limits.bits > 8 else 256
+        key = rng.integers(limits.max - width + 1, limits.max, n, dtype=dtype, endpoint=True)
+        if limits.bits <= 16:
+            key = rng.integers(limits.min, limits.max, n, dtype=dtype, endpoint=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ff.ConvergenceWarning)
+        fits = ff.fit_groups(rng.random(n), rng.random(n), key, sort=sort)
+    assert fits.keys is not None
+    expected = np.unique(key) if sort else pd.unique(key)
+    np.testing.assert_array_equal(fits.keys["key"], expected)
+    counts = dict(zip(*np.unique(key, return_counts=True), strict=True))
+    assert fits.n_points.tolist() == [counts[each] for each in fits.keys["key"]]
+
+
+def test_results_travel_and_carry_their_keys() -> None:
+    xr = pytest.importorskip("xarray")
+    key = ["a", "a", "b", "b"]
+    fits = ff.fit_groups([0, 1, 0, 1], [1.0, 3.0, 5.0, 5.0], key)
+    windows = ff.fit_rolling(np.arange(9.0), np.arange(9.0), 3)
+    for each in (fits, windows, ff.fit_expanding(None, [1.0, 2.0])):
+        again = pickle.loads(pickle.dumps(each))
+        np.testing.assert_array_equal(again.slope, each.slope)
+        np.testing.assert_array_equal(again.n_omitted, each.n_omitted)
+    found = fits.to_xarray()
+    assert isinstance(found, xr.Dataset)
+    assert found["key"].values.tolist() == ["a", "b"]
+    named = ff.fit_groups(
+        "x", "y", "slope", data={"x": [0, 1], "y": [1.0, 3.0], "slope": ["a", "a"]}
+    )
+    assert named.to_dict()["slope_key"] == ["a"]
+    assert named.columns()["slope"] == [2.0]
+    nothing = ff.fit_rolling(None, [1.0, 2.0, 3.0], 2, by=[None] * 3)
+    assert nothing.keys is not None
+    assert nothing.keys["key"].tolist() == [None] * 3

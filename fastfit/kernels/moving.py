@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -62,6 +63,8 @@ class Windows(NamedTuple):
         Numbers of points and of rows.
     has_suspects : bool
         Whether the status of a line with enough points may be other than CONVERGED.
+    has_unresolved : bool
+        Whether residuals of wide windows are UNRESOLVED.
     """
 
     slope: NDArray[np.float64]
@@ -73,6 +76,7 @@ class Windows(NamedTuple):
     n: NDArray[Any]
     n_rows: NDArray[Any] | Callable[[], NDArray[Any]]
     has_suspects: bool
+    has_unresolved: bool
 
 
 def fit(
@@ -117,7 +121,7 @@ def fit(
     counts = np.empty(
         (1 if is_by_number else 2, n_windows), np.int32 if widest < 1 << 31 else np.int64
     )
-    suspects = np.zeros(n_chunks, np.bool_)
+    suspects = np.zeros(n_chunks, np.uint8)
     n_groups = max(1, min(n_chunks, 2 * (n_threads or threads.default_threads())))
     scratch = (
         np.zeros((n_groups, N_SUMS * (widest + windows.TOGETHER + 1))),
@@ -134,16 +138,20 @@ def fit(
         n_blocks = 10 * max(n_windows, x.size) // BLOCK
         threads.on_threads(n_blocks, n_threads, _code, arguments)
 
-    def n_rows() -> NDArray[Any]:
-        rows = np.arange(0, y.size, step)
-        low, high = (np.clip(rows + each, 0, y.size) for each in (-rule[0], rule[1]))
-        return np.asarray(np.maximum(high - low, 0))
-
+    notes = int(np.bitwise_or.reduce(suspects)) if n_chunks else 0
+    n_rows = functools.partial(_rows_of_windows, rule, step, y.size)
     slope, left, y_mean, x_mean, xx, weights = found
     return Windows(
         *(slope, left, y_mean, x_mean, xx, None if w is None else weights),
-        *(counts[0], n_rows if is_by_number else counts[1], bool(suspects.any())),
+        *(counts[0], n_rows if is_by_number else counts[1], bool(notes & 1), bool(notes & 2)),
     )
+
+
+def _rows_of_windows(rule: tuple[Any, ...], step: int, n: int) -> NDArray[Any]:
+    """Return the numbers of rows of windows by a number of rows."""
+    rows = np.arange(0, n, step)
+    low, high = (np.clip(rows + each, 0, n) for each in (-rule[0], rule[1]))
+    return np.asarray(np.maximum(high - low, 0))
 
 
 def bounds_in_groups(

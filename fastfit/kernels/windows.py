@@ -34,6 +34,10 @@ from fastfit.kernels.point_sums import (
 # Rows whose sums are added up before they are added to those of other rows; and running sums of no rows.
 BLOCK = 128
 EMPTY = (NOTHING, NOTHING, 0)
+# Most points of a window that are summed once more: else that would take longer than all windows do.
+MOST = 4096
+# What stands for the residuals of wider windows, where sums do not resolve them.
+UNRESOLVED = -2.0
 # Windows whose lines are found at a time.
 TOGETHER = 512
 # Offset from what is kept of windows to the next of its kind. Not a multiple of 4,096 bytes, as in ``many``.
@@ -199,10 +203,11 @@ def lines_of(
 ) -> Any:
     """Find the lines of m windows, and their numbers of points, from their sums. Few points make NaN of a slope.
 
-    Return how many windows have residuals that are not resolved, and whether a line is suspect.
+    Return how many windows are to be summed once more, and notes: 1 if a line is suspect, 2 if residuals of wide
+    windows are not resolved.
     """
     moves = 0.0 if through_origin else 1.0
-    n_far = n_suspect = 0
+    n_far = n_suspect = n_lost = 0
     for k in range(m):
         at = np.uint64(start) + np.uint64(k)
         p, q = kept[k], there[at]
@@ -226,8 +231,12 @@ def lines_of(
         slope, left, is_far, is_suspect = line_of(
             n, total, (x_mean, y_mean), (xx, xy, yy), 1.0 + moves
         )
+        is_lost = is_far & (n > MOST)
+        left = UNRESOLVED if is_lost else left
         is_far |= max(u_mean * us, q * g * g) > LOOSE * xx
         is_far |= max(v_mean * vs, q * h * h) > LOOSE * yy
+        is_far &= n <= MOST
+        n_lost += 1 if is_lost & (n >= least) else 0
         n_far += 1 if is_far else 0
         n_suspect += 1 if (n >= least) & is_suspect else 0
         kept[SLOPE + k] = slope if n >= least else np.nan
@@ -236,7 +245,7 @@ def lines_of(
         kept[k] = n
         if w is not None:
             kept[W + k] = total
-    return n_far, n_suspect > 0
+    return n_far, (1 if n_suspect > 0 else 0) | (2 if n_lost > 0 else 0)
 
 
 # The bounds of windows
@@ -353,7 +362,7 @@ def fit_windows(
     """Write the lines of some chunks of windows, of this size each; the first of a chunk starts anew.
 
     ``counts`` has a row for the numbers of points of windows, and one for those of rows if these cannot be computed
-    from a number of rows; ``suspects`` is set for chunks with lines whose status may be other than CONVERGED.
+    from a number of rows; ``suspects`` gets the notes of chunks, as ``lines_of`` returns them.
 
     ``scratch`` has room for sums from rows to the pivot, with zeros in its last column; for what is kept of windows;
     for their bounds and columns; and for the sums of a window that is summed again.
@@ -371,8 +380,8 @@ def fit_windows(
             if not lie_together(m, columns):
                 fetch(w, m, behind, columns, kept)
                 there, start, step_of = kept, BEHIND, STRIDE
-            n_far, has_suspects = lines_of(w, m, through_origin, least, there, start, step_of, kept)
-            suspects[chunk] |= has_suspects
+            n_far, notes = lines_of(w, m, through_origin, least, there, start, step_of, kept)
+            suspects[chunk] |= notes
             if n_far > 0:
                 for k in range(m):
                     if kept[RESIDUAL_SQUARE + k] == -1.0:
@@ -382,7 +391,7 @@ def fit_windows(
                         )
                         for row in range(5):
                             kept[SLOPE + row * STRIDE + k] = new[row]
-                        suspects[chunk] |= is_suspect
+                        suspects[chunk] |= 1 if is_suspect else 0
             for row in range(5 if w is None else 6):
                 out, at = found[row][first:], SLOPE + row * STRIDE
                 for k in range(m):

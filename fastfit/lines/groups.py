@@ -139,7 +139,11 @@ def fit_groups(
     sums = _sums_of(points, rows, options, progress=progress)
     sums, groups, counts = _without_empty(sums, groups, rows)
     known = groups, counts, rows.n_ungrouped, points.times
-    return _fits(sums, *known, options, names_of(given, columns), sort=sort, kind=kind)
+    labels = names_of(given, columns)
+    types = {
+        name: getattr(column, "dtype", None) for name, column in zip(groups.keys, by, strict=True)
+    }
+    return _fits(sums, *known, options, labels, sort=sort, kind=kind, types=types)
 
 
 def _fits(
@@ -153,6 +157,7 @@ def _fits(
     *,
     sort: bool,
     kind: str | None,
+    types: dict[str, Any] | None = None,
     unresolved: NDArray[np.bool_] | None = None,
 ) -> LineFits:
     """Return the lines of groups, sorted by their keys if that is asked for and they can be; and warn of bad ones.
@@ -165,7 +170,9 @@ def _fits(
         of_group = {name: values[place] for name, values in of_group.items()}
         counts = counts[place]
         unresolved = None if unresolved is None else unresolved[place]
-    fits = options.fits(sums, counts, times, 0).of_groups(of_group, n_ungrouped, labels, kind)
+    fits = options.fits(sums, counts, times, 0).of_groups(
+        of_group, n_ungrouped, labels, kind, types
+    )
     warn_of_bad_lines(fits)
     return fits if unresolved is None else fits.without_errors(unresolved)
 
@@ -341,8 +348,9 @@ def grouping_of(
                 codes = array
                 if low or array.dtype != np.int32:
                     codes = np.empty(n, np.int32)
-                    np.subtract(array, array.dtype.type(low), out=codes, casting="unsafe")
-                values = np.arange(high - low + 1).astype(array.dtype) + array.dtype.type(low)
+                    wide: Any = np.uint64 if array.dtype == np.uint64 else np.int64
+                    np.subtract(array, wide(low), out=codes, dtype=wide, casting="unsafe")
+                values = np.array(range(low, high + 1), dtype=array.dtype)
                 groups = keys.Groups(codes, {own[0] or "key": values}, None)
                 return groups, grouped.Rows(codes, None, None, groups.n)
     groups = keys.groups_of(by, names, n)

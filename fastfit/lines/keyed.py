@@ -219,9 +219,10 @@ class GroupPass(NamedTuple):
             If points are needed.
         """
         if self.needs_points:
+            more = f"; got more than {self.room >> 20} MB" if self.room else ""
             raise ValueError(
-                "loss must be 'squared_error' for groups of points that do not fit in memory, as each step of a robust "
-                f"fit reads all points of a group; got more than {self.room >> 20} MB: read them into a table first"
+                "loss must be 'squared_error' for groups of points that are not kept in memory, as each step of a "
+                f"robust fit reads all points of a group{more}: read them into a table first"
             )
         options: dict[str, Any] = {
             "through_origin": self.through_origin,

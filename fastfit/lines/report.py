@@ -43,7 +43,7 @@ def check_path(path: Path, given: list[str]) -> None:
 
 def write(fits: LineFits, path: Path) -> None:
     """Write all lines, with their keys first, to a file of Parquet or text; it is there as a whole or not at all."""
-    table = table_of("polars", fits.columns())
+    table = table_of("polars", fits.columns(), {})
     part = path.with_name(f".{path.name}.part")
     try:
         if path.suffix.lower() == ".csv":

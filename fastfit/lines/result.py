@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,7 +26,7 @@ from fastfit.losses import Loss, SquaredError
 from fastfit.outcome import Status
 from fastfit.plotting import MOST_WRITTEN, Fan, draw_fan, draw_map, draw_windows
 from fastfit.result import LineFit
-from fastfit.tables import table_of
+from fastfit.tables import of_pandas, table_of
 from fastfit.times import TimeLike, TimeUnit
 from fastfit.validation import finite_or_none, probability
 
@@ -96,6 +96,7 @@ class LineFits:
     _times: TimeUnit | None = None
     _names: Any = None
     _keys: dict[str, NDArray[Any]] | None = None
+    _key_types: dict[str, Any] = field(default_factory=dict)
     _table: str | None = None
     n_ungrouped: int = 0
     _windows: Windows | None = None
@@ -154,9 +155,14 @@ class LineFits:
         n_ungrouped: int,
         labels: tuple[str, str],
         table: str | None,
+        types: dict[str, Any] | None = None,
     ) -> LineFits:
-        """Return the lines with the keys of groups, the names of x and y, and the library of their table."""
-        return replace(self, _keys=keys, n_ungrouped=n_ungrouped, _labels=labels, _table=table)
+        """Return the lines with the keys of groups, the names of x and y, and the library of their table.
+
+        ``types`` are those of the columns of keys, such as categories, by name.
+        """
+        given: dict[str, Any] = {"_keys": keys, "_key_types": types or {}, "_table": table}
+        return replace(self, n_ungrouped=n_ungrouped, _labels=labels, **given)
 
     def without(self, bad: NDArray[np.bool_]) -> LineFits:
         """Return the lines with NaN for those that hold NaN."""
@@ -531,9 +537,15 @@ class LineFits:
         return {name: np.asarray(column) for name, column in columns.items()}
 
     def columns(self) -> dict[str, NDArray[Any]]:
-        """Return what tables hold of each line: its keys, if there are any, and then numbers and status."""
+        """Return what tables hold of each line: its keys, if there are any, and then numbers and status.
+
+        A key named as a number, such as slope, becomes ``slope_key``.
+        """
         flat = {name: column.reshape(-1) for name, column in self._columns().items()}
-        return {**{name: np.asarray(each) for name, each in (self.keys or {}).items()}, **flat}
+        keys = {}
+        for name, each in (self.keys or {}).items():
+            keys[f"{name}_key" if name in flat else name] = np.asarray(each)
+        return {**keys, **flat}
 
     def to_dict(self) -> dict[str, Any]:
         """Return lists by the names of attributes, nested as the arrays are; NaN and infinity are None.
@@ -552,7 +564,7 @@ class LineFits:
         for name, values in (self.keys or {}).items():
             column = np.asarray(values)
             found = column.astype(str) if column.dtype.kind in "mM" else column
-            keys[name] = [
+            keys[f"{name}_key" if name in _COLUMNS else name] = [
                 each if isinstance(each, (int, float, str, type(None))) else str(each)
                 for each in found.tolist()
             ]
@@ -572,7 +584,7 @@ class LineFits:
         """
         flat = {name: column.reshape(-1) for name, column in self._columns().items()}
         if self._table in ("polars", "pyarrow"):
-            return table_of(self._table, self.columns())
+            return table_of(self._table, self.columns(), self._key_types)
         try:
             import pandas as pd
         except ImportError as error:
@@ -584,9 +596,8 @@ class LineFits:
             named = isinstance(self._names, pd.Index)
             index = self._names if named else pd.Index(self._names.tolist())
         elif self._keys is not None:
-            index = pd.MultiIndex.from_arrays([*self._keys.values()], names=[*self._keys])
-            if len(self._keys) == 1:
-                index = pd.Index(*self._keys.values(), name=next(iter(self._keys)))
+            given = [of_pandas(*each, self._key_types) for each in self._keys.items()]
+            index = given[0] if len(given) == 1 else pd.MultiIndex.from_arrays(given)
         elif self.ndim > 1:
             index = pd.MultiIndex.from_product([range(k) for k in self.shape], names=names)
         return pd.DataFrame(flat, index=index)
@@ -606,7 +617,9 @@ class LineFits:
         except ImportError as error:
             raise ImportError("to_xarray needs xarray: pip install 'fastfit[xarray]'") from error
         names = [f"axis_{k}" for k in range(self.ndim)]
-        return xr.Dataset({name: (names, column) for name, column in self._columns().items()})
+        keys = {name: (names, np.asarray(each)) for name, each in (self.keys or {}).items()}
+        columns = {name: (names, column) for name, column in self._columns().items()}
+        return xr.Dataset(columns, coords={k: v for k, v in keys.items() if k not in columns})
 
     def plot(self, ax: Axes | None = None, *, level: float = 0.95) -> Axes:
         """Draw the slopes of windows along x, the lines of groups and series, or of a grid, a map of the slopes.

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastfit import keys, validation
 from fastfit.kernels import moving
 from fastfit.kernels.grouped import Rows, rows_of
+from fastfit.kernels.windows import UNRESOLVED
 from fastfit.lines.batched import Options, warn_of_bad_lines
 from fastfit.lines.groups import grouping_of, key_columns, labelled, names_of, require_alone
 from fastfit.lines.keyed import GroupPass
@@ -332,6 +333,8 @@ class _Table(NamedTuple):
         fits = options.fits(sums, n_rows, points.times, 0, index)
         n_ungrouped = 0 if self.rows is None else self.rows.n_ungrouped
         fits = fits.of_windows(self._windows(step), self.names, self.kind, n_ungrouped)
+        if sums.has_unresolved:
+            fits = fits.without_errors(np.equal(sums.residual_square, UNRESOLVED))
         if sums.has_suspects or sums.robust is not None:
             warn_of_bad_lines(fits, Status.TOO_FEW_POINTS, Status.CONSTANT_X)
         return fits
@@ -365,6 +368,7 @@ def _least_squares(
         *(found.slope, None, found.residual_square, y_mean, found.n, found.x_mean, found.xx),
         *(found.w, n_effective, points.x_offset, 0.0),
         has_suspects=found.has_suspects,
+        has_unresolved=found.has_unresolved,
     )
     return sums, found.n_rows
 

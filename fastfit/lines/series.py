@@ -73,6 +73,8 @@ class LineSums(NamedTuple):
         Where lines of another loss lie; None for least squares.
     has_suspects : bool
         Whether the status of a line may be other than CONVERGED, but for fewer points than were asked for.
+    has_unresolved : bool
+        Whether some residuals are not known, of windows.
     """
 
     slope: NDArray[np.float64]
@@ -90,6 +92,7 @@ class LineSums(NamedTuple):
     u_low: float | NDArray[np.float64] = 0.0
     robust: RobustLines | None = None
     has_suspects: bool = True
+    has_unresolved: bool = False
 
     def mapped(self, change: Callable[[NDArray[Any]], Any]) -> LineSums:
         """Return sums of which each array is changed alike, those of robust lines too."""

@@ -124,6 +124,8 @@ class Windows(NamedTuple):
 def _of_rows(values: NDArray[Any], codes: NDArray[Any]) -> NDArray[Any]:
     """Return the key of each row; None for rows without one."""
     missing = codes < 0
+    if missing.all():
+        return np.full(codes.shape, None, object)
     found: NDArray[Any] = (values.astype(object) if missing.any() else values)[codes]
     if missing.any():
         found[missing] = None

@@ -120,6 +120,8 @@ def scan(
                 f"{name} must be the name of a column, as a string (of a .npy table without names its number, "
                 f"such as '0'); got {column!r}"
             )
+    if by is not None and not isinstance(by, (str, list, tuple)):
+        raise TypeError(f"by must be the name of a column, or a list of names; got {by!r}")
     keys = [by] if isinstance(by, str) else list(by or ())
     if not all(isinstance(key, str) for key in keys) or len(set(keys)) < len(keys):
         raise TypeError(
