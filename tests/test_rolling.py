@@ -135,6 +135,7 @@ def test_expanding_windows_and_steps() -> None:
 
 
 @pytest.mark.slow  # weights have loops of their own, which compile for long
+@pytest.mark.filterwarnings("ignore:.*could not be fitted:fastfit.ConvergenceWarning")
 def test_weights_count_as_repeated_points() -> None:
     x, y = HOSTILE["gaps"]
     weights = RNG.integers(0, 3, N).astype(float)

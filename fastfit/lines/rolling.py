@@ -318,17 +318,16 @@ class _Table(NamedTuple):
             _require_rising(points.x, starts, order)
         if self.rows is not None:
             rule = (*moving.bounds_in_groups(points.x, rule, starts), 0)
+        own_step = step if order is None else 1
         if isinstance(options.loss, RobustLoss):
-            sums, n_rows = _robust(points, rule, options, progress=progress)
+            sums, n_rows = _robust(points, rule, own_step, options, progress=progress)
         else:
-            sums, n_rows = _least_squares(points, rule, step if order is None else 1, options)
+            sums, n_rows = _least_squares(points, rule, own_step, options)
         if order is not None:
             n_rows = _in_rows(n_rows() if callable(n_rows) else n_rows, order, n)
             sums = sums.mapped(lambda each: _in_rows(each, order, n))
             sums = sums._replace(n=np.nan_to_num(sums.n))
-        if order is not None or isinstance(options.loss, RobustLoss):
-            n_rows = (n_rows() if callable(n_rows) else n_rows)[::step]
-            sums = sums.mapped(lambda each: each[::step])
+            n_rows, sums = n_rows[::step], sums.mapped(lambda each: each[::step])
         index = None if self.index is None else self.index[::step]
         fits = options.fits(sums, n_rows, points.times, 0, index)
         n_ungrouped = 0 if self.rows is None else self.rows.n_ungrouped
@@ -374,12 +373,12 @@ def _least_squares(
 
 
 def _robust(
-    points: Points, rule: tuple[Any, ...], options: Options, *, progress: bool
+    points: Points, rule: tuple[Any, ...], step: int, options: Options, *, progress: bool
 ) -> tuple[LineSums, NDArray[Any]]:
-    """Return robust lines of the windows at all rows, and their numbers of rows."""
+    """Return robust lines of windows, and their numbers of rows."""
     if len(rule) != 3:
         rule = moving.bounds_in_groups(points.x, rule, np.array([0, points.x.size]))
-    segments = Segments(*rule[:2])
+    segments = Segments(rule[0][::step], rule[1][::step])
     return segments.robust(points, options, progress=progress), segments.lengths
 
 
