@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,11 +118,12 @@ def groups_of_file(n_groups: int, n: int) -> Prepared:
     import polars as pl
 
     x, y, codes = table(n, n_groups, "mixed")
-    folder = tempfile.TemporaryDirectory()
-    path = Path(folder.name) / "table.parquet"
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder) / "table.parquet"
     pl.DataFrame({"x": x, "y": y, "key": codes}).write_parquet(path)
 
-    def fit(_: Any = folder) -> Any:  # which is there as long as the call
+    def fit() -> Any:
         return ff.fit_groups(ff.scan(path, "x", "y", by="key"), progress=False)
 
     def compared_to() -> Iterator[Other]:
