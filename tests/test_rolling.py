@@ -13,7 +13,7 @@ import pytest
 
 import fastfit as ff
 from fastfit.outcome import Status
-from tests.conftest import COMPILED, compiles, compiles_much
+from tests.conftest import COMPILED, compiles, compiles_much, needs_compiler
 from tests.hostile import HOSTILE, N, exact_line, exact_slope, long_series
 
 RNG = np.random.default_rng(18)
@@ -436,6 +436,7 @@ def test_rows_without_a_key_have_no_points(loss: str) -> None:
         assert fits.n_points[10:].tolist() == fits.n_omitted[10:].tolist() == [0, 0]
 
 
+@needs_compiler
 def test_wide_windows_on_a_line_take_no_time_and_have_no_errors() -> None:
     rng = np.random.default_rng(3)
     x = np.cumsum(rng.random(100_000) + 0.5)
