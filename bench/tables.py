@@ -54,7 +54,7 @@ def _check_windows(fits: Any, x: Any, y: Any, window: int) -> None:
 
 
 def windows(window: int, gaps: str, n: int) -> Prepared:
-    """Return windows of rows, beside a bare read of x and y."""
+    """Prepare lines of windows of rows, to be compared with a bare read of x and y."""
     x, y = series(n, gaps)
     return Prepared(
         functools.partial(ff.fit_rolling, x, y, window, min_points=2),
@@ -65,7 +65,7 @@ def windows(window: int, gaps: str, n: int) -> Prepared:
 
 
 def windows_peers(window: int, n: int) -> Prepared:
-    """Return windows of rows, beside other libraries."""
+    """Prepare lines of windows of rows, to be compared with other libraries."""
     x, y = series(n, "full")
     return Prepared(
         functools.partial(ff.fit_rolling, x, y, window),
@@ -84,7 +84,7 @@ def _check_groups(fits: Any, x: Any, y: Any, codes: Any) -> None:
 
 
 def groups(order: str, n_groups: int, n: int) -> Prepared:
-    """Return groups by their numbers, beside a bare read and other libraries."""
+    """Prepare lines of groups with integer keys, to be compared with a bare read and other libraries."""
     x, y, codes = table(n, n_groups, order)
     return Prepared(
         functools.partial(ff.fit_groups, x, y, codes),
@@ -98,7 +98,7 @@ def groups(order: str, n_groups: int, n: int) -> Prepared:
 
 
 def groups_of_text(n_groups: int, n: int) -> Prepared:
-    """Return groups of a table of Polars by a column of text."""
+    """Prepare lines of groups of a Polars table with text keys."""
     import polars as pl
 
     x, y, codes = table(n, n_groups, "mixed")
@@ -114,7 +114,7 @@ def groups_of_text(n_groups: int, n: int) -> Prepared:
 
 
 def groups_of_file(n_groups: int, n: int) -> Prepared:
-    """Return groups of a file of Parquet."""
+    """Prepare lines of groups of a Parquet file."""
     import polars as pl
 
     x, y, codes = table(n, n_groups, "mixed")

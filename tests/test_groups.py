@@ -483,6 +483,18 @@ def test_keys_of_text_are_integers_only_if_all_are(tmp_path: Path) -> None:
         assert (fits.slope.tolist(), fits.n_ungrouped) == ([1.0] * 3, 1)
 
 
+def test_keys_of_text_stay_text_where_columns_have_types(tmp_path: Path) -> None:
+    pl = pytest.importorskip("polars")
+    dd = pytest.importorskip("dask.dataframe")
+    data = {"x": [0.0, 1.0] * 2, "y": [0.0, 1.0, 0.0, 2.0], "key": ["7", "7", "8", "8"]}
+    pl.DataFrame(data).write_parquet(tmp_path / "a.parquet")
+    of_file = ff.fit_groups(ff.scan(tmp_path / "a.parquet", "x", "y", by="key"))
+    of_dask = ff.fit_groups("x", "y", "key", data=dd.from_pandas(pd.DataFrame(data), npartitions=2))
+    for fits in (of_file, of_dask):
+        assert fits.keys is not None
+        assert fits.keys["key"].tolist() == ["7", "8"]
+
+
 def test_folders_are_keys(tmp_path: Path) -> None:
     pytest.importorskip("polars")
     for site, slope in (("north", 1), ("south", 2)):

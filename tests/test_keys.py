@@ -57,7 +57,7 @@ def oracle(*columns: Any) -> tuple[list[int], list[tuple[Any, ...]]]:
     return codes, list(numbers)
 
 
-def require_groups(groups: Groups, codes: list[int], keys: list[tuple[Any, ...]]) -> None:
+def assert_groups(groups: Groups, codes: list[int], keys: list[tuple[Any, ...]]) -> None:
     """Check codes, keys and their order against those of the dict."""
     assert groups.codes.dtype == np.int32
     assert groups.codes.flags.c_contiguous
@@ -115,7 +115,7 @@ WORD_COLUMNS: dict[str, Any] = {
 def test_words(kind: str, blocked: tuple[str, ...]) -> None:
     column = WORD_COLUMNS[kind]
     skip_if_blocked(column, blocked)
-    require_groups(groups_of([column], None, len(WORDS)), *oracle(WORDS))
+    assert_groups(groups_of([column], None, len(WORDS)), *oracle(WORDS))
 
 
 WIDE = [5, -2, 5, 10**15, -2, None]
@@ -192,7 +192,7 @@ def test_numbers_times_and_others(kind: str, blocked: tuple[str, ...]) -> None:
     assert groups.keys["key"].dtype == dtype
     if kind == "periods":
         groups = groups._replace(keys={"key": np.array(values)})
-    require_groups(groups, *oracle(values))
+    assert_groups(groups, *oracle(values))
 
 
 @pytest.mark.parametrize("is_ordered", [True, False])
@@ -236,7 +236,7 @@ def oracle_of_many(*picks: str) -> tuple[list[int], list[tuple[Any, ...]]]:
 @pytest.mark.parametrize("picks", PICKS, ids="-".join)
 def test_many_rows(picks: list[str], blocked: tuple[str, ...]) -> None:
     columns = [pl.Series(MANY[name]) if name == "polars" else MANY[name] for name in picks]
-    require_groups(groups_of(columns, list("abcd"[: len(picks)]), N), *oracle_of_many(*picks))
+    assert_groups(groups_of(columns, list("abcd"[: len(picks)]), N), *oracle_of_many(*picks))
 
 
 @pytest.mark.parametrize("n_keys", [1, 2, 3])
@@ -267,7 +267,7 @@ def test_groups_are_those_of_pandas_and_polars(n_keys: int) -> None:
 
 def test_keys_of_python_are_alike_as_in_a_dict(blocked: tuple[str, ...]) -> None:
     pairs = [(1, "b"), (1, "a"), (1, "b"), None]
-    require_groups(groups_of([pairs], None, 4), *oracle(pairs))
+    assert_groups(groups_of([pairs], None, 4), *oracle(pairs))
     numbers = [True, 1, 1.0, 0, False, Decimal(1), NAN, np.datetime64("NaT"), pd.NA, pd.NaT]
     groups = groups_of([numbers], None, None)
     assert groups.codes.tolist() == [0, 0, 0, 1, 1, 0, -1, -1, -1, -1]

@@ -17,13 +17,13 @@ _ROWS = 1 << 16
 # Runs are summed where they are if they are at least this long on average. Longer ones are cut.
 _SHORTEST = 8
 _LONGEST = 1 << 17
-# Largest number of groups whose sums stay in the cache, and the binary logarithm of those of a range.
+# Largest number of groups whose sums fit in the cache. With more, rows are sorted into ranges of 2**_RANGE groups each.
 _MOST_GROUPS = 1 << 16
 _RANGE = 12
 # Rows that are sorted at a time: 24 bytes each, 32 with weights.
 _SLAB = 1 << 23
-# Least number of rows of a block, and rows of one for each group, so that joining states costs little; and parts of the
-# rows with states of their own.
+# Rows of a block: at least so many, and so many for each group, so that joining states costs little. And the largest
+# number of parts of the rows that threads work on, each with its own states.
 _FEWEST_ROWS = 1 << 12
 _ROWS_PER_GROUP = 64
 _PARTS = 16
@@ -206,7 +206,7 @@ class Rows(NamedTuple):
         return np.repeat(self.groups, np.diff(self.starts))
 
     def in_order(self, chosen: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the rows of chosen groups, one group after the other, and where those of each group begin and end."""
+        """Return the rows of the chosen groups, group by group, and the place in them where each group begins."""
         codes = self.of_rows()
         starts = np.concatenate([[0], np.cumsum(self.counts(chosen))])
         order, places = np.empty(int(starts[-1]), np.int64), starts[:-1].copy()
@@ -239,7 +239,7 @@ def rows_of(codes: NDArray[Any], n_groups: int, n_threads: int | None = None) ->
 
 
 def joined(states: NDArray[np.float64], codes: NDArray[Any], n_groups: int) -> NDArray[np.float64]:
-    """Return the states of groups, from those of parts of them, joined in order; a negative code is no group."""
+    """Join states in their order: ``codes`` says which group each belongs to, -1 for none."""
     totals = np.zeros((n_groups, 9))
     with np.errstate(all="ignore"):
         _code(_JOIN, states, codes, totals)(states, codes, totals)
@@ -323,13 +323,9 @@ def _states_of_few(
     states, far = np.zeros((n_parts, n_groups, 9)), np.zeros((n_parts, n_groups), np.bool_)
     points = x, y, w, codes, parts, block, through_origin
     _run(_add_parts, 8 * x.size, n_threads, *points, states, far)
-    totals: NDArray[np.float64] = states[0]
-    every = np.arange(n_groups)
-    with np.errstate(all="ignore"):
-        for part in states[1:]:
-            _code(_JOIN, part, every, totals)(part, every, totals)
+    every = np.tile(np.arange(n_groups), n_parts)
     found: NDArray[np.bool_] = np.logical_or.reduce(far)
-    return totals, found
+    return joined(states.reshape(-1, 9), every, n_groups), found
 
 
 def _states_of_many(

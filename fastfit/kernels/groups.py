@@ -1,9 +1,10 @@
 """Lines of groups of rows: the sums of each group, wherever its rows lie.
 
 A *state* is what is known of a group after some of its rows: their number and the sum of their weights; a point of the
-group, the *origin*; how far the means lie from it; and the sums of products of the deviations from the means. Two
-states join into that of both, by how far their means lie apart. So large values cost no digits, and rows may be read in
-any number of parts, whose bounds depend on the number of rows and groups alone.
+group, the *origin*; how far the means lie from it; and the sums of products of the deviations from the means. The
+states of two parts of a group are joined into the state of both parts; it depends on the distance between their means.
+So large values cost no digits, and rows may be read in parts. The bounds of parts depend on the number of rows and
+groups alone.
 
 Rows of one group that lie side by side, a *run*, are summed where they are (``add_runs``). Other rows add their
 distances from the origin to sums of their group (``add_rows``), which become states block by block. Where the sums of
@@ -190,7 +191,7 @@ def find_runs(keys: Any, first: Any, end: Any, starts: Any) -> Any:
 
 @compiled(TOTAL)
 def join_runs(states: Any, groups: Any, totals: Any) -> None:
-    """Join the states of runs, in their order, into those of their groups; a negative group is none."""
+    """Join the state of each run, in order, to that of its group in ``totals``; group -1 is none."""
     for k in range(groups.size):
         g = groups[k]
         if g >= 0:

@@ -31,8 +31,9 @@ from fastfit.kernels.point_sums import (
     with_point,
 )
 
-# Rows whose sums are added up before they are added to those of other rows; and running sums of no rows.
+# Rows are summed in blocks of this many, and then the sums of blocks: so there is less rounding.
 BLOCK = 128
+# Running sums before the first row, as ``add_rows`` takes them.
 EMPTY = (NOTHING, NOTHING, 0)
 # Most points of a window that are summed once more: else that would take longer than all windows do.
 MOST = 4096
@@ -53,7 +54,7 @@ N_KEPT = ORIGINS + 10 * STRIDE
 
 @compiled(INLINED)
 def put(sums: Any, w: Any, to: Any, stride: Any, column: Any) -> None:
-    """Write sums to a column; that of weights only if there are any."""
+    """Write sums to a column; the sum of weights is left out where there are no weights."""
     at, step = np.uint64(column), np.uint64(stride)
     to[at] = sums[0]
     if w is not None:
@@ -88,8 +89,8 @@ def add_rows(
 ) -> Any:
     """Add n rows one by one, and write the sums after each to the next column, if there is ``to``.
 
-    ``running``, which is returned as it is then, are the sums of whole blocks, those of the last block so far, and the
-    number of its rows: so rounding errors do not grow with the number of rows.
+    ``running`` has three parts: the sums of all whole blocks before, the sums of the block that has begun, and how many
+    rows that has. It is returned for the rows that follow. Blocks keep rounding errors from growing with the rows.
     """
     blocks, part, n_part = running
     done = 0
@@ -361,11 +362,11 @@ def fit_windows(
 ) -> None:
     """Write the lines of some chunks of windows, of this size each; the first of a chunk starts anew.
 
-    ``counts`` has a row for the numbers of points of windows, and one for those of rows if these cannot be computed
-    from a number of rows; ``suspects`` gets the notes of chunks, as ``lines_of`` returns them.
+    The first row of ``counts`` gets the number of points of each window. A second one, which only windows by width have,
+    gets the number of its rows. ``suspects`` gets the notes of each chunk, as ``lines_of`` returns them.
 
-    ``scratch`` has room for sums from rows to the pivot, with zeros in its last column; for what is kept of windows;
-    for their bounds and columns; and for the sums of a window that is summed again.
+    ``scratch`` holds four arrays to work in: the sums from each row to the pivot, whose last column is zeros; what is
+    kept of windows; their bounds and columns; and the sums of a window that is summed once more.
     """
     behind, kept, bounds_of, sums = scratch
     for chunk in range(chunks[0], chunks[1]):

@@ -204,7 +204,7 @@ class Options(NamedTuple):
         axis: int,
         names: NDArray[np.object_] | None = None,
     ) -> LineFits:
-        """Return the lines of series of so many points, with those that are missing.
+        """Return the lines of series; ``n_given`` is their number of points, with those that are missing.
 
         Raises
         ------

@@ -271,7 +271,12 @@ def _fit_parts(
         counts = table.n_rows
         has_weights = source.has_sigma or "sample_weight" in source.columns
         sums, far = sums_of(table, found, has_weights=has_weights, options=options)
-    of_group = {name: _numbers_if_all(each) for name, each in groups.keys.items()}
+    # Keys that were read as text for want of a type.
+    of_text = getattr(source, "text_keys", ())
+    of_group = {
+        name: _numbers_if_all(each) if name in of_text else each
+        for name, each in groups.keys.items()
+    }
     groups = keys.groups_of([*of_group.values()], [*of_group], None)
     return _fits(
         *(sums, groups, counts, found.n_ungrouped, found.times, options, source.names),
@@ -294,7 +299,7 @@ def _numbers_if_all(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def key_columns(by: Any, has_table: bool) -> tuple[list[Any], list[str | None]]:
-    """Return the columns of keys: one, or those of a list of columns, or with a table, of names."""
+    """Return ``by``, which may be one column, or several, or names if there is a table, as a list of columns."""
 
     def is_column(value: Any) -> bool:
         if isinstance(value, str):

@@ -154,6 +154,8 @@ class FilePoints(Source):
         The names of the columns that are read, by what they are used as.
     keys : tuple of str
         The names of the columns of keys.
+    text_keys : set of str
+        Those of them that are text for want of a type: of text files, and of names of folders.
     """
 
     refusal, instead = "comes from scan", ", where {name}='column' names it"
@@ -172,7 +174,10 @@ class FilePoints(Source):
         self._options = replace(options, wanted=wanted)
         others = [column for name, column in asked.items() if name not in "xy" and column]
         self.keys = options.keys
-        found = resolve_columns(self.table(0), asked["x"], asked["y"], [*others, *self.keys])
+        first = self.table(0)
+        found = resolve_columns(first, asked["x"], asked["y"], [*others, *self.keys])
+        is_text = first.may_lack_header
+        self.text_keys = {key for key in self.keys if is_text or key in first.folder_names}
         self.columns: dict[str, str] = dict(zip(asked, found, strict=False))
         both = sorted(set(self.columns.values()) & set(self.keys))
         if both:
