@@ -362,7 +362,7 @@ def fit_windows(
 ) -> None:
     """Write the lines of some chunks of windows, of this size each; the first of a chunk starts anew.
 
-    The first row of ``counts`` gets the number of points of each window. A second one, which only windows by width have,
+    The first row of ``counts`` gets the number of points of each window. A second, which only windows by width have,
     gets the number of its rows. ``suspects`` gets the notes of each chunk, as ``lines_of`` returns them.
 
     ``scratch`` holds four arrays to work in: the sums from each row to the pivot, whose last column is zeros; what is
