@@ -45,12 +45,12 @@ def _read(x: Any, y: Any, codes: Any) -> None:
     bare_read(items[: items.size // 2], items[items.size // 2 :])
 
 
-def _check_windows(fits: Any, x: Any, y: Any, window: int) -> None:
+def _check_windows(slopes: Any, x: Any, y: Any, window: int) -> None:
     for end in (window + 3, x.size // 2, x.size):
         some = slice(end - window, end)
         there = ~np.isnan(y[some])
         slope = ff.fit_line(x[some][there], y[some][there]).slope
-        np.testing.assert_allclose(fits.slope[end - 1], slope, 1e-9)
+        np.testing.assert_allclose(slopes[end - 1], slope, 1e-9)
 
 
 def windows(window: int, gaps: str, n: int) -> Prepared:
@@ -58,20 +58,31 @@ def windows(window: int, gaps: str, n: int) -> Prepared:
     x, y = series(n, gaps)
     return Prepared(
         functools.partial(ff.fit_rolling, x, y, window, min_points=2),
-        lambda fits: _check_windows(fits, x, y, window),
+        lambda fits: _check_windows(fits.slope, x, y, window),
+        lambda: [others.read(x, y)],
+        lambda _: (),
+    )
+
+
+def slopes(window: int, gaps: str, n: int) -> Prepared:
+    """Prepare slopes of windows of rows alone, to be compared with a bare read of x and y."""
+    x, y = series(n, gaps)
+    return Prepared(
+        functools.partial(ff.rolling_slope, x, y, window, min_points=2),
+        lambda slope: _check_windows(slope, x, y, window),
         lambda: [others.read(x, y)],
         lambda _: (),
     )
 
 
 def windows_peers(window: int, n: int) -> Prepared:
-    """Prepare lines of windows of rows, to be compared with other libraries."""
+    """Prepare slopes of windows of rows, to be compared with other libraries."""
     x, y = series(n, "full")
     return Prepared(
-        functools.partial(ff.fit_rolling, x, y, window),
-        lambda fits: _check_windows(fits, x, y, window),
+        functools.partial(ff.rolling_slope, x, y, window),
+        lambda slope: _check_windows(slope, x, y, window),
         lambda: others.windows(x, y, window),
-        lambda fits: np.asarray(fits.slope)[[window, n // 2, n - 1]],
+        lambda slope: slope[[window, n // 2, n - 1]],
         rtol=1e-4,  # of pandas, numbagg and RollingOLS, whose errors grow along the rows
     )
 

@@ -491,7 +491,7 @@ TITLES = {
     "fit/huber-mad/1_000_000": '`fit_line(x, y, loss="huber")`, 1,000,000 points',
     "many-peers/peers/full": "`fit_lines(x, y)`, 20,000 lines of 100 points",
     "many-peers/few/gaps": "`fit_lines(x, y)`, 5,000 lines of 100 points, with gaps",
-    "windows-peers/100/1_000_000": "`fit_rolling(x, y, 100)`, 1,000,000 windows",
+    "windows-peers/100/1_000_000": "`rolling_slope(x, y, 100)`, 1,000,000 windows",
     "groups/mixed/10_000/10_000_000": "`fit_groups(x, y, key)`, 10,000,000 rows, 10,000 groups",
     "process/fit": "a fresh process that imports and fits 1,000,000 points",
 }
@@ -532,6 +532,8 @@ TARGETS = {
     "many-single/line/1_000": [Target(2.0, "fit_line")],
     "windows/*/full/10_000_000": [Target(13.0)],
     "windows/*/gaps/10_000_000": [Target(18.0)],
+    "slopes/*/full/10_000_000": [Target(8.0)],
+    "slopes/*/gaps/10_000_000": [Target(14.0)],
     "windows-peers/100/1_000_000": [
         Target(0.1, "pandas rolling cov / var"),
         Target(0.125, "Polars rolling_cov / rolling_var"),
@@ -579,6 +581,7 @@ WORKLOADS = {
     for workload in itertools.chain(
         # Tables: windows and groups.
         _grid(tables.windows, "windows", (8, 100, 10_000), ("full", "gaps"), SIZES[1:]),
+        _grid(tables.slopes, "slopes", (8, 100, 10_000), ("full", "gaps"), SIZES[1:]),
         _grid(tables.windows_peers, "windows-peers", [100], (100_000, 1_000_000)),
         _grid(tables.groups, "groups", ("mixed", "sorted"), (100, 10_000), SIZES[1:]),
         _grid(tables.groups, "groups", ("mixed", "sorted"), [1_000_000], [LARGE]),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fastfit.lines.batched import fit_lines
     from fastfit.lines.groups import fit_groups
     from fastfit.lines.result import LineFits
-    from fastfit.lines.rolling import fit_expanding, fit_rolling
+    from fastfit.lines.rolling import fit_expanding, fit_rolling, rolling_slope
     from fastfit.losses import Cauchy, Huber, RobustLoss, SoftL1, SquaredError, Tukey
     from fastfit.moments import Moments
     from fastfit.objectives import Objective, objective
@@ -37,7 +37,7 @@ _PUBLIC = {
     "lines.batched": ("fit_lines",),
     "lines.groups": ("fit_groups",),
     "lines.result": ("LineFits",),
-    "lines.rolling": ("fit_expanding", "fit_rolling"),
+    "lines.rolling": ("fit_expanding", "fit_rolling", "rolling_slope"),
     "losses": ("Cauchy", "Huber", "RobustLoss", "SoftL1", "SquaredError", "Tukey"),
     "moments": ("Moments",),
     "objectives": ("Objective", "objective"),
@@ -77,6 +77,7 @@ __all__ = [
     "fit_lines",
     "fit_rolling",
     "objective",
+    "rolling_slope",
     "scan",
 ]
 

@@ -1,4 +1,4 @@
-"""fit_rolling and fit_expanding: lines compared with rational arithmetic, and rows of windows with those of pandas."""
+"""Windows: lines compared with rational arithmetic, slopes alone with lines, rows of windows with those of pandas."""
 
 from __future__ import annotations
 
@@ -213,8 +213,9 @@ def test_windows_without_a_line_have_a_status_and_mostly_no_warning() -> None:
     ],
 )
 def test_bad_input_is_told(arguments: Any, options: Any, kind: Any, message: str) -> None:
-    with pytest.raises(kind, match=message):
-        ff.fit_rolling(*arguments, **options)
+    for call in (ff.fit_rolling, ff.rolling_slope):
+        with pytest.raises(kind, match=message):
+            call(*arguments, **options)
 
 
 @pytest.mark.parametrize(
@@ -321,6 +322,52 @@ def test_windows_within_groups_are_those_of_each_group(
     is_keyless = np.array([key is None for key in table["k"]])[::step]
     assert (fits.n_points[is_keyless] == 0).all()
     assert (fits.n_points + fits.n_omitted)[~is_keyless].min() >= 1
+
+
+@pytest.mark.filterwarnings("ignore:.*could not be fitted:fastfit.ConvergenceWarning")
+@pytest.mark.parametrize("spoilt", [None, "infinite", "constant"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"step": 3, "center": True},
+        {"by": "k", "min_points": 3},
+        {"by": "k", "step": 2, "closed": "both"},
+        {"sample_weight": "w", "fit_intercept": False},
+        {"datetime_unit": "D"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("window", [4, "9h"])
+def test_slopes_alone_are_those_of_the_lines(
+    rng: np.random.Generator, window: Any, options: dict[str, Any], spoilt: str | None
+) -> None:
+    table = series(rng)
+    if spoilt == "infinite":
+        table["v"][100] = np.inf
+    elif spoilt == "constant":
+        table["t"][100:110] = table["t"][100]
+    slope = ff.rolling_slope("t", "v", window, data=table, **options)
+    fits = ff.fit_rolling("t", "v", window, data=table, **options)
+    np.testing.assert_array_equal(slope, fits.slope)
+    assert slope.dtype == np.float64
+    assert np.isfinite(slope).mean() > 0.3
+    assert np.isnan(slope).any() or spoilt != "infinite"
+
+
+def test_slopes_alone_of_any_input() -> None:
+    y = np.array([1.0, 3.0, np.nan, 5.0, 2.0])
+    expected = ff.fit_rolling(None, y, 3, min_points=2).slope
+    for given in (y, y.tolist(), pd.Series(y), y.astype(np.float32)):
+        np.testing.assert_array_equal(ff.rolling_slope(None, given, 3, min_points=2), expected)
+    assert ff.rolling_slope(None, [], 3).shape == (0,)
+    table = pd.DataFrame({"t": pd.date_range("2024", periods=5), "v": y})
+    slope = ff.rolling_slope("t", "v", "2D", data=table, datetime_unit="D")
+    np.testing.assert_array_equal(slope, [np.nan, 2.0, np.nan, np.nan, -3.0])
+    indexed = table.set_index("t")["v"]
+    np.testing.assert_array_equal(ff.rolling_slope(None, indexed, "2D", datetime_unit="D"), slope)
+    with pytest.warns(ff.ConvergenceWarning, match=r"2 of 3 lines .*\(2 infinite\)"):
+        ff.rolling_slope(None, [1.0, np.inf, 1.0], 2)
 
 
 def test_expanding_windows_within_groups() -> None:

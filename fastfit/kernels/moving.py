@@ -18,6 +18,8 @@ from fastfit.kernels.tiles import read_only
 # Fewest windows of a chunk. The first window of each chunk is summed anew; so that this costs little, a chunk also has
 # at least twice as many windows as the widest of them has rows.
 _CHUNK = 1 << 16
+# Results with weights.
+_ROWS = len(windows.RESULTS)
 
 
 def _over_groups(
@@ -85,12 +87,27 @@ def fit(
     w: NDArray[np.float64] | None,
     rule: tuple[Any, ...],
     step: int,
-    *,
-    through_origin: bool,
-    min_points: int,
-    n_threads: int | None = None,
+    **options: Any,
 ) -> Windows:
-    """Return the lines of windows.
+    """Return the lines of windows, with the parameters of :func:`slopes`."""
+    found, counts, notes = _found(x, y, w, rule, step, _ROWS - (w is None), True, **options)
+    n_rows = functools.partial(_rows_of_windows, rule, step, y.size)
+    slope, left, y_mean, x_mean, xx = found[:5]
+    return Windows(
+        *(slope, left, y_mean, x_mean, xx, None if w is None else found[5]),
+        *(counts[0], counts[1] if len(counts) > 1 else n_rows, bool(notes & 1), bool(notes & 2)),
+    )
+
+
+def slopes(
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    w: NDArray[np.float64] | None,
+    rule: tuple[Any, ...],
+    step: int,
+    **options: Any,
+) -> tuple[NDArray[np.float64], bool]:
+    """Return the slopes of windows alone, and whether the status of one may be other than CONVERGED.
 
     Parameters
     ----------
@@ -101,9 +118,31 @@ def fit(
         bounds of the windows at all rows, in two arrays, and 0.
     step : int
         A window is fitted at every ``step``-th row.
+    through_origin : bool
+        Whether lines go through the origin.
     min_points : int
         Lines of fewer points are NaN.
+    n_threads : int, optional
+        Largest number of threads.
     """
+    found, _, notes = _found(x, y, w, rule, step, 1, False, **options)
+    return found[0], bool(notes & 1)
+
+
+def _found(
+    x: Any,
+    y: Any,
+    w: Any,
+    rule: tuple[Any, ...],
+    step: int,
+    n_results: int,
+    has_counts: bool,
+    *,
+    through_origin: bool,
+    min_points: int,
+    n_threads: int | None = None,
+) -> tuple[NDArray[np.float64], NDArray[Any], int]:
+    """Return some results of windows, in rows; their numbers of points and rows; and notes on all."""
     x, y, w = map(read_only, (x, y, w))
     n_windows = -(-y.size // step)
     is_by_number = len(rule) == 2
@@ -117,10 +156,9 @@ def fit(
     size = max(_CHUNK, 2 * widest // step)
     n_chunks = -(-n_windows // size)
     # Results are large: memory that is not written costs nothing.
-    found = np.empty((len(windows.RESULTS), n_windows))
-    counts = np.empty(
-        (1 if is_by_number else 2, n_windows), np.int32 if widest < 1 << 31 else np.int64
-    )
+    found = np.empty((n_results, n_windows))
+    n_counts = 2 - is_by_number if has_counts else 0
+    counts = np.empty((n_counts, n_windows), np.int32 if widest < 1 << 31 else np.int64)
     suspects = np.zeros(n_chunks, np.uint8)
     n_groups = max(1, min(n_chunks, 2 * (n_threads or threads.default_threads())))
     scratch = (
@@ -138,13 +176,7 @@ def fit(
         n_blocks = 10 * max(n_windows, x.size) // BLOCK
         threads.on_threads(n_blocks, n_threads, _code, arguments)
 
-    notes = int(np.bitwise_or.reduce(suspects)) if n_chunks else 0
-    n_rows = functools.partial(_rows_of_windows, rule, step, y.size)
-    slope, left, y_mean, x_mean, xx, weights = found
-    return Windows(
-        *(slope, left, y_mean, x_mean, xx, None if w is None else weights),
-        *(counts[0], n_rows if is_by_number else counts[1], bool(notes & 1), bool(notes & 2)),
-    )
+    return found, counts, int(np.bitwise_or.reduce(suspects)) if n_chunks else 0
 
 
 def _rows_of_windows(rule: tuple[Any, ...], step: int, n: int) -> NDArray[Any]:

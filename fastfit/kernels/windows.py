@@ -39,17 +39,18 @@ EMPTY = (NOTHING, NOTHING, 0)
 MOST = 4096
 # What stands for the residuals of wider windows, where sums do not resolve them.
 UNRESOLVED = -2.0
-# Windows whose lines are found at a time.
-TOGETHER = 512
+# Windows whose lines are found at a time. All that is kept of them stays in the fastest cache.
+TOGETHER = 128
 # Offset from what is kept of windows to the next of its kind. Not a multiple of 4,096 bytes, as in ``many``.
 STRIDE = TOGETHER + 8
-# What is kept of windows: sums from the pivot on, and sums before it; the points that distances are from; and what is
-# found, in the order of ``RESULTS``.
+# What is kept of windows: sums from the pivot on, and sums before it; and the points that distances are from.
 BEHIND, ORIGINS = N_SUMS * STRIDE, 2 * N_SUMS * STRIDE
 X0, Y0, X1, Y1 = (ORIGINS + k * STRIDE for k in range(4))
+N_KEPT = ORIGINS + 4 * STRIDE
+# What is found, with its place: that of the first sums. The number of points and the sum of weights stay in theirs.
 RESULTS = ("slope", "residual_square", "y_mean", "x_mean", "xx", "w")
-SLOPE, RESIDUAL_SQUARE, Y_MEAN, X_MEAN, XX, W = (ORIGINS + k * STRIDE for k in range(4, 10))
-N_KEPT = ORIGINS + 10 * STRIDE
+W = STRIDE
+SLOPE, RESIDUAL_SQUARE, Y_MEAN, X_MEAN, XX = (k * STRIDE for k in range(2, N_SUMS))
 
 
 @compiled(INLINED)
@@ -108,13 +109,25 @@ def add_rows(
     return blocks, part, n_part
 
 
-@compiled(TOTAL)
-def moves_steadily(low: Any, high: Any) -> Any:
-    """Return whether windows each begin and end one row after the one before, and have rows."""
+@compiled(INLINED)
+def moves_steadily(m: Any, low: Any, high: Any) -> Any:
+    """Return whether m windows each begin and end one row after the one before, and have rows."""
     n = 0
-    for k in range(1, low.size):
+    for k in range(1, m):
         n += (low[k] - low[k - 1] == 1) & (high[k] - high[k - 1] == 1)
-    return n == low.size - 1 and low[0] < high[0]
+    return n == m - 1 and low[0] < high[0]
+
+
+@compiled(INLINED)
+def fill(kept: Any, first: Any, end: Any, origin: Any, last: Any) -> None:
+    """Write the points that distances are from for some windows."""
+    (x0, y0), (x1, y1) = origin, last
+    for k in range(first, end):
+        j = np.uint64(k)
+        kept[np.uint64(X0) + j] = x0
+        kept[np.uint64(Y0) + j] = y0
+        kept[np.uint64(X1) + j] = x1
+        kept[np.uint64(Y1) + j] = y1
 
 
 @compiled(TOTAL)
@@ -122,6 +135,7 @@ def sum_windows(
     x: Any,
     y: Any,
     w: Any,
+    m: Any,
     low: Any,
     high: Any,
     through_origin: Any,
@@ -130,15 +144,15 @@ def sum_windows(
     kept: Any,
     state: Any,
 ) -> Any:
-    """Write the sums of some windows to ``kept``, and return their number, and what the next windows go on from.
+    """Write the sums of m windows to ``kept``, and return their number, and what the next windows go on from.
 
     ``columns`` are set to the columns of ``behind`` with the sums before the pivot. Its last column, of zeros, is left
     to windows without rows.
     """
     pivot, base, reach, at, origin, last, running = state
     n_columns = behind.size // N_SUMS
-    is_steady = moves_steadily(low, high)
-    k, m = 0, low.size
+    is_steady = moves_steadily(m, low, high)
+    k = 0
     while k < m:
         if not low[k] < high[k]:
             columns[k] = n_columns - 1
@@ -168,16 +182,15 @@ def sum_windows(
         put(plus(running[0], running[1]), w, kept, STRIDE, k)
         n_rows = end - k - 1
         running = add_rows(x, y, w, running, high[k], n_rows, 1, origin, kept, STRIDE, k + 1)
-        column = at + low[k] - base - k
+        column = at + low[k] - base
         for j in range(k, end):
-            columns[j] = column + j
-            kept[X0 + j], kept[Y0 + j] = origin
-            kept[X1 + j], kept[Y1 + j] = last
+            columns[np.uint64(j)] = column + (j - k)
+        fill(kept, k, end, origin, last)
         k, reach = end, high[end - 1]
     return k, (pivot, base, reach, at, origin, last, running)
 
 
-@compiled(TOTAL)
+@compiled(INLINED)
 def lie_together(m: Any, columns: Any) -> Any:
     """Return whether the sums before the pivot of m windows lie side by side."""
     n_elsewhere = 0
@@ -186,7 +199,7 @@ def lie_together(m: Any, columns: Any) -> Any:
     return n_elsewhere == 0
 
 
-@compiled(TOTAL)
+@compiled(INLINED)
 def fetch(w: Any, m: Any, behind: Any, columns: Any, kept: Any) -> None:
     """Copy the sums before the pivot of m windows to where the others are kept."""
     n_columns = behind.size // N_SUMS
@@ -249,18 +262,43 @@ def lines_of(
     return n_far, (1 if n_suspect > 0 else 0) | (2 if n_lost > 0 else 0)
 
 
+@compiled(TOTAL)
+def sum_again(
+    x: Any,
+    y: Any,
+    w: Any,
+    m: Any,
+    low: Any,
+    high: Any,
+    through_origin: Any,
+    kept: Any,
+    scratch: Any,
+) -> Any:
+    """Sum those of m windows once more that ``lines_of`` has left to this, and return whether a line is suspect."""
+    n_suspect = 0
+    for k in range(m):
+        if kept[RESIDUAL_SQUARE + k] == -1.0:
+            line = kept[SLOPE + k], kept[Y_MEAN + k], kept[X_MEAN + k]
+            own = low[k], high[k]
+            new, is_suspect = line_again(x, y, w, *own, through_origin, line, scratch)
+            for row in range(5):
+                kept[SLOPE + row * STRIDE + k] = new[row]
+            n_suspect += 1 if is_suspect else 0
+    return 1 if n_suspect > 0 else 0
+
+
 # The bounds of windows
 
 
-@compiled(TOTAL)
+@compiled(INLINED)
 def by_number(x: Any, rule: Any, step: Any, first: Any, last: Any, low: Any, high: Any) -> None:
     """Write the bounds of windows from ``rule[0]`` rows before to ``rule[1]`` rows after every ``step``-th row."""
     before, after = rule
-    n = x.size
-    for k in range(first, last):
-        i = k * step
-        low[k - first] = min(max(i - before, 0), n)
-        high[k - first] = max(min(i + after, n), 0)
+    n, i = x.size, first * step
+    for k in range(last - first):
+        low[k] = min(max(i - before, 0), n)
+        high[k] = max(min(i + after, n), 0)
+        i += step
 
 
 @compiled(TOTAL)
@@ -362,21 +400,25 @@ def fit_windows(
 ) -> None:
     """Write the lines of some chunks of windows, of this size each; the first of a chunk starts anew.
 
-    The first row of ``counts`` gets the number of points of each window. A second, which only windows by width have,
-    gets the number of its rows. ``suspects`` gets the notes of each chunk, as ``lines_of`` returns them.
+    ``found`` has rows for the first of ``RESULTS``, as many as are asked for. The first row of ``counts``, if there is
+    one, gets the number of points of each window; a second, which only windows by width have, the number of its rows.
+    ``suspects`` gets the notes of each chunk, as ``lines_of`` returns them.
 
     ``scratch`` holds four arrays to work in: the sums from each row to the pivot, whose last column is zeros; what is
     kept of windows; their bounds and columns; and the sums of a window that is summed once more.
     """
     behind, kept, bounds_of, sums = scratch
+    low, high, columns = bounds_of[0], bounds_of[1], bounds_of[2]
+    n_windows = found.shape[1]
     for chunk in range(chunks[0], chunks[1]):
-        first, end = chunk * size, min((chunk + 1) * size, found.shape[1])
+        first, end = chunk * size, min((chunk + 1) * size, n_windows)
         state = -1, -1, 0, 0, (0.0, 0.0), (0.0, 0.0), EMPTY
         while first < end:
             m = min(TOGETHER, end - first)
-            low, high, columns = bounds_of[0, :m], bounds_of[1, :m], bounds_of[2, :m]
             bounds(x, rule, step, first, first + m, low, high)
-            m, state = sum_windows(x, y, w, low, high, through_origin, behind, columns, kept, state)
+            m, state = sum_windows(
+                x, y, w, m, low, high, through_origin, behind, columns, kept, state
+            )
             there, start, step_of = behind, columns[0], behind.size // N_SUMS
             if not lie_together(m, columns):
                 fetch(w, m, behind, columns, kept)
@@ -384,24 +426,15 @@ def fit_windows(
             n_far, notes = lines_of(w, m, through_origin, least, there, start, step_of, kept)
             suspects[chunk] |= notes
             if n_far > 0:
+                suspects[chunk] |= sum_again(x, y, w, m, low, high, through_origin, kept, sums)
+            for row in range(len(found)):
+                at = SLOPE + row * STRIDE if row < 5 else W
                 for k in range(m):
-                    if kept[RESIDUAL_SQUARE + k] == -1.0:
-                        line = kept[SLOPE + k], kept[Y_MEAN + k], kept[X_MEAN + k]
-                        new, is_suspect = line_again(
-                            x, y, w, low[k], high[k], through_origin, line, sums
-                        )
-                        for row in range(5):
-                            kept[SLOPE + row * STRIDE + k] = new[row]
-                        suspects[chunk] |= 1 if is_suspect else 0
-            for row in range(5 if w is None else 6):
-                out, at = found[row][first:], SLOPE + row * STRIDE
+                    found[row, np.uint64(first + k)] = kept[at + k]
+            if len(counts) > 0:
                 for k in range(m):
-                    out[k] = kept[at + k]
-            out = counts[0][first:]
-            for k in range(m):
-                out[k] = kept[k]
+                    counts[0, first + k] = kept[k]
             if len(counts) > 1:
-                out = counts[1][first:]
                 for k in range(m):
-                    out[k] = max(high[k] - low[k], 0)
+                    counts[1, first + k] = max(high[k] - low[k], 0)
             first += m

@@ -383,4 +383,5 @@ def _least_squares(points: Points, rows: grouped.Rows, options: Options) -> Line
         *(found.n, found.x_mean, found.xx, None if points.w is None else found.w),
         *(points.sums_of_sample(rows), points.x_offset, 0.0),
         has_suspects=found.has_suspects,
+        few_are_nan=True,
     )

@@ -253,5 +253,6 @@ def sums_of(
         *(slope, None, np.where(far, 1.0, left), y_mean + found.y_offset, n, x_mean, xx),
         *(total if has_weights else None, table.n_effective, found.x_offset, 0.0),
         has_suspects=has_suspects,
+        few_are_nan=True,
     )
     return sums, far

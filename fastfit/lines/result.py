@@ -89,7 +89,7 @@ class LineFits:
 
     slope: NDArray[np.float64]
     _intercept: NDArray[np.float64] | None
-    codes: NDArray[np.int8]
+    _codes: NDArray[np.int8] | None
     _sums: LineSums
     _options: dict[str, Any]
     _axis: int
@@ -120,16 +120,18 @@ class LineFits:
         names: Any = None,
     ) -> LineFits:
         """Return the lines that sums amount to."""
-        codes = _codes(sums, min_points)
         slope, intercept = sums.slope, sums.intercept
         if sums.robust is not None:
             turn, rise = sums.robust.turn, sums.robust.rise
             slope = slope + turn
             if fit_intercept and intercept is not None:
                 intercept = intercept + (rise - turn * (sums.center + sums.u_mean))
-        if codes.any():
-            bad = (codes != 0) & (codes < _LESS_SURE)
-            slope, intercept = _without(slope, bad), _without(intercept, bad)
+        codes = None
+        if sums.has_suspects or sums.robust is not None or not sums.few_are_nan:
+            codes = _codes(sums, min_points)
+            if codes.any():
+                bad = (codes != 0) & (codes < _LESS_SURE)
+                slope, intercept = _without(slope, bad), _without(intercept, bad)
         if times is not None:
             slope = slope * times.counts
         options = {
@@ -138,6 +140,7 @@ class LineFits:
             "fit_intercept": fit_intercept,
             "has_sigma": has_sigma,
             "known_sigma": known_sigma,
+            "min_points": min_points,
         }
         return cls(slope, intercept, codes, sums, options, axis, times, names)
 
@@ -168,7 +171,7 @@ class LineFits:
         """Return the lines with NaN for those that hold NaN."""
         slope, intercept = _without(self.slope, bad), _without(self._intercept, bad)
         codes = np.where(bad, self.STATUSES.index(Status.NOT_FINITE), self.codes).astype(np.int8)
-        return replace(self, slope=slope, _intercept=intercept, codes=codes)
+        return replace(self, slope=slope, _intercept=intercept, _codes=codes)
 
     def without_errors(self, unresolved: NDArray[np.bool_]) -> LineFits:
         """Return the lines with NaN for residuals, and so for errors, of some."""
@@ -210,7 +213,7 @@ class LineFits:
         chosen = self.slope[index]
         if np.ndim(chosen) == 0:
             return self._line(index)
-        some = {"codes": self.codes[index]}
+        some = {"_codes": self.codes[index]}
         if self._intercept is not None:
             some["_intercept"] = self._intercept[index]
         axis = _axis_after(index, self._axis, self.ndim, chosen.ndim)
@@ -289,6 +292,13 @@ class LineFits:
         )
 
     # What follows from the sums
+
+    @cached_property
+    def codes(self) -> NDArray[np.int8]:
+        """The place in ``STATUSES`` of the status of each line."""
+        if self._codes is not None:
+            return self._codes
+        return _codes(self._sums, self._options["min_points"])
 
     @cached_property
     def intercept(self) -> NDArray[np.float64]:

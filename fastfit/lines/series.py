@@ -75,6 +75,8 @@ class LineSums(NamedTuple):
         Whether the status of a line may be other than CONVERGED, but for fewer points than were asked for.
     has_unresolved : bool
         Whether some residuals are not known, of windows.
+    few_are_nan : bool
+        Whether the slopes of lines of fewer points than were asked for are NaN.
     """
 
     slope: NDArray[np.float64]
@@ -93,6 +95,7 @@ class LineSums(NamedTuple):
     robust: RobustLines | None = None
     has_suspects: bool = True
     has_unresolved: bool = False
+    few_are_nan: bool = False
 
     def mapped(self, change: Callable[[NDArray[Any]], Any]) -> LineSums:
         """Return sums of which each array is changed alike, those of robust lines too."""
