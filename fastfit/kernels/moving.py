@@ -14,6 +14,7 @@ from fastfit.kernels import compiled, flags, many, threads, windows
 from fastfit.kernels.block import BLOCK
 from fastfit.kernels.point_sums import N_SUMS
 from fastfit.kernels.tiles import read_only
+from fastfit.kernels.windows import BY_NUMBER, GIVEN, Rule
 
 # Fewest windows of a chunk. The first window of each chunk is summed anew; so that this costs little, a chunk also has
 # at least twice as many windows as the widest of them has rows.
@@ -85,7 +86,7 @@ def fit(
     x: NDArray[np.float64],
     y: NDArray[np.float64],
     w: NDArray[np.float64] | None,
-    rule: tuple[Any, ...],
+    rule: Rule,
     step: int,
     **options: Any,
 ) -> Windows:
@@ -103,7 +104,7 @@ def slopes(
     x: NDArray[np.float64],
     y: NDArray[np.float64],
     w: NDArray[np.float64] | None,
-    rule: tuple[Any, ...],
+    rule: Rule,
     step: int,
     **options: Any,
 ) -> tuple[NDArray[np.float64], bool]:
@@ -113,9 +114,8 @@ def slopes(
     ----------
     x, y, w : ndarray, shape (n,)
         Points; w may be None.
-    rule : tuple
-        Two numbers of rows, as ``windows.by_number`` takes them, or bounds of x, as ``windows.by_width`` does; or the
-        bounds of the windows at all rows, in two arrays, and 0.
+    rule : Rule
+        Which rows each window has.
     step : int
         A window is fitted at every ``step``-th row.
     through_origin : bool
@@ -133,7 +133,7 @@ def _found(
     x: Any,
     y: Any,
     w: Any,
-    rule: tuple[Any, ...],
+    rule: Rule,
     step: int,
     n_results: int,
     has_counts: bool,
@@ -145,11 +145,11 @@ def _found(
     """Return some results of windows, in rows; their numbers of points and rows; and notes on all."""
     x, y, w = map(read_only, (x, y, w))
     n_windows = -(-y.size // step)
-    is_by_number = len(rule) == 2
+    is_by_number = rule.kind == BY_NUMBER
     if is_by_number:
-        widest = min(max(rule[0] + rule[1], 1), max(x.size, 1))
-    elif len(rule) == 3:
-        widest = max(int((rule[1] - rule[0]).max(initial=1)), 1)
+        widest = min(max(rule.before + rule.after, 1), max(x.size, 1))
+    elif rule.kind == GIVEN:
+        widest = max(int((rule.high - rule.low).max(initial=1)), 1)
     else:
         key = ("widest", x.flags.num)
         widest = max(int(compiled.code_for(_WIDEST, key, x, rule)(x, rule)), 1)
@@ -179,27 +179,25 @@ def _found(
     return found, counts, int(np.bitwise_or.reduce(suspects)) if n_chunks else 0
 
 
-def _rows_of_windows(rule: tuple[Any, ...], step: int, n: int) -> NDArray[Any]:
+def _rows_of_windows(rule: Rule, step: int, n: int) -> NDArray[Any]:
     """Return the numbers of rows of windows by a number of rows."""
     rows = np.arange(0, n, step)
-    low, high = (np.clip(rows + each, 0, n) for each in (-rule[0], rule[1]))
+    low, high = (np.clip(rows + each, 0, n) for each in (-rule.before, rule.after))
     return np.asarray(np.maximum(high - low, 0))
 
 
-def bounds_in_groups(
-    x: NDArray[np.float64], rule: tuple[Any, ...], starts: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the bounds of the windows at all rows, in tables that begin at such rows."""
+def in_groups(x: NDArray[np.float64], rule: Rule, starts: NDArray[np.int64]) -> Rule:
+    """Return a rule that gives the bounds of the windows at all rows, in tables that begin at such rows."""
     low, high = np.empty(x.size, np.int64), np.empty(x.size, np.int64)
     arguments = read_only(x), rule, starts, low, high
-    key = ("bounds_in_groups", len(rule), starts.flags.num)
+    key = ("bounds_in_groups", starts.flags.num)
     compiled.code_for(_BOUNDS_IN_GROUPS, key, *arguments)(*arguments)
-    return low, high
+    return rule._replace(kind=GIVEN, low=read_only(low), high=read_only(high))
 
 
 def _code(parallel: bool, *arguments: Any) -> Any:
     """Return the compiled loops for arguments of these types."""
-    x, y, w, rule, *_, counts, _, _ = arguments
+    x, y, w, *_, counts, _, _ = arguments
     kinds = (None if v is None else v.flags.num for v in (x, y, w))
-    key = ("windows", parallel, *kinds, len(rule), counts.dtype.char)
+    key = ("windows", parallel, *kinds, counts.dtype.char)
     return compiled.code_for(_FIT[parallel], key, *arguments)

@@ -17,12 +17,13 @@ from numba.extending import intrinsic, overload, register_jitable
 
 from fastfit import vector_math
 from fastfit.exact import double_double, least_squares
-from fastfit.kernels import block, flags, many, median, moments, robust_lines, windows
+from fastfit.kernels import block, flags, many, median, moments, robust_lines
 from fastfit.kernels import center as _center  # noqa: F401  # marks its functions
 from fastfit.kernels import gradient as _gradient  # noqa: F401  # marks its functions
 from fastfit.kernels import groups as _groups  # noqa: F401  # marks its functions
 from fastfit.kernels import places as _places  # noqa: F401  # marks its functions
 from fastfit.kernels import residuals as _residuals  # noqa: F401  # marks its functions
+from fastfit.kernels import windows as _windows  # noqa: F401  # marks its functions
 
 # Bits of a cache line of usual processors: memory is fetched by the line.
 _CACHE_LINE = 64 * 8
@@ -163,13 +164,6 @@ def _fetch(values: Any, start: Any, n: Any) -> Any:
             _prefetch(values, start + i)
 
     return fetch
-
-
-@_specialised(windows.bounds, flags.TOTAL)
-def _bounds(x: Any, rule: Any, step: Any, first: Any, last: Any, low: Any, high: Any) -> Any:
-    if len(rule) == 2:
-        return windows.by_number
-    return windows.by_rows if len(rule) == 3 else windows.by_width
 
 
 @_specialised(many.first_origin, flags.INLINED)

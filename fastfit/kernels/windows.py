@@ -15,7 +15,7 @@ Sums are made row by row. They are kept side by side for some windows at a time,
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -289,12 +289,49 @@ def sum_again(
 
 # The bounds of windows
 
+BY_NUMBER, BY_WIDTH, GIVEN = range(3)
+
+
+class Rule(NamedTuple):
+    """Which rows the window at each row has; one type for all rules, so that loops are compiled once.
+
+    Attributes
+    ----------
+    kind : int
+        BY_NUMBER, BY_WIDTH or GIVEN: what of the following holds.
+    before, after : int
+        Rows from ``before`` before it to ``after`` after it; the latter row is not in the window.
+    least, most : float
+        Rows whose x less that of this row lies between the two.
+    has_least, has_most : bool
+        Whether either number itself is included.
+    low, high : ndarray of int64
+        The first row of the window at each row, and the first one after it.
+    """
+
+    kind: int
+    before: int
+    after: int
+    least: float
+    most: float
+    has_least: bool
+    has_most: bool
+    low: Any
+    high: Any
+
+
+NONE = np.empty(0, np.int64)
+NONE.flags.writeable = False
+# To be changed by ``_replace``.
+ROW = Rule(BY_NUMBER, 0, 1, 0.0, 0.0, True, True, NONE, NONE)
+
 
 @compiled(INLINED)
-def by_number(x: Any, rule: Any, step: Any, first: Any, last: Any, low: Any, high: Any) -> None:
-    """Write the bounds of windows from ``rule[0]`` rows before to ``rule[1]`` rows after every ``step``-th row."""
-    before, after = rule
-    n, i = x.size, first * step
+def by_number(
+    n: Any, before: Any, after: Any, step: Any, first: Any, last: Any, low: Any, high: Any
+) -> None:
+    """Write the bounds of windows from ``before`` rows before to ``after`` rows after every ``step``-th of n rows."""
+    i = first * step
     for k in range(last - first):
         low[k] = min(max(i - before, 0), n)
         high[k] = max(min(i + after, n), 0)
@@ -303,12 +340,8 @@ def by_number(x: Any, rule: Any, step: Any, first: Any, last: Any, low: Any, hig
 
 @compiled(TOTAL)
 def by_width(x: Any, rule: Any, step: Any, first: Any, last: Any, low: Any, high: Any) -> None:
-    """Write the first row and the end of each window. There is a window at every ``step``-th row.
-
-    A row belongs to the window at row i if ``x - x[i]`` lies between the two numbers in ``rule``, which also says
-    whether either number itself is included. x must not fall.
-    """
-    least, most, has_least, has_most = rule
+    """Write the bounds of windows by their width in x around every ``step``-th row. x must not fall."""
+    least, most, has_least, has_most = rule.least, rule.most, rule.has_least, rule.has_most
     start = bisected(x, x[first * step], least, has_least)
     stop = bisected(x, x[first * step], most, not has_most)
     for k in range(first, last):
@@ -323,7 +356,7 @@ def by_width(x: Any, rule: Any, step: Any, first: Any, last: Any, low: Any, high
 @compiled(TOTAL)
 def widest(x: Any, rule: Any) -> Any:
     """Return the largest number of rows of windows by width."""
-    least, most, has_least, has_most = rule
+    least, most, has_least, has_most = rule.least, rule.most, rule.has_least, rule.has_most
     start, stop, most_rows = 0, 0, 0
     for k in range(x.size):
         while start < x.size and is_below(x[start] - x[k], least, has_least):
@@ -354,10 +387,10 @@ def bisected(x: Any, at: Any, bound: Any, belongs: Any) -> Any:
 
 
 @compiled(TOTAL)
-def by_rows(x: Any, rule: Any, step: Any, first: Any, last: Any, low: Any, high: Any) -> None:
+def as_given(x: Any, rule: Any, step: Any, first: Any, last: Any, low: Any, high: Any) -> None:
     """Write the bounds of windows that are given for each row."""
     for k in range(first, last):
-        low[k - first], high[k - first] = rule[0][k * step], rule[1][k * step]
+        low[k - first], high[k - first] = rule.low[k * step], rule.high[k * step]
 
 
 @compiled(TOTAL)
@@ -373,10 +406,15 @@ def bounds_in_groups(x: Any, rule: Any, starts: Any, low: Any, high: Any) -> Non
                 high[k] += first
 
 
+@compiled(TOTAL)
 def bounds(x: Any, rule: Any, step: Any, first: Any, last: Any, low: Any, high: Any) -> None:
-    """Write the bounds of windows, by a rule of two numbers of rows, of widths, or of given bounds."""
-    by = by_number if len(rule) == 2 else by_rows if len(rule) == 3 else by_width
-    by(x, rule, step, first, last, low, high)
+    """Write the bounds of windows by a rule."""
+    if rule.kind == BY_NUMBER:
+        by_number(x.size, rule.before, rule.after, step, first, last, low, high)
+    elif rule.kind == BY_WIDTH:
+        by_width(x, rule, step, first, last, low, high)
+    else:
+        as_given(x, rule, step, first, last, low, high)
 
 
 # Lines
@@ -410,12 +448,16 @@ def fit_windows(
     behind, kept, bounds_of, sums = scratch
     low, high, columns = bounds_of[0], bounds_of[1], bounds_of[2]
     n_windows = found.shape[1]
+    is_by_number, before, after = rule.kind == BY_NUMBER, rule.before, rule.after
     for chunk in range(chunks[0], chunks[1]):
         first, end = chunk * size, min((chunk + 1) * size, n_windows)
         state = -1, -1, 0, 0, (0.0, 0.0), (0.0, 0.0), EMPTY
         while first < end:
             m = min(TOGETHER, end - first)
-            bounds(x, rule, step, first, first + m, low, high)
+            if is_by_number:  # most are, and here this costs nothing
+                by_number(y.size, before, after, step, first, first + m, low, high)
+            else:
+                bounds(x, rule, step, first, first + m, low, high)
             m, state = sum_windows(
                 x, y, w, m, low, high, through_origin, behind, columns, kept, state
             )

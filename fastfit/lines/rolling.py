@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastfit import keys, validation
 from fastfit.kernels import moving
 from fastfit.kernels.grouped import Rows, rows_of
-from fastfit.kernels.windows import UNRESOLVED
+from fastfit.kernels.windows import BY_WIDTH, GIVEN, ROW, UNRESOLVED, Rule
 from fastfit.lines.batched import Options, warn_of_bad_lines
 from fastfit.lines.groups import grouping_of, key_columns, labelled, names_of, require_alone
 from fastfit.lines.keyed import GroupPass
@@ -287,7 +287,8 @@ n_threads
         n_threads=n_threads,
         backend="numba",
     )
-    return table.fit((table.points.y.size, 1), step, options, progress=False)
+    rule = ROW._replace(before=table.points.y.size)
+    return table.fit(rule, step, options, progress=False)
 
 
 class _Table(NamedTuple):
@@ -363,9 +364,7 @@ class _Table(NamedTuple):
         rows = None if groups is None else rows_of(groups.codes, groups.n)
         return cls(points, rows, groups, source.names, None, None)
 
-    def fit(
-        self, rule: tuple[Any, ...], step: Any, options: Options, *, progress: bool
-    ) -> LineFits:
+    def fit(self, rule: Rule, step: Any, options: Options, *, progress: bool) -> LineFits:
         """Return the lines of windows by a rule, at each ``step``-th row."""
         n = self.points.y.size
         step = min(validation.positive_integer(step, "step"), max(n, 1))
@@ -390,7 +389,7 @@ class _Table(NamedTuple):
             warn_of_bad_lines(fits, Status.TOO_FEW_POINTS, Status.CONSTANT_X)
         return fits
 
-    def slopes(self, rule: tuple[Any, ...], step: Any, options: Options) -> NDArray[np.float64]:
+    def slopes(self, rule: Rule, step: Any, options: Options) -> NDArray[np.float64]:
         """Return the slopes of windows by a rule, at each ``step``-th row."""
         n = self.points.y.size
         step = min(validation.positive_integer(step, "step"), max(n, 1))
@@ -405,19 +404,17 @@ class _Table(NamedTuple):
             slope = _in_rows(slope, order, n)[::step]
         return slope if points.times is None else slope * points.times.counts
 
-    def _group_by_group(
-        self, rule: tuple[Any, ...]
-    ) -> tuple[Points, NDArray[np.int64] | None, tuple[Any, ...]]:
+    def _group_by_group(self, rule: Rule) -> tuple[Points, NDArray[np.int64] | None, Rule]:
         """Return the points with those of a group side by side, their rows, and the rule for them."""
         points, order = self.points, None
         starts = np.array([0, points.y.size])
         if self.rows is not None:
             order, starts = self.rows.in_order(np.ones(self.rows.n_groups, np.bool_))
             points = points.taken(order)
-        if len(rule) == 4:
+        if rule.kind == BY_WIDTH:
             _require_rising(points.x, starts, order)
         if self.rows is not None:
-            rule = (*moving.bounds_in_groups(points.x, rule, starts), 0)
+            rule = moving.in_groups(points.x, rule, starts)
         return points, order, rule
 
     def _windows(self, step: int) -> Windows:
@@ -430,9 +427,7 @@ class _Table(NamedTuple):
         return found if step == 1 else found.taken(np.s_[::step])
 
 
-def _least_squares(
-    points: Points, rule: tuple[Any, ...], step: int, options: Options
-) -> tuple[LineSums, Any]:
+def _least_squares(points: Points, rule: Rule, step: int, options: Options) -> tuple[LineSums, Any]:
     """Return the lines of windows, and their numbers of rows."""
     given = _given(options)
     found = moving.fit(points.x, points.y, points.w, rule, step, **given)
@@ -461,12 +456,12 @@ def _given(options: Options) -> dict[str, Any]:
 
 
 def _robust(
-    points: Points, rule: tuple[Any, ...], step: int, options: Options, *, progress: bool
+    points: Points, rule: Rule, step: int, options: Options, *, progress: bool
 ) -> tuple[LineSums, NDArray[Any]]:
     """Return robust lines of windows, and their numbers of rows."""
-    if len(rule) != 3:
-        rule = moving.bounds_in_groups(points.x, rule, np.array([0, points.x.size]))
-    segments = Segments(rule[0][::step], rule[1][::step])
+    if rule.kind != GIVEN:
+        rule = moving.in_groups(points.x, rule, np.array([0, points.x.size]))
+    segments = Segments(rule.low[::step], rule.high[::step])
     return segments.robust(points, options, progress=progress), segments.lengths
 
 
@@ -508,8 +503,8 @@ def _rule(
     points: Points,
     *,
     is_counted: bool,
-) -> tuple[tuple[Any, ...], Any]:
-    """Return the rule of windows, as ``moving.fit`` takes it, and the fewest points of a line."""
+) -> tuple[Rule, Any]:
+    """Return the rule of windows, and the fewest points of a line."""
     width = _width(window, window_in, points.times, is_counted=is_counted)
     if width is not None:
         return _by_width(width, center, closed), 2 if min_points is None else min_points
@@ -577,18 +572,20 @@ def _duration(window: Any) -> tuple[int, str]:
     return int(duration.astype(np.int64)) * step, unit
 
 
-def _by_number(rows: int, center: bool, closed: str, n: int) -> tuple[int, int]:
-    """Return how many rows before the row of a window, and from it on, belong to the window; there are n in all."""
+def _by_number(rows: int, center: bool, closed: str, n: int) -> Rule:
+    """Return the rule of windows of a number of rows; there are n in all."""
     rows = min(rows, 2 * n + 2)  # wider ones hold all rows, too
     off = (rows - 1) // 2 if center else 0
     before = rows if closed in ("left", "both") else rows - 1
-    return before - off, off + (1 if closed in ("right", "both") else 0)
+    after = off + (1 if closed in ("right", "both") else 0)
+    return ROW._replace(before=before - off, after=after)
 
 
-def _by_width(width: float, center: bool, closed: str) -> tuple[float, float, bool, bool]:
-    """Return where a window begins and ends, counted from the x of its row, and whether it includes either end."""
-    ends = (-0.5 * width, 0.5 * width) if center else (-width, 0.0)
-    return *ends, closed in ("left", "both"), closed in ("right", "both")
+def _by_width(width: float, center: bool, closed: str) -> Rule:
+    """Return the rule of windows of a width in x."""
+    least, most = (-0.5 * width, 0.5 * width) if center else (-width, 0.0)
+    ends = {"has_least": closed in ("left", "both"), "has_most": closed in ("right", "both")}
+    return ROW._replace(kind=BY_WIDTH, least=least, most=most, **ends)
 
 
 def _require_rising(
