@@ -433,6 +433,7 @@ def test_weights_that_no_line_can_have(rng: np.random.Generator) -> None:
         assert np.isnan(ff.fit_lines(x, y, sigma=sigma).slope[[1, 2]]).all()
 
 
+@pytest.mark.slow  # compiles for ten seconds
 def test_points_far_along_an_x_of_their_own_after_gaps() -> None:
     x = np.arange(16.0) + 1e10
     y = np.where(np.arange(16) < 12, np.nan, np.arange(16.0) ** 2)

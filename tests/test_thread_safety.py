@@ -111,6 +111,7 @@ def test_beside_a_parallel_region_of_the_caller(assert_ends: Ends, layer: str) -
     assert_ends(PREPARE + THEIRS + "start = thread_of" + ANSWERS_DURING_THEIRS, layer)
 
 
+@SLOW
 def test_beside_a_thread_that_threading_does_not_know(assert_ends: Ends) -> None:
     """One that starts in the middle of a region of ours cannot be seen, and ends the process under this layer."""
     start = "start = lambda loop: _thread.start_new_thread(loop, ())"
@@ -135,6 +136,7 @@ thread.join()
     assert_ends(TOOLS + code, NUMBA_CACHE_DIR=str(tmp_path))
 
 
+@SLOW
 def test_fork_after_import_with_other_threads_in_the_child(assert_ends: Ends) -> None:
     code = """
 import fastfit as ff
@@ -158,6 +160,7 @@ assert answer() == expected
     assert_ends(PREPARE + code, layer)
 
 
+@SLOW
 def test_first_import_in_a_child_of_a_process_with_numba_threads(assert_ends: Ends) -> None:
     assert_ends(THEIRS + TOOLS + "theirs(np.ones(100_000))\nin_a_fork(meets_a_line)", "omp")
 
@@ -204,6 +207,7 @@ def test_one_thread_only(assert_ends: Ends) -> None:
     assert_ends(PREPARE + "assert answer() == answer(n_threads=1)", NUMBA_NUM_THREADS="1")
 
 
+@SLOW
 def test_the_thread_count_and_environment_of_the_caller_are_left_as_they_were(
     assert_ends: Ends,
 ) -> None:
@@ -234,7 +238,9 @@ answer(n_threads=1)
     ]
 
 
-@pytest.mark.parametrize("start", ["spawn", pytest.param("forkserver", marks=SLOW), "fork"])
+@pytest.mark.parametrize(
+    "start", ["spawn", *(pytest.param(k, marks=SLOW) for k in ("forkserver", "fork"))]
+)
 def test_a_spawned_child_is_no_fork(run_script: Script, start: str) -> None:
     """Another library may have started Numba's threads there before; a forked child has lost them."""
     first = THEIRS + "import numpy as np\ntheirs(np.ones(100_000))\n"

@@ -158,6 +158,7 @@ def test_nothing_is_measured_without_the_compiler(monkeypatch: pytest.MonkeyPatc
         throughput.measure(1_000)
 
 
+@pytest.mark.slow  # measures for some seconds, as does the command in its own test
 @needs_compiler
 def test_all_kinds_of_fits_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throughput, "_SECONDS_FOR_FITS", 0.1)
