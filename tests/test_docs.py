@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.conftest import COMPILED
+from tests.conftest import needs_compiler
 
 ROOT = Path(__file__).parent.parent
 GUIDE = sorted((ROOT / "docs").glob("*.md"))
@@ -62,6 +62,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@needs_compiler
 @pytest.mark.filterwarnings("ignore::fastfit.ConvergenceWarning")
 @pytest.mark.usefixtures("workplace")
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -72,8 +73,6 @@ def test_examples_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict[str, object] = {"__name__": "__main__"}
     for line, code in blocks(page, "python"):
         lines = "\n" * (line - 1) + code  # for tracebacks
-        if not COMPILED:  # loops in plain Python are slow
-            lines = lines.replace("1_000_000", "3_000").replace("100_000", "10_000")
         exec(compile(lines, page, "exec"), names)
 
 

@@ -16,7 +16,7 @@ import pytest
 import fastfit as ff
 from fastfit.kernels import grouped
 from fastfit.outcome import Status
-from tests.conftest import compiles, compiles_much
+from tests.conftest import compiles, compiles_much, needs_compiler
 from tests.hostile import HOSTILE, exact_line, exact_slope, long_series
 
 FIELDS = ("slope", "intercept", "stderr", "intercept_stderr", "rvalue", "residual_std", "loss")
@@ -119,6 +119,7 @@ def test_long_groups_are_as_exact_as_short_ones(order: str) -> None:
         assert fits.loss[k] * 5000 == pytest.approx(float(left), rel=1e-11), name
 
 
+@needs_compiler
 @pytest.mark.filterwarnings("ignore:.*could not be fitted:fastfit.ConvergenceWarning")
 @pytest.mark.parametrize("order", ["mixed", "sorted"])
 @pytest.mark.parametrize("n_groups", [7, 70_000])

@@ -790,6 +790,7 @@ def test_finite_weights_without_a_sum_are_bad(axis: int, step: float, fit_interc
     assert np.isnan(fits.slope).all()
 
 
+@needs_compiler
 def test_a_block_of_one_line_is_summed_as_others_are() -> None:
     """The last of 802 lines of 1,000 integers is copied with one other, the last of 801 alone."""
     y = np.round(1000 * np.random.default_rng(0).normal(size=(1000, 802))).astype(np.int64)
