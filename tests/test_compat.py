@@ -20,14 +20,14 @@ from scipy.stats._axis_nan_policy import SmallSampleWarning
 
 from fastfit.compat import LinregressResult, linregress, polyfit
 from tests import oracle
-from tests.conftest import Script, compiles
+from tests.conftest import Script, compiles, compiles_much
 
 # From 1.18 on, SciPy returns NaN where it had zeros or an error, and keeps the type of floats.
 RETURNS_NAN = tuple(map(int, scipy.__version__.split(".")[:2])) >= (1, 18)
 # float32 alone has loops of its own, which compile for seconds.
-FLOAT32 = pytest.param("f4", marks=pytest.mark.slow)
+FLOAT32 = pytest.param("f4", marks=compiles_much)
 # So has an x shared by many lines whose distances have more than 51 binary digits, as of random numbers around 0.
-places = pytest.mark.parametrize("place", [16.0, pytest.param(0.0, marks=compiles)])
+places = pytest.mark.parametrize("place", [16.0, pytest.param(0.0, marks=compiles_much)])
 FIELDS = ("slope", "intercept", "rvalue", "pvalue", "stderr", "intercept_stderr")
 ALTERNATIVES: tuple[Any, ...] = ("two-sided", "less", "greater")
 

@@ -19,7 +19,15 @@ pl = pytest.importorskip("polars")
 @needs_compiler
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs the resource limits of Linux")
-@pytest.mark.parametrize("ending", [".parquet", ".arrow", ".csv", ".csv.gz", ".npy"])
+@pytest.mark.parametrize(
+    "ending",
+    [
+        ".parquet",
+        ".csv",
+        ".csv.gz",
+        *(pytest.param(k, marks=pytest.mark.long) for k in (".arrow", ".npy")),
+    ],
+)
 def test_damaged_files_never_end_the_process(
     ending: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

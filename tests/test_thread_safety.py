@@ -119,7 +119,9 @@ def test_beside_a_thread_that_threading_does_not_know(assert_ends: Ends) -> None
 
 
 @SLOW
-@pytest.mark.parametrize("delay", [0.05, 0.3, 0.8])
+@pytest.mark.parametrize(
+    "delay", [0.3, *(pytest.param(k, marks=pytest.mark.long) for k in (0.05, 0.8))]
+)
 def test_fork_while_another_thread_compiles(
     assert_ends: Ends, tmp_path: Path, delay: float
 ) -> None:
