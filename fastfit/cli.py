@@ -247,6 +247,8 @@ _BY = "Column of keys: fit a line for each key; may be given several times."
 _ROLLING = (
     "Fit a line for the window at each row: a number of rows, or a width in x, such as 7D or 90min."
 )
+_STEP = "Fit a line at every N-th row only, of --rolling."
+_MIN_POINTS = "Fewest points of a line; 2 by default, and N with --rolling N."
 _OUT = "Write all lines to this file."
 _LEVEL = "Probability of intervals and bands, between 0 and 1."
 
@@ -270,6 +272,8 @@ def fit(
     ] = True,
     by: Annotated[list[str] | None, _option(_BY, metavar="COL")] = None,
     rolling: Annotated[str | None, _option(_ROLLING, metavar="N|WIDTH")] = None,
+    step: Annotated[int | None, _option(_STEP, metavar="N")] = None,
+    min_points: Annotated[int | None, _option(_MIN_POINTS, metavar="N")] = None,
     out: Annotated[Path | None, _option(_OUT, metavar="OUT.parquet|.csv")] = None,
     loss: Annotated[str, _option(_LOSS, metavar="NAME")] = "squared_error",
     f_scale: Annotated[str | None, _option(_F_SCALE, metavar="NUMBER|mad")] = None,
@@ -350,8 +354,8 @@ def fit(
                     "backend": backend,
                 }
             )
-        elif out is not None:
-            raise ValueError("--out must be left out without --by or --rolling")
+        else:
+            _refuse_options_of_many_lines({"out": out, "step": step, "min-points": min_points})
         chosen = _solver(solver, chosen_loss, given)
         points = scan(
             files,
@@ -381,6 +385,8 @@ def fit(
                 "n_threads": threads,
                 "progress": progress,
             }
+            numbers = {"step": step, "min_points": min_points}
+            many |= {name: value for name, value in numbers.items() if value is not None}
             fits = _many_lines(points, rolling, many)
             if out is not None:
                 report.write(fits, out)
@@ -434,17 +440,25 @@ def _refuse_options_of_one_line(given: dict[str, Any]) -> None:
             raise ValueError(f"--{option} must be left out with --by or --rolling")
 
 
+def _refuse_options_of_many_lines(given: dict[str, Any]) -> None:
+    """Raise ValueError about options that one line does not have."""
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(f"--{name} must be left out without --by or --rolling")
+
+
 def _many_lines(points: FilePoints, rolling: str | None, options: dict[str, Any]) -> LineFits:
     if rolling is None:
+        if "step" in options:
+            raise ValueError("--step must be left out without --rolling")
         return fit_groups(points, **options)
     if re.fullmatch(r"\d+", rolling):
-        return fit_rolling(points, None, int(rolling), **options)
+        return fit_rolling(points, window=int(rolling), **options)
     try:
-        return fit_rolling(points, None, float(rolling), window_in="x", **options)
+        width = float(rolling)
     except ValueError:
-        if re.fullmatch(r"[-+.\deE]+", rolling):
-            raise
-    return fit_rolling(points, None, rolling, **options)
+        return fit_rolling(points, window=rolling, **options)
+    return fit_rolling(points, window=width, window_in="x", **options)
 
 
 def _print_many(fits: LineFits, *, as_json: bool) -> None:

@@ -105,6 +105,8 @@ def of_pandas(name: str, values: Any, types: dict[str, Any]) -> Any:
         return pd.CategoricalIndex(values, dtype=kind, name=name)
     if isinstance(kind, pd.DatetimeTZDtype):
         return pd.DatetimeIndex(values, name=name).tz_localize("UTC").tz_convert(kind.tz)
+    if getattr(values, "dtype", None) == np.float16:  # of which pandas has no index
+        values = values.astype(np.float32)
     return pd.Index(values, name=name)
 
 

@@ -97,6 +97,10 @@ def test_windows_by_width_of_numbers(tmp_path: Path) -> None:
     found = json.loads(done.stdout)["lines"]
     assert found["n_points"] == [1, 2, *[3] * 28]
     assert found["slope"][2] == pytest.approx(2.0)
+    few = ["--rolling", "5", "--step", "4", "--min-points", "2", "--json"]
+    found = json.loads(call("fit", str(tmp_path / "a.csv"), *few).stdout)["lines"]
+    assert found["n_points"] == [1, *[5] * 7]
+    assert found["slope"][1:] == pytest.approx([4.0 + 8.0 * k for k in range(7)])
 
 
 @pytest.mark.parametrize(
@@ -108,6 +112,9 @@ def test_windows_by_width_of_numbers(tmp_path: Path) -> None:
         (["--by", "sensor", "--init", "1,2"], "--init must be left out with --by or --rolling"),
         (["--rolling", "9", "--backend", "numpy"], "--backend must be left out with --by"),
         (["--out", "lines.csv"], "--out must be left out without --by or --rolling"),
+        (["--min-points", "3"], "--min-points must be left out without --by or --rolling"),
+        (["--by", "sensor", "--step", "2"], "--step must be left out without --rolling"),
+        (["--rolling", "-2.5"], "window must be a number of rows, a timedelta"),
         (["--rolling", "0"], "window must be an integer of at least 1; got 0"),
         (["--rolling", "7 parsecs"], "window must be a whole number and a unit"),
         (["--by", "sensor", "--by", "sensor"], "a list of different names"),

@@ -562,6 +562,9 @@ def test_tables_of_groups_join_the_table_they_come_from() -> None:
         assert merged["slope"].tolist() == [3.0, 3.0, 1.0, 1.0, 2.0, 2.0]
         names = [by] if isinstance(by, str) else by
         assert [merged[name].dtype for name in names] == [frame[name].dtype for name in names]
+    halves = np.array([0.5, 0.5, 1.5, 1.5], np.float16)
+    index = ff.fit_groups([0.0, 1.0] * 2, [1.0, 2.0] * 2, halves).to_frame().index
+    assert index.tolist() == [0.5, 1.5]
     assert ff.fit_groups("x", "y", "size", data=frame).to_frame().index.tolist() == [
         "lo",
         "mid",

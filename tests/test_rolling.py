@@ -7,6 +7,7 @@ import math
 from fractions import Fraction
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
@@ -210,6 +211,20 @@ def test_windows_without_a_line_have_a_status_and_mostly_no_warning() -> None:
         (([0.0, np.nan], [1.0, 2.0], 1.0), {"window_in": "x"}, ValueError, "x must be finite"),
         (([0.0, 1.0], [1.0, 2.0], -1.0), {"window_in": "x"}, ValueError, "window must be a pos"),
         (([0.0, 1.0], ["a", "b"], 2), {}, TypeError, "y must"),
+        ((None, [1.0, 2.0]), {}, TypeError, "window must be an integer, .*; got None"),
+        ((None, None, 2), {}, TypeError, "y must be an array of numbers; got None"),
+        (
+            (np.array(["2024-01-01", "NaT"], "M8[D]"), [1.0, 2.0], "7D"),
+            {},
+            ValueError,
+            "x must be finite .*; got NaT at index 1",
+        ),
+        (
+            (None, da.ones(3), 2),
+            {},
+            TypeError,
+            "y must hold its values; got Array of Dask: .* compute",
+        ),
     ],
 )
 def test_bad_input_is_told(arguments: Any, options: Any, kind: Any, message: str) -> None:

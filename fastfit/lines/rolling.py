@@ -42,8 +42,8 @@ _UNITS |= {"d": "D", "H": "h", "min": "m", "S": "s"}
 
 def fit_rolling(
     x: ArrayLike | TimeLike | str | Source | None,
-    y: ArrayLike | str | None,
-    window: int | float | str | datetime.timedelta | np.timedelta64,
+    y: ArrayLike | str | None = None,
+    window: int | float | str | datetime.timedelta | np.timedelta64 | None = None,
     *,
     window_in: Literal["points", "x"] | None = None,
     min_points: int | None = None,
@@ -74,8 +74,8 @@ def fit_rolling(
         Where the points lie; None for 0, 1, 2, ..., or with a window of time, for the index of y or ``data`` (pandas)
         if that holds times. It may hold times. With ``data``, the name of a column. Points of
         files, ``scan(...)``, bring y, weights and keys along; they are read into memory.
-    y : array_like, shape (n,), or str; None for points of files
-        Values; points with a missing x, y or weight are left out.
+    y : array_like, shape (n,), or str
+        Values, left out for points of files; points with a missing x, y or weight are left out.
     window : int, float, str or timedelta
         A number of rows, or a width in x: of times a timedelta or text such as ``"7D"``, ``"36h"`` or ``"90min"``; of
         numbers, with ``window_in="x"``. Where it is a width, x must not fall, and must not be missing.
@@ -164,8 +164,8 @@ def fit_rolling(
 
 def rolling_slope(
     x: ArrayLike | TimeLike | str | Source | None,
-    y: ArrayLike | str | None,
-    window: int | float | str | datetime.timedelta | np.timedelta64,
+    y: ArrayLike | str | None = None,
+    window: int | float | str | datetime.timedelta | np.timedelta64 | None = None,
     *,
     window_in: Literal["points", "x"] | None = None,
     min_points: int | None = None,
@@ -333,6 +333,12 @@ class _Table(NamedTuple):
             require_alone(**columns, by=by, data=data)
             source, options = columns["x"], (through_origin, datetime_unit, progress)
             return cls._of_source(source, *options)
+        for name, each in (*columns.items(), ("data", data)):
+            if type(each).__module__.partition(".")[0] == "dask":
+                raise TypeError(
+                    f"{name} must hold its values; got {type(each).__name__} of Dask: windows need rows in their "
+                    "order, so call compute() if it fits in memory"
+                )
         by, names = ([], []) if by is None else key_columns(by, data is not None)
         kind = kind_of(columns["y"] if data is None else data)
         given = columns
@@ -412,7 +418,7 @@ class _Table(NamedTuple):
             order, starts = self.rows.in_order(np.ones(self.rows.n_groups, np.bool_))
             points = points.taken(order)
         if rule.kind == BY_WIDTH:
-            _require_rising(points.x, starts, order)
+            _require_rising(points, starts, order)
         if self.rows is not None:
             rule = moving.in_groups(points.x, rule, starts)
         return points, order, rule
@@ -589,14 +595,16 @@ def _by_width(width: float, center: bool, closed: str) -> Rule:
 
 
 def _require_rising(
-    x: NDArray[np.float64], starts: NDArray[np.int64], order: NDArray[np.int64] | None
+    points: Points, starts: NDArray[np.int64], order: NDArray[np.int64] | None
 ) -> None:
     """Raise ValueError unless x is finite, and never falls from one row of a table to the next."""
+    x = points.x
     wrong = np.flatnonzero(~np.isfinite(x))
     if wrong.size:
         place = wrong[0] if order is None else order[wrong[0]]
+        what = x[wrong[0]] if points.times is None else "NaT"
         raise ValueError(
-            f"x must be finite and not missing where windows are widths in x; got {x[wrong[0]]} at index {place:,}: "
+            f"x must be finite and not missing where windows are widths in x; got {what} at index {place:,}: "
             "leave such rows out"
         )
     falls = np.flatnonzero(x[1:] < x[:-1]) + 1
