@@ -119,6 +119,16 @@ def test_long_groups_are_as_exact_as_short_ones(order: str) -> None:
         assert fits.loss[k] * 5000 == pytest.approx(float(left), rel=1e-11), name
 
 
+@pytest.mark.parametrize(
+    "kind", ["i1", "u8", *(pytest.param(k, marks=compiles) for k in ("u1", "i2", "u2", "i4", "i8"))]
+)
+def test_the_range_of_keys_is_found(rng: np.random.Generator, kind: str) -> None:
+    info = np.iinfo(kind)
+    for size, low, high in ((1, 3, 9), (70_000, info.min, info.max)):
+        keys = rng.integers(low, high, size, dtype=kind, endpoint=True)
+        assert grouped.range_of(keys) == (keys.min(), keys.max())
+
+
 @needs_compiler
 @pytest.mark.filterwarnings("ignore:.*could not be fitted:fastfit.ConvergenceWarning")
 @pytest.mark.parametrize("order", ["mixed", "sorted"])

@@ -35,6 +35,13 @@ def _find(keys: Any, starts: Any, counts: Any) -> Any:
         counts[b] = groups.find_runs(keys, first, min(first + _ROWS, keys.size), starts[b])
 
 
+def _find_range(keys: Any, least: Any, most: Any) -> Any:
+    for b in numba.prange(least.size):
+        first = b * _ROWS
+        end = min(first + _ROWS, keys.size)
+        groups.find_range(keys, first, end, least[b : b + 1], most[b : b + 1])
+
+
 def _add_runs(
     x: Any, y: Any, w: Any, starts: Any, tasks: Any, through_origin: Any, states: Any, far: Any
 ) -> Any:
@@ -116,6 +123,7 @@ _DRIVERS = {
     function.__name__: compiled.on_threads_or_not(function)
     for function in (
         _find,
+        _find_range,
         _add_runs,
         _add_parts,
         _count_ranges,
@@ -228,6 +236,13 @@ def runs_of(keys: NDArray[Any], n_threads: int | None = None) -> NDArray[np.int6
         return None
     found = [starts[b, : counts[b]] for b in range(n_blocks)]
     return np.concatenate([*found, [keys.size]]).astype(np.int64)
+
+
+def range_of(keys: NDArray[Any], n_threads: int | None = None) -> tuple[int, int]:
+    """Return the least and the largest of keys, which are integers."""
+    least, most = (np.empty(-(-keys.size // _ROWS), keys.dtype) for _ in range(2))
+    _run(_find_range, keys.size, n_threads, read_only(keys), least, most)
+    return int(least.min()), int(most.max())
 
 
 def rows_of(codes: NDArray[Any], n_groups: int, n_threads: int | None = None) -> Rows:

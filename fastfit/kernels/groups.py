@@ -190,6 +190,15 @@ def find_runs(keys: Any, first: Any, end: Any, starts: Any) -> Any:
 
 
 @compiled(TOTAL)
+def find_range(keys: Any, first: Any, end: Any, least: Any, most: Any) -> None:
+    """Write the least and the largest of some keys, which are integers, to entry 0 of arrays."""
+    low = high = keys[first]
+    for i in range(np.uint64(first), np.uint64(end)):
+        low, high = min(low, keys[i]), max(high, keys[i])
+    least[0], most[0] = low, high
+
+
+@compiled(TOTAL)
 def join_runs(states: Any, groups: Any, totals: Any) -> None:
     """Join the state of each run, in order, to that of its group in ``totals``; group -1 is none."""
     for k in range(groups.size):

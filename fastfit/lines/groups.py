@@ -348,14 +348,14 @@ def grouping_of(
             groups = keys.groups_of([array[starts[:-1]]], own, None)
             return groups, grouped.Rows.of_runs(starts, groups.codes, groups.n)
         if may_be_empty and array.dtype.kind in "iu":
-            low, high = int(array.min()), int(array.max())
+            low, high = grouped.range_of(array, n_threads)
             if high - low < min(n, 2**31 - 1):
                 codes = array
                 if low or array.dtype != np.int32:
                     codes = np.empty(n, np.int32)
                     wide: Any = np.uint64 if array.dtype == np.uint64 else np.int64
                     np.subtract(array, wide(low), out=codes, dtype=wide, casting="unsafe")
-                values = np.array(range(low, high + 1), dtype=array.dtype)
+                values = np.arange(high - low + 1).astype(array.dtype) + array.dtype.type(low)
                 groups = keys.Groups(codes, {own[0] or "key": values}, None)
                 return groups, grouped.Rows(codes, None, None, groups.n)
     groups = keys.groups_of(by, names, n)
