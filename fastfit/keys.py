@@ -251,7 +251,7 @@ def _of_polars(values: Any, name: str) -> _Key:
     if has_array or dtype.is_float() or dtype in (pl.Date, pl.Datetime, pl.Duration):
         return _of_values(values, name)
     if dtype in (pl.String, pl.Binary, pl.Decimal, pl.Time) and _library("pyarrow", n) is not None:
-        return _of_pyarrow(values.to_arrow(), name)
+        return _of_pyarrow(_in_pyarrow(values), name)
     if dtype in (pl.String, pl.Categorical, pl.Enum):
         physical = (values.cast(pl.Categorical) if dtype == pl.String else values).to_physical()
         codes, used = _coded(physical.fill_null(0).to_numpy(), values.is_null().to_numpy())
@@ -259,6 +259,19 @@ def _of_polars(values: Any, name: str) -> _Key:
         texts = values.gather(first_rows).cast(pl.String).to_list()
         return _Key(codes, _objects(texts), used if dtype == pl.Enum else None)
     return _of_objects(_objects(values.to_list()), name)
+
+
+def _in_pyarrow(values: Any) -> Any:
+    """Return a column of Polars as an array of PyArrow, without a copy if it can number the strings as they are."""
+    import polars as pl
+    import pyarrow as pa
+
+    found = values.to_arrow(compat_level=pl.CompatLevel.newest())
+    try:
+        found[:1].dictionary_encode()
+    except pa.ArrowNotImplementedError:
+        return values.to_arrow()
+    return found
 
 
 def _of_pyarrow(values: Any, name: str) -> _Key:
@@ -288,8 +301,8 @@ def _of_pyarrow(values: Any, name: str) -> _Key:
         missing = found.indices.is_null().to_numpy(zero_copy_only=False)
         slots = found.indices.fill_null(0).to_numpy()
         return _of_categories(slots, missing, found.dictionary, kind.ordered, name)
-    codes = found.indices.fill_null(-1).to_numpy()
-    return _Key(codes, found.dictionary.to_numpy(zero_copy_only=False))
+    indices = found.indices.fill_null(-1) if found.null_count else found.indices
+    return _Key(indices.to_numpy(), found.dictionary.to_numpy(zero_copy_only=False))
 
 
 _READERS = {"pandas": _of_pandas, "polars": _of_polars, "pyarrow": _of_pyarrow}
