@@ -302,7 +302,11 @@ def _of_pyarrow(values: Any, name: str) -> _Key:
         slots = found.indices.fill_null(0).to_numpy()
         return _of_categories(slots, missing, found.dictionary, kind.ordered, name)
     indices = found.indices.fill_null(-1) if found.null_count else found.indices
-    return _Key(indices.to_numpy(), found.dictionary.to_numpy(zero_copy_only=False))
+    try:
+        keys = found.dictionary.to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:  # times of day with nanoseconds, which Python does not have
+        keys = found.dictionary.cast(pa.string()).to_numpy(zero_copy_only=False)
+    return _Key(indices.to_numpy(), keys)
 
 
 _READERS = {"pandas": _of_pandas, "polars": _of_polars, "pyarrow": _of_pyarrow}

@@ -284,6 +284,18 @@ def test_keys_that_cannot_be_compared_have_no_order(blocked: tuple[str, ...]) ->
     assert groups.order.tolist() == [1, 0]
 
 
+def test_times_of_day_and_text_of_polars_in_pieces() -> None:
+    times = groups_of([pl.Series([1, 2, 1], dtype=pl.Time)], None, None)
+    assert times.codes.tolist() == [0, 1, 0]
+    assert times.keys["key"].tolist() == ["00:00:00.000000001", "00:00:00.000000002"]
+    words = pl.Series("k", ["a", None, "b", "a", "more than twelve characters"])
+    pieces = pl.concat([words, words], rechunk=False)
+    for given, codes in ((words, [0, -1, 1, 0, 2]), (pieces, [0, -1, 1, 0, 2] * 2)):
+        found = groups_of([given], None, None)
+        assert found.codes.tolist() == codes
+        assert found.keys["k"].tolist() == ["a", "b", "more than twelve characters"]
+
+
 def test_names() -> None:
     columns = [pd.Series([1], name="a"), pl.Series([1]), [1], xr.DataArray([1], name="d"), [1]]
     names = [None, None, None, None, "own"]
