@@ -166,6 +166,8 @@ def _errors_in_one_line() -> Iterator[None]:
             # The message is printed with the fit.
             warnings.simplefilter("ignore", ConvergenceWarning)
             yield
+    except typer.Exit:  # a RuntimeError, too
+        raise
     except (ValueError, TypeError, ImportError, OSError, MemoryError, RuntimeError) as error:
         _fail(error)
     except KeyboardInterrupt as interrupt:
@@ -468,6 +470,9 @@ def _print_many(fits: LineFits, *, as_json: bool) -> None:
     else:
         _write(report.text_of(fits))
     unsure = sum(status in (Status.MAX_ITER, Status.STALLED) for status in fits.status)
+    if not fits.converged.any():
+        typer.echo("fastfit: warning: no line could be fitted; --out and --json say why", err=True)
+        raise typer.Exit(3)
     if unsure:
         typer.echo(
             f"fastfit: warning: {unsure:,} of {fits.size:,} lines did not converge", err=True

@@ -37,7 +37,7 @@ _FAR = 5.0
 # Number of positions at which a band, a hyperbola, is computed.
 _BAND_POINTS = 200
 _DOTS = "#00798c"
-# Colour of slopes that are not clearly other than 0, and of text and thin lines that are to stay in the background.
+# Colour of slopes that are not clearly different from 0, and of text and thin lines that are to stay in the background.
 _UNCLEAR, _FAINT = "#c4c4c4", "#808080"
 # Largest number of lines in one picture, of those with a colour of their own, and of those with a name beside them.
 MOST_LINES, MOST_NAMED, MOST_WRITTEN = 300, len(_LINES), 30
@@ -98,7 +98,7 @@ class Fan(NamedTuple):
     x, y : ndarray, shape (n, 2)
         The ends; NaN where there is no line.
     is_clear : ndarray of bool
-        Whether slopes are clearly other than 0.
+        Whether slopes are clearly different from 0.
     labels : list of str or None
         Names of the lines.
     by : str
@@ -234,7 +234,7 @@ def draw_descent(fit: Line, x: NDArray[Any], y: NDArray[Any]) -> Figure:
 def draw_map(
     slope: NDArray[Any], is_clear: NDArray[np.bool_], level: float, unit: str, ax: Axes | None
 ) -> Axes:
-    """Draw slopes of a grid of lines as colours: grey if not clearly other than 0, white if missing."""
+    """Draw slopes of a grid of lines as colours: grey if not clearly different from 0, white if missing."""
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
 
@@ -250,7 +250,7 @@ def draw_map(
     figure.colorbar(picture, ax=ax, label=f"slope{unit}", extend=extend, shrink=0.75)
     ax.set(xlabel="axis 1", ylabel="axis 0", title=_lines_in_words(slope))
     if unclear.count():
-        said = f"not other than 0 at {100 * level:.4g} %"
+        said = f"not different from 0 at {100 * level:.4g} %"
         ax.legend(
             handles=[Patch(color=_UNCLEAR, label=said)],
             loc="upper left",
@@ -294,7 +294,7 @@ def draw_fan(
             label = fan.labels[row] if fan.labels else ""
             handles += ax.plot(x[row], fan.y[row], linewidth=1.8, label=label, gid=_MARK, **style)
         if not fan.is_clear[chosen].all():
-            called = f"slope not other\nthan 0 at {100 * level:.4g} %"
+            called = f"slope not different\nfrom 0 at {100 * level:.4g} %"
             handles.append(Line2D([], [], color=_FAINT, linestyle=":", label=called))
     else:
         for clear, color, said in ((False, _UNCLEAR, "slope not"), (True, _LINES[0], "slope")):
@@ -304,7 +304,7 @@ def draw_fan(
             lines = LineCollection(list(segments), colors=color, alpha=alpha, linewidths=1.0)
             ax.add_collection(lines)
             if some.size:
-                called = f"{said} other than 0 at {100 * level:.4g} %"
+                called = f"{said} different from 0 at {100 * level:.4g} %"
                 handles.append(Line2D([], [], color=color, label=called))
     ax.autoscale_view()
     if fan.labels is not None and not has_colours and has_room:

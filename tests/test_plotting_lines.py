@@ -97,10 +97,20 @@ def test_x_that_falls_or_is_missing() -> None:
     x = X[order]
     x[5] = np.nan
     fits = ff.fit_rolling(x, Y, 25)
-    line = fits.plot().get_lines()[0]
-    sorted_x = np.argsort(x)[:-1]
-    np.testing.assert_array_equal(line.get_xdata(), x[sorted_x])
-    np.testing.assert_array_equal(line.get_ydata(), fits.slope[sorted_x])
+    ax = fits.plot()
+    line = ax.get_lines()[0]
+    assert ax.get_xlabel() == "row"
+    np.testing.assert_array_equal(line.get_xdata(), np.arange(200.0))
+    np.testing.assert_array_equal(line.get_ydata(), fits.slope)
+    falling = X[::-1].copy()
+    falling[5] = np.nan
+    fits = ff.fit_rolling(falling, Y, 25)
+    ax = fits.plot()
+    line = ax.get_lines()[0]
+    assert ax.get_xlabel() == "x"
+    rising = np.argsort(falling)[:-1]
+    np.testing.assert_array_equal(line.get_xdata(), falling[rising])
+    np.testing.assert_array_equal(line.get_ydata(), fits.slope[rising])
 
 
 def test_windows_without_neighbours_are_dots_with_bars() -> None:
@@ -328,7 +338,7 @@ def test_slopes_that_may_be_0_are_dotted_among_colours() -> None:
     y = np.where(np.arange(40) < 20, x, np.sin(x)) + 0.1 * np.cos(9 * x)
     ax = ff.fit_groups(x, y, np.arange(40) // 20).plot(level=0.99)
     assert [line.get_linestyle() for line in ax.get_lines()] == ["-", ":"]
-    assert texts(ax.get_legend()) == ["0", "1", "slope not other\nthan 0 at 99 %"]
+    assert texts(ax.get_legend()) == ["0", "1", "slope not different\nfrom 0 at 99 %"]
 
 
 def test_up_to_thirty_groups_have_names_beside_them_that_do_not_overlap() -> None:

@@ -207,11 +207,13 @@ def test_windows_without_a_line_have_a_status_and_mostly_no_warning() -> None:
             "min_points must be at most 2, as windows have no more rows; got 3",
         ),
         ((None, [1.0], 2), {"window_in": "rows"}, ValueError, "window_in must be"),
-        (([1.0, 0.0], [1.0, 2.0], 1.0), {"window_in": "x"}, ValueError, "it falls at index 1"),
+        (([1.0, 0.0], [1.0, 2.0], 1.0), {"window_in": "x"}, ValueError, "it does so at index 1"),
         (([0.0, np.nan], [1.0, 2.0], 1.0), {"window_in": "x"}, ValueError, "x must be finite"),
         (([0.0, 1.0], [1.0, 2.0], -1.0), {"window_in": "x"}, ValueError, "window must be a pos"),
         (([0.0, 1.0], ["a", "b"], 2), {}, TypeError, "y must"),
         ((None, [1.0, 2.0]), {}, TypeError, "window must be an integer, .*; got None"),
+        (([1.0, 2.0], 5), {}, TypeError, r"call it as \(None, y, window\); got y=5"),
+        (([1.0, 2.0], "7D"), {}, TypeError, r"call it as \(None, y, window\); got y='7D'"),
         ((None, None, 2), {}, TypeError, "y must be an array of numbers; got None"),
         (
             (np.array(["2024-01-01", "NaT"], "M8[D]"), [1.0, 2.0], "7D"),
@@ -370,6 +372,25 @@ def test_slopes_alone_are_those_of_the_lines(
     assert np.isnan(slope).any() or spoilt != "infinite"
 
 
+@pytest.mark.parametrize("options", [{}, {"step": 3, "fit_intercept": False}, {"by": "k"}], ids=str)
+def test_windows_are_predicted_at_their_own_rows(
+    rng: np.random.Generator, options: dict[str, Any]
+) -> None:
+    table = series(rng)
+    fits = ff.fit_rolling("t", "v", "9h", data=table, **options)
+    hours = (table["t"] - table["t"][0]) / np.timedelta64(1, "s")
+    start = (table["t"][0] - np.datetime64(0, "s")) / np.timedelta64(1, "s")
+    at = hours[:: options.get("step", 1)] + start
+    expected = fits.slope * at + fits.intercept
+    np.testing.assert_allclose(fits.predict(), expected, rtol=1e-6, atol=1e-5)
+    one = next(k for k in range(50, 60) if not np.isnan(fits.slope[k]))
+    place = table["t"][:: options.get("step", 1)][one]
+    assert fits.predict()[one] == pytest.approx(fits[one].predict([place])[0], rel=1e-9)
+    groups = ff.fit_groups("t", "v", "k", data=table)
+    with pytest.raises(TypeError, match="x must be given for lines that are not of windows"):
+        groups.predict()
+
+
 def test_slopes_alone_of_any_input() -> None:
     y = np.array([1.0, 3.0, np.nan, 5.0, 2.0])
     expected = ff.fit_rolling(None, y, 3, min_points=2).slope
@@ -381,7 +402,9 @@ def test_slopes_alone_of_any_input() -> None:
     np.testing.assert_array_equal(slope, [np.nan, 2.0, np.nan, np.nan, -3.0])
     indexed = table.set_index("t")["v"]
     np.testing.assert_array_equal(ff.rolling_slope(None, indexed, "2D", datetime_unit="D"), slope)
-    with pytest.warns(ff.ConvergenceWarning, match=r"2 of 3 lines .*\(2 infinite\)"):
+    with pytest.warns(
+        ff.ConvergenceWarning, match=r"\(2 infinite\); fit_rolling\(\.\.\.\)\.status says why"
+    ):
         ff.rolling_slope(None, [1.0, np.inf, 1.0], 2)
 
 
@@ -392,7 +415,7 @@ def test_expanding_windows_within_groups() -> None:
 
 def test_widths_within_groups_need_x_that_rises_there_alone() -> None:
     x, keys = [0.0, 5.0, 1.0, 4.0], ["a", "b", "a", "b"]
-    with pytest.raises(ValueError, match="must not fall within each group .* index 3"):
+    with pytest.raises(ValueError, match="must not decrease within each group .* index 3"):
         ff.fit_rolling(x, [1.0] * 4, 2.0, window_in="x", by=keys)
     fits = ff.fit_rolling([0.0, 5.0, 1.0, 6.0], [1.0, 2.0, 3.0, 5.0], 2.0, window_in="x", by=keys)
     np.testing.assert_array_equal(fits.slope, [np.nan, np.nan, 2.0, 3.0])

@@ -246,7 +246,7 @@ def _refuse_chunks(y: Any) -> None:
         )
 
 
-def warn_of_bad_lines(fits: LineFits, *but: Status) -> None:
+def warn_of_bad_lines(fits: LineFits, *but: Status, where: str = "fits.status") -> None:
     """Warn once, with their number, about lines that have points and could not be fitted, but for some reasons."""
     if not fits.codes.any():
         return
@@ -266,6 +266,6 @@ def warn_of_bad_lines(fits: LineFits, *but: Status) -> None:
         each = ", ".join(f"{count:,} {status.label}" for status, count in bad.items())
         total = sum(bad.values())
         warn_caller(
-            f"{total:,} of {fits.size:,} lines could not be fitted and are NaN ({each}); fits.status says why",
+            f"{total:,} of {fits.size:,} lines could not be fitted and are NaN ({each}); {where} says why",
             ConvergenceWarning,
         )

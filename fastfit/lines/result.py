@@ -496,15 +496,19 @@ class LineFits:
             found[..., k, 0], found[..., k, 1] = value - reach * error, value + reach * error
         return found
 
-    def predict(self, x: ArrayLike | TimeLike) -> NDArray[np.float64]:
-        """Return the lines at x.
+    def predict(self, x: ArrayLike | TimeLike | None = None) -> NDArray[np.float64]:
+        """Return the lines at x; without x, the line of each window at its own row.
 
         Parameters
         ----------
-        x : array_like
+        x : array_like, optional for windows
             One place, for values of the shape of the lines; places of shape (m,), for values with m entries along the
             axis that held the points; or places of such a shape.
         """
+        if x is None:
+            if self._windows is None:
+                raise TypeError("x must be given for lines that are not of windows; got None")
+            return self._at(self._windows.x, self._windows.offset, lambda each: each)
         at = shifted(x, "x", self._times)
         values = np.asarray(at.values)
         axis = self._axis
@@ -518,10 +522,16 @@ class LineFits:
             raise ValueError(
                 f"x must be a number, one-dimensional, or have {self.ndim + 1} dimensions; got {values.ndim}"
             )
+        return self._at(values, at.offset, spread)
+
+    def _at(
+        self, x: NDArray[Any], offset: float, spread: Callable[[Any], Any]
+    ) -> NDArray[np.float64]:
+        """Return the lines at ``x + offset``; ``spread`` shapes what is known of lines to be joined with x."""
         sums = self._sums
         if not self._options["fit_intercept"]:
-            return np.asarray((values + at.offset) * spread(self.slope / self._counts))
-        off = values + ((at.offset - sums.center) - sums.center_low) - spread(sums.u_mean)
+            return np.asarray((x + offset) * spread(self.slope / self._counts))
+        off = x + ((offset - sums.center) - sums.center_low) - spread(sums.u_mean)
         return np.asarray(spread(self._level) + spread(self.slope / self._counts) * off)
 
     @property
@@ -639,12 +649,13 @@ class LineFits:
           and the outermost bounds of its band are among them. With ``by``, each group has a line, with a colour, a name
           and a band if there are at most 8 groups; more are thin grey lines, at most 300. Slopes of windows with fewer
           points than half the usual number may lie outside the picture; the title counts them. Windows whose row has no
-          x are left out.
-        - Of groups, columns of a table or other series: each line over about the range of its points, at most 300. Up
+          x are left out. Where x rises and falls, slopes are drawn over row numbers.
+        - Of groups: each line over the mean of its x, and one standard deviation to either side. Of columns of a table
+          or other series: each line over about the range of its points. At most 300 are drawn. Up
           to 8 with names have colours and a legend; up to 30 have their names beside them, if the figure makes room for
           these, as a new one does.
-        - Slopes that are not other than 0 at this level, by their p-values, are grey; lines with colours of their own
-          are then dotted.
+        - Slopes that are not different from 0 at this level, by their p-values, are grey; lines with colours of their
+          own are then dotted.
 
         Parameters
         ----------
@@ -676,7 +687,9 @@ class LineFits:
             return draw_map(self.slope, is_clear, level, unit, ax)
         w, _, _, uu, _ = self._moments
         with np.errstate(**_QUIET):
-            reach = np.broadcast_to(np.sqrt(3.0 * np.asarray(uu) / w), self.shape).reshape(-1, 1)
+            # The x of series mostly lie evenly, those of groups anyhow.
+            factor = 3.0 if self._keys is None else 1.0
+            reach = np.broadcast_to(np.sqrt(factor * np.asarray(uu) / w), self.shape).reshape(-1, 1)
         off = np.array([-1.0, 1.0]) * reach
         slope = np.reshape(self.slope / self._counts, (-1, 1))
         mean = np.broadcast_to(self._moments[1], self.shape).reshape(-1, 1)
@@ -691,9 +704,10 @@ class LineFits:
     def _draw_windows(self, windows: Windows, level: float, ax: Axes | None) -> Axes:
         """Draw slopes and their confidence bands over the places of windows."""
         reach = self._critical_value(level) * self.stderr
+        windows = windows.in_order()
         tracks, n_groups = windows.tracks(self.slope, reach)
         low, high, n_outside = range_of(self.slope, reach, self.n_points)
-        x, title = self._labels[0] or "row", self._in_words
+        x, title = windows.name or "row", self._in_words
         if windows.codes is not None:
             title += f" of {n_groups:,} group{'s' * (n_groups != 1)}"
         if len(tracks) < n_groups:
@@ -705,7 +719,7 @@ class LineFits:
         unit = unit if self._times is None else f" per {self._times.word}"
         by = ", ".join(windows.groups)
         labels, range_y = (x, f"slope{unit}", title), (low, high, n_outside > 0)
-        return draw_windows(tracks, by, range_y, level, self._times, labels, ax)
+        return draw_windows(tracks, by, range_y, level, windows.times, labels, ax)
 
     def _critical_value(self, level: float) -> Any:
         """Return how many standard errors of a slope its interval reaches, to four digits if there are many lines."""
@@ -740,7 +754,8 @@ class LineFits:
     def summary(self) -> str:
         """Return how many lines were fitted, and quartiles of what was found, as a table."""
         what = "lines" if self._windows is None else "windows"
-        rows = [(what, f"{self.size:,} of shape {self.shape}")]
+        shape = f" of shape {self.shape}" if self.ndim > 1 else ""
+        rows = [(what, f"{self.size:,}{shape}")]
         counts = np.bincount(self.codes.reshape(-1), minlength=len(self.STATUSES))
         rows += [
             (status.label, f"{count:,}")

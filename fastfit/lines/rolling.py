@@ -78,7 +78,7 @@ def fit_rolling(
         Values, left out for points of files; points with a missing x, y or weight are left out.
     window : int, float, str or timedelta
         A number of rows, or a width in x: of times a timedelta or text such as ``"7D"``, ``"36h"`` or ``"90min"``; of
-        numbers, with ``window_in="x"``. Where it is a width, x must not fall, and must not be missing.
+        numbers, with ``window_in="x"``. Where it is a width, x must not decrease, and must not be missing.
     window_in : {"points", "x"}, optional
         Whether a number counts rows or x; rows by default.
     min_points : int, optional
@@ -370,7 +370,15 @@ class _Table(NamedTuple):
         rows = None if groups is None else rows_of(groups.codes, groups.n)
         return cls(points, rows, groups, source.names, None, None)
 
-    def fit(self, rule: Rule, step: Any, options: Options, *, progress: bool) -> LineFits:
+    def fit(
+        self,
+        rule: Rule,
+        step: Any,
+        options: Options,
+        *,
+        progress: bool,
+        where: str = "fits.status",
+    ) -> LineFits:
         """Return the lines of windows by a rule, at each ``step``-th row."""
         n = self.points.y.size
         step = min(validation.positive_integer(step, "step"), max(n, 1))
@@ -392,7 +400,7 @@ class _Table(NamedTuple):
         if sums.has_unresolved:
             fits = fits.without_errors(np.equal(sums.residual_square, UNRESOLVED))
         if sums.has_suspects or sums.robust is not None:
-            warn_of_bad_lines(fits, Status.TOO_FEW_POINTS, Status.CONSTANT_X)
+            warn_of_bad_lines(fits, Status.TOO_FEW_POINTS, Status.CONSTANT_X, where=where)
         return fits
 
     def slopes(self, rule: Rule, step: Any, options: Options) -> NDArray[np.float64]:
@@ -405,7 +413,8 @@ class _Table(NamedTuple):
             *(points.x, points.y, points.w, own_rule, own_step), **_given(options)
         )
         if has_suspects:  # which other sums tell from good ones
-            return self.fit(rule, step, options, progress=False).slope
+            where = "fit_rolling(...).status"
+            return self.fit(rule, step, options, progress=False, where=where).slope
         if order is not None:
             slope = _in_rows(slope, order, n)[::step]
         return slope if points.times is None else slope * points.times.counts
@@ -484,6 +493,11 @@ def _in_rows(values: NDArray[Any], order: NDArray[np.int64], n: int) -> NDArray[
 
 def _places_of(x: Any, y: Any, window: Any, data: Any) -> Any:
     """Return x; for None and a window of time, the index of a Series or table of pandas if that holds times."""
+    if window is None and data is None and isinstance(y, (int, float, *_DURATIONS)):
+        raise TypeError(
+            "window must be given after x and y: for y at rows 0, 1, 2, ... alone, call it as (None, y, window); got "
+            f"y={y!r}"
+        )
     if x is not None or not isinstance(window, _DURATIONS):
         return x
     values = y if data is None else data
@@ -613,5 +627,6 @@ def _require_rising(
         place = falls[0] if order is None else order[falls[0]]
         where = "" if order is None else " within each group"
         raise ValueError(
-            f"x must not fall{where} where windows are widths in x: sort the points by x; it falls at index {place:,}"
+            f"x must not decrease{where} where windows are widths in x: sort the points by x; it does so at index "
+            f"{place:,}"
         )

@@ -58,6 +58,20 @@ class Windows(NamedTuple):
         codes = None if self.codes is None else self.codes[index]
         return self._replace(x=self.x[index], codes=codes)
 
+    def in_order(self) -> Windows:
+        """Return the windows as they are, or where x rises and falls in a group, with row numbers in its place."""
+        x, codes = self.x, self.codes
+        if codes is not None:
+            order = np.argsort(codes, kind="stable")
+            x, codes = x[order], codes[order]
+        rises, falls = x[1:] > x[:-1], x[1:] < x[:-1]
+        if codes is not None:
+            is_inside = codes[1:] == codes[:-1]
+            rises, falls = rises & is_inside, falls & is_inside
+        if not (rises.any() and falls.any()):
+            return self
+        return self._replace(x=np.arange(float(x.size)), offset=0.0, times=None, name="")
+
     def keys(self, labels: Any) -> dict[str, Any]:
         """Return the keys of the groups of the rows, and their labels (an index of pandas), or else x."""
         found: dict[str, Any] = {}
