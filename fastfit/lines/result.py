@@ -764,7 +764,7 @@ class LineFits:
         ]
         names = ["slope", "stderr", "intercept", "rvalue", "pvalue", "residual_std", "n_points"]
         columns = self._columns()
-        rows.append(("", "least, quartiles and largest"))
+        quartiles = []
         for name in names:
             fitted = (
                 columns.get(name, np.empty(0))[self.converged] if name in columns else np.empty(0)
@@ -773,7 +773,9 @@ class LineFits:
             if fitted.size:
                 marks = np.percentile(fitted, [0, 25, 50, 75, 100])
                 form = ">10,.0f" if name == "n_points" else ">10.4g"
-                rows.append((name, "  ".join(f"{mark:{form}}" for mark in marks)))
+                quartiles.append((name, "  ".join(f"{mark:{form}}" for mark in marks)))
+        if quartiles:
+            rows += [("", "least, quartiles and largest"), *quartiles]
         width = max(len(name) for name, _ in rows)
         return "\n".join(f"{name:<{width}}  {value}".rstrip() for name, value in rows)
 
