@@ -162,7 +162,8 @@ def _found(
     suspects = np.zeros(n_chunks, np.uint8)
     n_groups = max(1, min(n_chunks, 2 * (n_threads or threads.default_threads())))
     scratch = (
-        np.zeros((n_groups, N_SUMS * (widest + windows.TOGETHER + 1))),
+        # With room for four times the windows that are found at a time, these seldom end early for want of it.
+        np.zeros((n_groups, N_SUMS * (widest + 4 * windows.TOGETHER + 1))),
         np.empty((n_groups, windows.N_KEPT)),
         np.empty((n_groups, 3, windows.TOGETHER), np.int64),
         np.empty((n_groups, many.N_SUMS)),
