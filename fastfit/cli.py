@@ -249,8 +249,8 @@ _BY = "Column of keys: fit a line for each key; may be given several times."
 _ROLLING = (
     "Fit a line for the window at each row: a number of rows, or a width in x, such as 7D or 90min."
 )
-_STEP = "Fit a line at every N-th row only, of --rolling."
-_MIN_POINTS = "Fewest points of a line; 2 by default, and N with --rolling N."
+_STEP = "With --rolling, fit a line at every N-th row only."
+_MIN_POINTS = "Fewest points of a line. By default 2; with --rolling N, N."
 _OUT = "Write all lines to this file."
 _LEVEL = "Probability of intervals and bands, between 0 and 1."
 
@@ -357,7 +357,8 @@ def fit(
                 }
             )
         else:
-            _refuse_options_of_many_lines({"out": out, "step": step, "min-points": min_points})
+            _refuse_options_of_many_lines({"out": out, "min-points": min_points})
+            _require_rolling(step, rolling)
         chosen = _solver(solver, chosen_loss, given)
         points = scan(
             files,
@@ -449,10 +450,15 @@ def _refuse_options_of_many_lines(given: dict[str, Any]) -> None:
             raise ValueError(f"--{name} must be left out without --by or --rolling")
 
 
+def _require_rolling(step: int | None, rolling: str | None) -> None:
+    """Raise ValueError about ``--step`` without windows."""
+    if step is not None and rolling is None:
+        raise ValueError("--step must be left out without --rolling")
+
+
 def _many_lines(points: FilePoints, rolling: str | None, options: dict[str, Any]) -> LineFits:
     if rolling is None:
-        if "step" in options:
-            raise ValueError("--step must be left out without --rolling")
+        _require_rolling(options.get("step"), rolling)
         return fit_groups(points, **options)
     if re.fullmatch(r"\d+", rolling):
         return fit_rolling(points, window=int(rolling), **options)

@@ -181,6 +181,14 @@ def _refuse(values: Any, name: str) -> NoReturn:
     raise TypeError(f"{must_be}; got {what_came(values)}{hint}")
 
 
+def _refuse_nanoseconds(name: str) -> NoReturn:
+    """Raise the error about times of day that ``datetime.time`` would round."""
+    raise ValueError(
+        f"{name} must hold times of day in whole microseconds, as datetime.time has them; got nanoseconds: cast it to "
+        "integers"
+    )
+
+
 def _array_of(items: Sequence[Any]) -> NDArray[Any]:
     """Return a list as numbers or times if all items have one such type, else as objects."""
     kinds = set(map(type, items))
@@ -250,6 +258,8 @@ def _of_polars(values: Any, name: str) -> _Key:
     has_array = dtype.is_integer() and not str(dtype).endswith("128")
     if has_array or dtype.is_float() or dtype in (pl.Date, pl.Datetime, pl.Duration):
         return _of_values(values, name)
+    if dtype == pl.Time and (values.to_physical() % 1000 != 0).any():
+        _refuse_nanoseconds(name)
     if dtype in (pl.String, pl.Binary, pl.Decimal, pl.Time) and _library("pyarrow", n) is not None:
         return _of_pyarrow(_in_pyarrow(values), name)
     if dtype in (pl.String, pl.Categorical, pl.Enum):
@@ -262,12 +272,12 @@ def _of_polars(values: Any, name: str) -> _Key:
 
 
 def _in_pyarrow(values: Any) -> Any:
-    """Return a column of Polars as an array of PyArrow, without a copy if it can number the strings as they are."""
+    """Return a column of Polars as an array of PyArrow, whose strings are copied only for versions that need it."""
     import polars as pl
     import pyarrow as pa
 
     found = values.to_arrow(compat_level=pl.CompatLevel.newest())
-    try:
+    try:  # PyArrow may not support dictionaries of string_view, the layout of Polars
         found[:1].dictionary_encode()
     except pa.ArrowNotImplementedError:
         return values.to_arrow()
@@ -304,8 +314,10 @@ def _of_pyarrow(values: Any, name: str) -> _Key:
     indices = found.indices.fill_null(-1) if found.null_count else found.indices
     try:
         keys = found.dictionary.to_numpy(zero_copy_only=False)
-    except pa.ArrowInvalid:  # times of day with nanoseconds, which Python does not have
-        keys = found.dictionary.cast(pa.string()).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:
+        if not types.is_time(kind):
+            raise
+        _refuse_nanoseconds(name)
     return _Key(indices.to_numpy(), keys)
 
 

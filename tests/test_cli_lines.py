@@ -121,6 +121,7 @@ def test_an_exit_code_says_that_no_line_could_be_fitted(tmp_path: Path) -> None:
         (["--out", "lines.csv"], "--out must be left out without --by or --rolling"),
         (["--min-points", "3"], "--min-points must be left out without --by or --rolling"),
         (["--by", "sensor", "--step", "2"], "--step must be left out without --rolling"),
+        (["--step", "2"], "--step must be left out without --rolling"),
         (["--rolling", "-2.5"], "window must be a number of rows, a timedelta"),
         (["--rolling", "0"], "window must be an integer of at least 1; got 0"),
         (["--rolling", "7 parsecs"], "window must be a whole number and a unit"),

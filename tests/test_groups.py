@@ -16,7 +16,7 @@ import pytest
 import fastfit as ff
 from fastfit.kernels import grouped
 from fastfit.outcome import Status
-from tests.conftest import compiles, compiles_much, needs_compiler
+from tests.conftest import Script, compiles, compiles_much, needs_compiler
 from tests.hostile import HOSTILE, exact_line, exact_slope, long_series
 
 FIELDS = ("slope", "intercept", "stderr", "intercept_stderr", "rvalue", "residual_std", "loss")
@@ -492,6 +492,53 @@ def test_keys_of_text_are_integers_only_if_all_are(tmp_path: Path) -> None:
         assert fits.keys is not None
         assert fits.keys["key"].tolist() == expected
         assert (fits.slope.tolist(), fits.n_ungrouped) == ([1.0] * 3, 1)
+
+
+def test_times_of_day_are_never_rounded(run_script: Script) -> None:
+    """Polars rounds them to microseconds where PyArrow has not been imported."""
+    found = run_script("""
+import sys
+import polars as pl
+import fastfit as ff
+
+for with_pyarrow in (False, True):
+    try:
+        print(ff.fit_groups([0.0, 1.0] * 2, [1.0] * 4, pl.Series([1, 2, 1, 2], dtype=pl.Time)).size)
+    except ValueError as error:
+        print(error)
+    assert ("pyarrow" in sys.modules) == with_pyarrow
+    import pyarrow
+""")
+    said = found.splitlines()
+    assert len(said) == 2
+    for line in said:
+        assert line.startswith("by must hold times of day in whole microseconds")
+
+
+def test_keys_of_files_have_one_type(tmp_path: Path) -> None:
+    pl = pytest.importorskip("polars")
+    x, y = [0.0, 1.0] * 2, [0.0, 1.0, 0.0, 2.0]
+    table = pl.DataFrame({"x": x, "y": y, "k": [1, 1, 2, 2]})
+    of_text = table.with_columns(k=pl.col("k").cast(pl.String))
+    table.write_csv(tmp_path / "a.csv")
+    of_text.write_parquet(tmp_path / "text.parquet")
+    table.write_parquet(tmp_path / "int.parquet")
+
+    def scanned(*names: str) -> Any:
+        return ff.scan([str(tmp_path / name) for name in names], "x", "y", by="k")
+
+    for names in (["a.csv", "text.parquet"], ["text.parquet", "a.csv"]):
+        fits = ff.fit_groups(scanned(*names))
+        assert fits.keys is not None
+        assert fits.keys["k"].tolist() == ["1", "2"]
+        assert fits.n_points.tolist() == [4, 4]
+    for call in (ff.fit_groups, lambda source: ff.fit_rolling(source, window=2)):
+        keys: Any = call(scanned("a.csv", "a.csv")).keys
+        assert set(keys["k"].tolist()) == {1, 2}
+        with pytest.raises(
+            ValueError, match="columns of one type in all files; got 'k', .* int and str"
+        ):
+            call(scanned("a.csv", "int.parquet"))
 
 
 def test_keys_of_text_stay_text_where_columns_have_types(tmp_path: Path) -> None:

@@ -285,9 +285,11 @@ def test_keys_that_cannot_be_compared_have_no_order(blocked: tuple[str, ...]) ->
 
 
 def test_times_of_day_and_text_of_polars_in_pieces() -> None:
-    times = groups_of([pl.Series([1, 2, 1], dtype=pl.Time)], None, None)
-    assert times.codes.tolist() == [0, 1, 0]
-    assert times.keys["key"].tolist() == ["00:00:00.000000001", "00:00:00.000000002"]
+    hours = pl.Series([3_600_000_000_000, 1000], dtype=pl.Time)
+    for column in (hours, hours.to_arrow()):
+        times = groups_of([column], None, None)
+        assert times.keys["key"].tolist() == [datetime.time(1), datetime.time(0, 0, 0, 1)]
+        assert times.codes.tolist() == [0, 1]
     words = pl.Series("k", ["a", None, "b", "a", "more than twelve characters"])
     pieces = pl.concat([words, words], rechunk=False)
     for given, codes in ((words, [0, -1, 1, 0, 2]), (pieces, [0, -1, 1, 0, 2] * 2)):

@@ -1,4 +1,4 @@
-"""Windows: lines compared with rational arithmetic, slopes alone with lines, rows of windows with those of pandas."""
+"""fit_rolling, rolling_slope and fit_expanding, compared with rational arithmetic, with pandas, and with each other."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import pandas as pd
 import pytest
 
 import fastfit as ff
+from fastfit.kernels import moving
+from fastfit.kernels.windows import ROW_ALONE
 from fastfit.outcome import Status
 from tests.conftest import COMPILED, compiles, compiles_much, needs_compiler
 from tests.hostile import HOSTILE, N, exact_line, exact_slope, long_series
@@ -182,6 +184,9 @@ def test_windows_without_a_line_have_a_status_and_mostly_no_warning() -> None:
     assert ff.fit_expanding(None, [1.0]).n_points.tolist() == [1]
 
 
+TWO_DAYS = np.array(["2024-01-01", "2024-01-02"], "M8[D]")
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "kind", "message"),
     [
@@ -206,6 +211,9 @@ def test_windows_without_a_line_have_a_status_and_mostly_no_warning() -> None:
             ValueError,
             "min_points must be at most 2, as windows have no more rows; got 3",
         ),
+        ((None, [1.0], 2), {"min_points": np.int64(9)}, ValueError, "at most 2, .*; got 9"),
+        ((None, [1.0], 2), {"by": da.ones(1)}, TypeError, "by must hold its values; got Array of"),
+        ((TWO_DAYS, [1.0, 2.0], "9" * 400 + "D"), {}, ValueError, "window must be a whole number"),
         ((None, [1.0], 2), {"window_in": "rows"}, ValueError, "window_in must be"),
         (([1.0, 0.0], [1.0, 2.0], 1.0), {"window_in": "x"}, ValueError, "it does so at index 1"),
         (([0.0, np.nan], [1.0, 2.0], 1.0), {"window_in": "x"}, ValueError, "x must be finite"),
@@ -391,12 +399,25 @@ def test_windows_are_predicted_at_their_own_rows(
         groups.predict()
 
 
+def test_slopes_near_a_line_do_not_need_a_fit_of_the_lines(rng: np.random.Generator) -> None:
+    """The first windows have too few points, and these lie on a line."""
+    x = np.arange(300.0)
+    y = x + 1e-3 * rng.standard_normal(300)
+    options: dict[str, Any] = {"through_origin": False, "min_points": 10}
+    slope, has_suspects = moving.slopes(x, y, None, ROW_ALONE._replace(before=9), 1, **options)
+    assert not has_suspects
+    assert np.isnan(slope[:9]).all()
+    np.testing.assert_allclose(slope[9:], 1.0, rtol=1e-3)
+
+
 def test_slopes_alone_of_any_input() -> None:
     y = np.array([1.0, 3.0, np.nan, 5.0, 2.0])
     expected = ff.fit_rolling(None, y, 3, min_points=2).slope
     for given in (y, y.tolist(), pd.Series(y), y.astype(np.float32)):
         np.testing.assert_array_equal(ff.rolling_slope(None, given, 3, min_points=2), expected)
     assert ff.rolling_slope(None, [], 3).shape == (0,)
+    huge: dict[str, Any] = {"window_in": "x", "min_points": 10**400}
+    assert np.isnan(ff.rolling_slope(np.arange(5.0), y, 3.0, **huge)).all()
     table = pd.DataFrame({"t": pd.date_range("2024", periods=5), "v": y})
     slope = ff.rolling_slope("t", "v", "2D", data=table, datetime_unit="D")
     np.testing.assert_array_equal(slope, [np.nan, 2.0, np.nan, np.nan, -3.0])

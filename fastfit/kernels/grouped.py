@@ -22,8 +22,8 @@ _MOST_GROUPS = 1 << 16
 _RANGE = 12
 # Rows that are sorted at a time: 24 bytes each, 32 with weights.
 _SLAB = 1 << 23
-# Rows of a block: at least so many, and so many for each group, so that joining states costs little. And the largest
-# number of parts of the rows that threads work on, each with its own states.
+# Fewest rows of a block, in all and per group: after each block the states of all groups are updated, which should take
+# little of the time. _PARTS is the largest number of parts of the rows; each has its own states, and its thread.
 _FEWEST_ROWS = 1 << 12
 _ROWS_PER_GROUP = 64
 _PARTS = 16

@@ -200,7 +200,7 @@ def find_range(keys: Any, first: Any, end: Any, least: Any, most: Any) -> None:
 
 @compiled(TOTAL)
 def join_runs(states: Any, groups: Any, totals: Any) -> None:
-    """Join the state of each run, in order, to that of its group in ``totals``; group -1 is none."""
+    """Combine states of runs, in order, into those of their groups, ``totals``. Runs of group -1 are skipped."""
     for k in range(groups.size):
         g = groups[k]
         if g >= 0:

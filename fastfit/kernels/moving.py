@@ -19,8 +19,8 @@ from fastfit.kernels.windows import BY_NUMBER, GIVEN, Rule
 # Fewest windows of a chunk. The first window of each chunk is summed anew; so that this costs little, a chunk also has
 # at least twice as many windows as the widest of them has rows.
 _CHUNK = 1 << 16
-# Results with weights.
-_ROWS = len(windows.RESULTS)
+# Number of results without weights, whose sum is the last result.
+_UNWEIGHTED = len(windows.RESULTS) - 1
 
 
 def _over_groups(
@@ -91,12 +91,16 @@ def fit(
     **options: Any,
 ) -> Windows:
     """Return the lines of windows, with the parameters of :func:`slopes`."""
-    found, counts, notes = _found(x, y, w, rule, step, _ROWS - (w is None), True, **options)
+    n_results = _UNWEIGHTED + (w is not None)
+    n_counts = 1 if rule.kind == BY_NUMBER else 2
+    found, counts, notes = _found(
+        x, y, w, rule, step, n_results=n_results, n_counts=n_counts, **options
+    )
+    slope, left, y_mean, x_mean, xx = found[:_UNWEIGHTED]
     n_rows = functools.partial(_rows_of_windows, rule, step, y.size)
-    slope, left, y_mean, x_mean, xx = found[:5]
     return Windows(
-        *(slope, left, y_mean, x_mean, xx, None if w is None else found[5]),
-        *(counts[0], counts[1] if len(counts) > 1 else n_rows, bool(notes & 1), bool(notes & 2)),
+        *(slope, left, y_mean, x_mean, xx, None if w is None else found[_UNWEIGHTED]),
+        *(counts[0], n_rows if n_counts == 1 else counts[1], bool(notes & 1), bool(notes & 2)),
     )
 
 
@@ -115,7 +119,7 @@ def slopes(
     x, y, w : ndarray, shape (n,)
         Points; w may be None.
     rule : Rule
-        Which rows each window has.
+        How the window of a row follows from the row.
     step : int
         A window is fitted at every ``step``-th row.
     through_origin : bool
@@ -125,7 +129,7 @@ def slopes(
     n_threads : int, optional
         Largest number of threads.
     """
-    found, _, notes = _found(x, y, w, rule, step, 1, False, **options)
+    found, _, notes = _found(x, y, w, rule, step, n_results=1, n_counts=0, **options)
     return found[0], bool(notes & 1)
 
 
@@ -135,18 +139,17 @@ def _found(
     w: Any,
     rule: Rule,
     step: int,
-    n_results: int,
-    has_counts: bool,
     *,
+    n_results: int,
+    n_counts: int,
     through_origin: bool,
     min_points: int,
     n_threads: int | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[Any], int]:
-    """Return some results of windows, in rows; their numbers of points and rows; and notes on all."""
+    """Return the first results of windows, in rows; their numbers of points, and of rows; and the notes of all."""
     x, y, w = map(read_only, (x, y, w))
     n_windows = -(-y.size // step)
-    is_by_number = rule.kind == BY_NUMBER
-    if is_by_number:
+    if rule.kind == BY_NUMBER:
         widest = min(max(rule.before + rule.after, 1), max(x.size, 1))
     elif rule.kind == GIVEN:
         widest = max(int((rule.high - rule.low).max(initial=1)), 1)
@@ -157,7 +160,6 @@ def _found(
     n_chunks = -(-n_windows // size)
     # Results are large: memory that is not written costs nothing.
     found = np.empty((n_results, n_windows))
-    n_counts = 2 - is_by_number if has_counts else 0
     counts = np.empty((n_counts, n_windows), np.int32 if widest < 1 << 31 else np.int64)
     suspects = np.zeros(n_chunks, np.uint8)
     n_groups = max(1, min(n_chunks, 2 * (n_threads or threads.default_threads())))

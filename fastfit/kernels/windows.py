@@ -47,7 +47,8 @@ STRIDE = TOGETHER + 8
 BEHIND, ORIGINS = N_SUMS * STRIDE, 2 * N_SUMS * STRIDE
 X0, Y0, X1, Y1 = (ORIGINS + k * STRIDE for k in range(4))
 N_KEPT = ORIGINS + 4 * STRIDE
-# What is found, with its place: that of the first sums. The number of points and the sum of weights stay in theirs.
+# The results of a window, and where they are kept: they overwrite the sums from the pivot on, from which they are
+# computed. The number of points and the sum of weights keep the places of these sums.
 RESULTS = ("slope", "residual_square", "y_mean", "x_mean", "xx", "w")
 W = STRIDE
 SLOPE, RESIDUAL_SQUARE, Y_MEAN, X_MEAN, XX = (k * STRIDE for k in range(2, N_SUMS))
@@ -249,7 +250,7 @@ def lines_of(
         left = UNRESOLVED if is_lost else left
         is_far |= max(u_mean * us, q * g * g) > LOOSE * xx
         is_far |= max(v_mean * vs, q * h * h) > LOOSE * yy
-        is_far &= n <= MOST
+        is_far &= (n <= MOST) & (n >= least)
         n_lost += 1 if is_lost & (n >= least) else 0
         n_far += 1 if is_far else 0
         n_suspect += 1 if (n >= least) & is_suspect else 0
@@ -274,7 +275,7 @@ def sum_again(
     kept: Any,
     scratch: Any,
 ) -> Any:
-    """Sum those of m windows once more that ``lines_of`` has left to this, and return whether a line is suspect."""
+    """Refit the windows that ``lines_of`` has marked, from exact residuals; return 1 if a line is suspect, else 0."""
     n_suspect = 0
     for k in range(m):
         if kept[RESIDUAL_SQUARE + k] == -1.0:
@@ -293,20 +294,20 @@ BY_NUMBER, BY_WIDTH, GIVEN = range(3)
 
 
 class Rule(NamedTuple):
-    """Which rows the window at each row has; one type for all rules, so that loops are compiled once.
+    """How the window of a row follows from the row. One type for all kinds, so that the loops are compiled once.
 
     Attributes
     ----------
     kind : int
-        BY_NUMBER, BY_WIDTH or GIVEN: what of the following holds.
+        Which of the following fields count: BY_NUMBER the first two, BY_WIDTH the next four, GIVEN the last two.
     before, after : int
-        Rows from ``before`` before it to ``after`` after it; the latter row is not in the window.
+        The window of row i has the rows from i - before up to, not including, i + after.
     least, most : float
-        Rows whose x less that of this row lies between the two.
+        The window of row i has the rows j with ``least <= x[j] - x[i] <= most``.
     has_least, has_most : bool
-        Whether either number itself is included.
+        Whether these bounds are included; else ``<`` stands for ``<=``.
     low, high : ndarray of int64
-        The first row of the window at each row, and the first one after it.
+        The window of row i has the rows from low[i] up to, not including, high[i].
     """
 
     kind: int
@@ -320,10 +321,10 @@ class Rule(NamedTuple):
     high: Any
 
 
-NONE = np.empty(0, np.int64)
-NONE.flags.writeable = False
-# To be changed by ``_replace``.
-ROW = Rule(BY_NUMBER, 0, 1, 0.0, 0.0, True, True, NONE, NONE)
+_NO_BOUNDS = np.empty(0, np.int64)
+_NO_BOUNDS.flags.writeable = False
+# The window of a row is the row alone. Other rules are made from this one by ``_replace``.
+ROW_ALONE = Rule(BY_NUMBER, 0, 1, 0.0, 0.0, True, True, _NO_BOUNDS, _NO_BOUNDS)
 
 
 @compiled(INLINED)
@@ -439,7 +440,7 @@ def fit_windows(
     """Write the lines of some chunks of windows, of this size each; the first of a chunk starts anew.
 
     ``found`` has rows for the first of ``RESULTS``, as many as are asked for. The first row of ``counts``, if there is
-    one, gets the number of points of each window; a second, which only windows by width have, the number of its rows.
+    one, gets the number of points of each window; a second, for rules other than BY_NUMBER, the number of its rows.
     ``suspects`` gets the notes of each chunk, as ``lines_of`` returns them.
 
     ``scratch`` holds four arrays to work in: the sums from each row to the pivot, whose last column is zeros; what is
@@ -454,7 +455,7 @@ def fit_windows(
         state = -1, -1, 0, 0, (0.0, 0.0), (0.0, 0.0), EMPTY
         while first < end:
             m = min(TOGETHER, end - first)
-            if is_by_number:  # most are, and here this costs nothing
+            if is_by_number:  # inlined: a call that passes the arrays of the rule takes some 100 ns
                 by_number(y.size, before, after, step, first, first + m, low, high)
             else:
                 bounds(x, rule, step, first, first + m, low, high)

@@ -191,6 +191,7 @@ class Options(NamedTuple):
         if n_threads is not None:
             n_threads = validation.positive_integer(n_threads, "n_threads")
         min_points = validation.positive_integer(min_points, "min_points", least=2)
+        min_points = min(min_points, 1 << 62)  # the compiled loops compare it as a float
         if absolute_sigma and not has_sigma:
             raise ValueError("absolute_sigma must be False unless sigma is given; got True")
         checked = fit_intercept, has_sigma, absolute_sigma, nan_policy, min_points

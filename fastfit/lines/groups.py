@@ -11,7 +11,7 @@ from fastfit import keys, validation
 from fastfit.containers import name_of
 from fastfit.kernels import grouped
 from fastfit.lines.batched import Options, warn_of_bad_lines
-from fastfit.lines.keyed import KEPT, GroupPass, Keyed, sums_of
+from fastfit.lines.keyed import KEPT, GroupPass, Keyed, sums_of, typed
 from fastfit.lines.points import Points
 from fastfit.lines.result import LineFits
 from fastfit.lines.segments import Segments
@@ -271,31 +271,13 @@ def _fit_parts(
         counts = table.n_rows
         has_weights = source.has_sigma or "sample_weight" in source.columns
         sums, far = sums_of(table, found, has_weights=has_weights, options=options)
-    # Keys that were read as text for want of a type.
-    of_text = getattr(source, "text_keys", ())
-    of_group = {
-        name: _numbers_if_all(each) if name in of_text else each
-        for name, each in groups.keys.items()
-    }
-    groups = keys.groups_of([*of_group.values()], [*of_group], None)
+    groups = typed(groups, source)
     return _fits(
         *(sums, groups, counts, found.n_ungrouped, found.times, options, source.names),
         sort=sort,
         kind=None,
         unresolved=far,
     )
-
-
-def _numbers_if_all(values: NDArray[Any]) -> NDArray[Any]:
-    """Return keys of text as integers if all of them are written as such."""
-    if values.dtype.kind not in "OU" or not values.size:
-        return values
-    try:
-        found = values.astype(np.int64)
-    except (TypeError, ValueError, OverflowError):
-        return values
-    are_text = all(isinstance(value, str) for value in values)
-    return found if are_text and (found.astype(str) == values.astype(str)).all() else values
 
 
 def key_columns(by: Any, has_table: bool) -> tuple[list[Any], list[str | None]]:

@@ -154,6 +154,43 @@ class Found(NamedTuple):
         return points, groups._replace(codes=np.concatenate(codes))
 
 
+def typed(groups: Groups, source: Any) -> Groups:
+    """Return the groups of files with typed keys: of files without types, integers if all of a column are written so.
+
+    Raises
+    ------
+    ValueError
+        If keys are text in some files, and in others not.
+    """
+    if not hasattr(source, "text_keys"):
+        return groups
+    of_group = {
+        name: _numbers_if_all(each) if name in source.text_keys else each
+        for name, each in groups.keys.items()
+    }
+    for name, each in of_group.items():
+        kinds = {type(value).__name__ for value in each} if each.dtype == object else set()
+        if len(kinds) > 1:
+            raise ValueError(
+                f"by must name columns of one type in all files; got {name!r}, which holds "
+                f"{' and '.join(sorted(kinds))}: fit files of different formats one by one, or cast the column"
+            )
+    again = groups_of([*of_group.values()], [*of_group], None)
+    return groups._replace(keys=again.keys, order=again.order)
+
+
+def _numbers_if_all(values: NDArray[Any]) -> NDArray[Any]:
+    """Return keys of text as integers if all of them are written as such."""
+    if values.dtype.kind not in "OU" or not values.size:
+        return values
+    try:
+        found = values.astype(np.int64)
+    except (TypeError, ValueError, OverflowError):
+        return values
+    are_text = all(isinstance(value, str) for value in values)
+    return found if are_text and (found.astype(str) == values.astype(str)).all() else values
+
+
 class GroupPass(NamedTuple):
     """The pass over parts that finds the states of groups.
 

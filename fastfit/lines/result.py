@@ -126,6 +126,7 @@ class LineFits:
             slope = slope + turn
             if fit_intercept and intercept is not None:
                 intercept = intercept + (rise - turn * (sums.center + sums.u_mean))
+        # Else only lines of too few points are bad, and are NaN already; their codes are found when asked for.
         codes = None
         if sums.has_suspects or sums.robust is not None or not sums.few_are_nan:
             codes = _codes(sums, min_points)
@@ -162,7 +163,7 @@ class LineFits:
     ) -> LineFits:
         """Return the lines with the keys of groups, the names of x and y, and the library of their table.
 
-        ``types`` are those of the columns of keys, such as categories, by name.
+        ``types`` holds the dtype of the column of each key, such as a categorical one, by the name of the key.
         """
         given: dict[str, Any] = {"_keys": keys, "_key_types": types or {}, "_table": table}
         return replace(self, n_ungrouped=n_ungrouped, _labels=labels, **given)
@@ -687,7 +688,7 @@ class LineFits:
             return draw_map(self.slope, is_clear, level, unit, ax)
         w, _, _, uu, _ = self._moments
         with np.errstate(**_QUIET):
-            # The x of series mostly lie evenly, those of groups anyhow.
+            # Evenly spaced x, as series mostly have, reach sqrt(3) standard deviations from their mean.
             factor = 3.0 if self._keys is None else 1.0
             reach = np.broadcast_to(np.sqrt(factor * np.asarray(uu) / w), self.shape).reshape(-1, 1)
         off = np.array([-1.0, 1.0]) * reach

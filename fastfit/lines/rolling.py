@@ -14,10 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 from fastfit import keys, validation
 from fastfit.kernels import moving
 from fastfit.kernels.grouped import Rows, rows_of
-from fastfit.kernels.windows import BY_WIDTH, GIVEN, ROW, UNRESOLVED, Rule
+from fastfit.kernels.windows import BY_WIDTH, GIVEN, ROW_ALONE, UNRESOLVED, Rule
 from fastfit.lines.batched import Options, warn_of_bad_lines
 from fastfit.lines.groups import grouping_of, key_columns, labelled, names_of, require_alone
-from fastfit.lines.keyed import GroupPass
+from fastfit.lines.keyed import GroupPass, typed
 from fastfit.lines.points import Points
 from fastfit.lines.result import LineFits
 from fastfit.lines.segments import Segments
@@ -134,19 +134,10 @@ def fit_rolling(
     >>> fits.slope
     array([nan, nan,  2.,  1.,  0.])
     """
-    center = validation.true_or_false(center, "center")
-    validation.require_one_of(closed, _CLOSED, "closed")
-    x = _places_of(x, y, window, data)
-    table = _Table.of(
+    table, rule, fewest = _table_and_rule(
         {"x": x, "y": y, "sample_weight": sample_weight, "sigma": sigma},
-        by,
-        data,
-        datetime_unit,
-        through_origin=not validation.true_or_false(fit_intercept, "fit_intercept"),
-        progress=validation.true_or_false(progress, "progress"),
-    )
-    rule, fewest = _rule(
-        window, window_in, min_points, center, closed, table.points, is_counted=x is None
+        *(window, window_in, min_points, center, closed),
+        *(by, data, datetime_unit, fit_intercept, progress),
     )
     options = Options.of(
         loss=loss,
@@ -178,15 +169,18 @@ def rolling_slope(
     sample_weight: ArrayLike | str | None = None,
     datetime_unit: Unit | None = None,
     n_threads: int | None = None,
+    progress: bool = True,
 ) -> NDArray[np.float64]:
     """Return the slope of the line of least squares through the points of each window, and nothing else.
 
-    These are the slopes of :func:`fit_rolling`, to the last bit, in less time and a sixth of the memory.
+    These are the slopes of :func:`fit_rolling`, to the last bit, in less time and a sixth of the memory. Both are saved
+    only if no window holds infinity, bad weights, a single x, or points that lie exactly on their line: then all lines
+    are fitted.
 
     Parameters
     ----------
     x, y, window, window_in, min_points, step, center, closed, by, data, fit_intercept, sample_weight, datetime_unit, \
-n_threads
+n_threads, progress
         As in :func:`fit_rolling`.
 
     Returns
@@ -210,18 +204,10 @@ n_threads
     >>> ff.rolling_slope(None, [1.0, 3.0, 5.0, 5.0, 5.0], 3)
     array([nan, nan,  2.,  1.,  0.])
     """
-    center = validation.true_or_false(center, "center")
-    validation.require_one_of(closed, _CLOSED, "closed")
-    x = _places_of(x, y, window, data)
-    table = _Table.of(
+    table, rule, fewest = _table_and_rule(
         {"x": x, "y": y, "sample_weight": sample_weight, "sigma": None},
-        by,
-        data,
-        datetime_unit,
-        through_origin=not validation.true_or_false(fit_intercept, "fit_intercept"),
-    )
-    rule, fewest = _rule(
-        window, window_in, min_points, center, closed, table.points, is_counted=x is None
+        *(window, window_in, min_points, center, closed),
+        *(by, data, datetime_unit, fit_intercept, progress),
     )
     options = Options.of(
         loss="squared_error",
@@ -287,7 +273,7 @@ n_threads
         n_threads=n_threads,
         backend="numba",
     )
-    rule = ROW._replace(before=table.points.y.size)
+    rule = ROW_ALONE._replace(before=table.points.y.size)
     return table.fit(rule, step, options, progress=False)
 
 
@@ -333,13 +319,13 @@ class _Table(NamedTuple):
             require_alone(**columns, by=by, data=data)
             source, options = columns["x"], (through_origin, datetime_unit, progress)
             return cls._of_source(source, *options)
-        for name, each in (*columns.items(), ("data", data)):
+        by, names = ([], []) if by is None else key_columns(by, data is not None)
+        for name, each in {**columns, "data": data, **labelled(by)}.items():
             if type(each).__module__.partition(".")[0] == "dask":
                 raise TypeError(
                     f"{name} must hold its values; got {type(each).__name__} of Dask: windows need rows in their "
                     "order, so call compute() if it fits in memory"
                 )
-        by, names = ([], []) if by is None else key_columns(by, data is not None)
         kind = kind_of(columns["y"] if data is None else data)
         given = columns
         if data is not None:
@@ -367,6 +353,7 @@ class _Table(NamedTuple):
         )
         with source.opened(reading, Plan(n_passes=1, progress=progress, in_parts=True)) as opened:
             points, groups = opened.reduced(task).whole()
+        groups = None if groups is None else typed(groups, source)
         rows = None if groups is None else rows_of(groups.codes, groups.n)
         return cls(points, rows, groups, source.names, None, None)
 
@@ -410,9 +397,9 @@ class _Table(NamedTuple):
         points, order, own_rule = self._group_by_group(rule)
         own_step = step if order is None else 1
         slope, has_suspects = moving.slopes(
-            *(points.x, points.y, points.w, own_rule, own_step), **_given(options)
+            *(points.x, points.y, points.w, own_rule, own_step), **_loop_options(options)
         )
-        if has_suspects:  # which other sums tell from good ones
+        if has_suspects:  # whether lines are bad follows from sums that were not kept
             where = "fit_rolling(...).status"
             return self.fit(rule, step, options, progress=False, where=where).slope
         if order is not None:
@@ -420,7 +407,7 @@ class _Table(NamedTuple):
         return slope if points.times is None else slope * points.times.counts
 
     def _group_by_group(self, rule: Rule) -> tuple[Points, NDArray[np.int64] | None, Rule]:
-        """Return the points with those of a group side by side, their rows, and the rule for them."""
+        """Return the points sorted by group, the row that each had (None without groups), and the rule for them."""
         points, order = self.points, None
         starts = np.array([0, points.y.size])
         if self.rows is not None:
@@ -444,7 +431,7 @@ class _Table(NamedTuple):
 
 def _least_squares(points: Points, rule: Rule, step: int, options: Options) -> tuple[LineSums, Any]:
     """Return the lines of windows, and their numbers of rows."""
-    given = _given(options)
+    given = _loop_options(options)
     found = moving.fit(points.x, points.y, points.w, rule, step, **given)
     n_effective = None
     if points.n_effective is not None:  # a sigma does not change how often a point occurs
@@ -461,7 +448,7 @@ def _least_squares(points: Points, rule: Rule, step: int, options: Options) -> t
     return sums, found.n_rows
 
 
-def _given(options: Options) -> dict[str, Any]:
+def _loop_options(options: Options) -> dict[str, Any]:
     """Return the options of the compiled loops."""
     return {
         "through_origin": not options.fit_intercept,
@@ -514,6 +501,33 @@ def _index_of(x: Any, y: Any) -> Any:
     return None
 
 
+def _table_and_rule(
+    columns: dict[str, Any],
+    window: Any,
+    window_in: Any,
+    min_points: Any,
+    center: Any,
+    closed: Any,
+    by: Any,
+    data: Any,
+    datetime_unit: Unit | None,
+    fit_intercept: Any,
+    progress: Any,
+) -> tuple[_Table, Rule, Any]:
+    """Return a caller's columns and windows, checked: points, rule, and the fewest points of a line."""
+    center = validation.true_or_false(center, "center")
+    validation.require_one_of(closed, _CLOSED, "closed")
+    columns = {**columns, "x": _places_of(columns["x"], columns["y"], window, data)}
+    table = _Table.of(
+        *(columns, by, data, datetime_unit),
+        through_origin=not validation.true_or_false(fit_intercept, "fit_intercept"),
+        progress=validation.true_or_false(progress, "progress"),
+    )
+    is_counted = columns["x"] is None
+    options = window, window_in, min_points, center, closed, table.points
+    return table, *_rule(*options, is_counted=is_counted)
+
+
 def _rule(
     window: Any,
     window_in: Any,
@@ -535,12 +549,15 @@ def _rule(
         )
     rows = validation.positive_integer(window, "window")
     most = max(rows + (closed == "both") - (closed == "neither"), 2)
-    if isinstance(min_points, int) and min_points > most:
-        raise ValueError(
-            f"min_points must be at most {most:,}, as windows have no more rows; got {min_points:,}"
-        )
     rule = _by_number(rows, center, closed, points.y.size)
-    return rule, max(rows, 2) if min_points is None else min_points
+    if min_points is None:
+        return rule, max(rows, 2)
+    min_points = validation.positive_integer(min_points, "min_points", least=2)
+    if min_points > most:
+        raise ValueError(
+            f"min_points must be at most {most:,}, as windows have no more rows; got {min_points}"
+        )
+    return rule, min_points
 
 
 def _width(
@@ -577,7 +594,7 @@ def _width(
 def _duration(window: Any) -> tuple[int, str]:
     """Return a duration, or text such as "7D" or "36h", as a number and a unit."""
     if isinstance(window, str):
-        found = re.fullmatch(r"\s*(\d+)\s*([A-Za-z]+)\s*", window)
+        found = re.fullmatch(r"\s*(\d{1,300})\s*([A-Za-z]+)\s*", window)
         if found is None or found[2] not in _UNITS:
             raise ValueError(
                 f"window must be a whole number and a unit, such as '7D', '36h', '90min' or '5ms'; got {window!r}"
@@ -598,14 +615,14 @@ def _by_number(rows: int, center: bool, closed: str, n: int) -> Rule:
     off = (rows - 1) // 2 if center else 0
     before = rows if closed in ("left", "both") else rows - 1
     after = off + (1 if closed in ("right", "both") else 0)
-    return ROW._replace(before=before - off, after=after)
+    return ROW_ALONE._replace(before=before - off, after=after)
 
 
 def _by_width(width: float, center: bool, closed: str) -> Rule:
     """Return the rule of windows of a width in x."""
     least, most = (-0.5 * width, 0.5 * width) if center else (-width, 0.0)
     ends = {"has_least": closed in ("left", "both"), "has_most": closed in ("right", "both")}
-    return ROW._replace(kind=BY_WIDTH, least=least, most=most, **ends)
+    return ROW_ALONE._replace(kind=BY_WIDTH, least=least, most=most, **ends)
 
 
 def _require_rising(

@@ -84,6 +84,12 @@ def open_table(
         return opened(path, options).with_folders(keys, options.keys)
 
 
+def has_types(path: str, options: FileOptions = _FIND) -> bool:
+    """Return whether columns of a file have types; those of text have none."""
+    ending = f".{options.format}" if options.format else ending_of(path)
+    return FORMATS.get(ending) is not text
+
+
 def ending_of(path: str) -> str:
     """Return the longest ending in ``FORMATS`` that a name has; "" for none."""
     return max((each for each in FORMATS if path.lower().endswith(each)), key=len, default="")

@@ -12,7 +12,7 @@ from typing import Any
 
 from fastfit.points.base import Plan, Points, Reading, Source
 from fastfit.points.files.checkpoint import Checkpoint
-from fastfit.points.files.formats import open_table
+from fastfit.points.files.formats import has_types, open_table
 from fastfit.points.files.lazy import query
 from fastfit.points.files.options import FileOptions
 from fastfit.points.files.paths import File, Paths, files_of
@@ -155,7 +155,7 @@ class FilePoints(Source):
     keys : tuple of str
         The names of the columns of keys.
     text_keys : set of str
-        Those of them that are text for want of a type: of text files, and of names of folders.
+        Keys without a type, which are read as text: columns of text files, and names of folders.
     """
 
     refusal, instead = "comes from scan", ", where {name}='column' names it"
@@ -176,8 +176,8 @@ class FilePoints(Source):
         self.keys = options.keys
         first = self.table(0)
         found = resolve_columns(first, asked["x"], asked["y"], [*others, *self.keys])
-        is_text = first.may_lack_header
-        self.text_keys = {key for key in self.keys if is_text or key in first.folder_names}
+        are_text = bool(files) and not any(has_types(file.path, options) for file in files)
+        self.text_keys = {key for key in self.keys if are_text or key in first.folder_names}
         self.columns: dict[str, str] = dict(zip(asked, found, strict=False))
         both = sorted(set(self.columns.values()) & set(self.keys))
         if both:
