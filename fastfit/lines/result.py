@@ -129,7 +129,7 @@ class LineFits:
         # Else only lines of too few points are bad, and are NaN already; their codes are found when asked for.
         codes = None
         if sums.has_suspects or sums.robust is not None or not sums.few_are_nan:
-            codes = _codes(sums, min_points)
+            codes = _codes_of(sums, min_points)
             if codes.any():
                 bad = (codes != 0) & (codes < _LESS_SURE)
                 slope, intercept = _without(slope, bad), _without(intercept, bad)
@@ -299,7 +299,7 @@ class LineFits:
         """The place in ``STATUSES`` of the status of each line."""
         if self._codes is not None:
             return self._codes
-        return _codes(self._sums, self._options["min_points"])
+        return _codes_of(self._sums, self._options["min_points"])
 
     @cached_property
     def intercept(self) -> NDArray[np.float64]:
@@ -823,7 +823,7 @@ def _at(values: Any, index: Any) -> Any:
     return values if np.ndim(values) == 0 else values[index]
 
 
-def _codes(sums: LineSums, min_points: int) -> NDArray[np.int8]:
+def _codes_of(sums: LineSums, min_points: int) -> NDArray[np.int8]:
     """Return the place in ``LineFits.STATUSES`` of the status of each line."""
     codes = np.zeros(sums.slope.shape, np.int8)
     if sums.robust is not None:
