@@ -249,11 +249,14 @@ def _refuse_chunks(y: Any) -> None:
 
 def warn_of_bad_lines(fits: LineFits, *but: Status, where: str = "fits.status") -> None:
     """Warn once, with their number, about lines that have points and could not be fitted, but for some reasons."""
-    if not fits.codes.any():
+    codes = fits.codes
+    is_bad = codes != 0
+    if not is_bad.any():
         return
+    numbers = np.bincount(codes[is_bad & (fits.n_points > 0)], minlength=len(fits.STATUSES))
     counts = {
-        status: int(np.count_nonzero((fits.codes == code) & (fits.n_points > 0)))
-        for code, status in enumerate(fits.STATUSES)
+        status: int(number)
+        for status, number in zip(fits.STATUSES, numbers, strict=True)
         if status not in (Status.CONVERGED, *but)
     }
     unsure = {status: counts.pop(status) for status in (Status.MAX_ITER, Status.STALLED)}
