@@ -47,6 +47,35 @@ def test_a_window_is_the_line_of_its_own_points(name: str, window: int) -> None:
 LONG = long_series(4000)
 
 
+def test_infinity_outside_of_a_window_leaves_no_trace() -> None:
+    """Also where all points that have a weight lie on one side of the pivot."""
+    y, weights = [1.0, 3.0, math.inf, 5.0, 4.0, 6.0], [1.0, 1.0, 1.0, 0.0, 1.0, 1.0]
+    with pytest.warns(ff.ConvergenceWarning, match="3 of 6"):
+        fits = ff.fit_rolling(None, y, 3, sample_weight=weights, min_points=2)
+    assert fits.status.tolist()[2:] == [ff.Status.INFINITE] * 3 + [ff.Status.CONVERGED]
+    assert fits.slope[5] == 2.0
+
+
+@needs_compiler  # up to 4,096 points, windows with an outlier are summed again
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant < 60, reason="longdouble is float64 here")
+@pytest.mark.parametrize("window", [5000, None])
+@pytest.mark.parametrize("row", [0, 1, 129, 4999, 5000, 5001, 8999])
+@pytest.mark.parametrize("far", [(1e3, 1e2), (1e6, -1e6), (0.0, 1e3)], ids=str)
+def test_outliers_cost_no_digits_of_windows_too_wide_to_be_summed_again(
+    far: tuple[float, float], row: int, window: int | None
+) -> None:
+    """The first sums are of distances from row 1, of expanding windows, or from 4,999 and 5,000, of rolling ones."""
+    x, y = np.random.default_rng(1).standard_normal((2, 9000))
+    x[row], y[row] = x[row] + far[0], y[row] + far[1]
+    fits = ff.fit_expanding(x, y) if window is None else ff.fit_rolling(x, y, window)
+    for end in (5000, 5001, 5100, 6000, 8000, 9000):
+        some = slice(0 if window is None else end - window, end)
+        u, v = (each[some].astype(np.longdouble) for each in (x, y))
+        u, v = u - u.mean(), v - v.mean()
+        slope, size = (u * v).sum() / (u * u).sum(), np.sqrt((v * v).sum() / (u * u).sum())
+        assert abs(fits.slope[end - 1] - slope) <= 1e-14 * max(abs(slope), size), end
+
+
 @pytest.mark.parametrize("name", LONG)
 @pytest.mark.parametrize("window", [1500, None])
 def test_wide_windows_are_as_exact_as_narrow_ones(name: str, window: int | None) -> None:

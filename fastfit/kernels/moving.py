@@ -38,11 +38,11 @@ def _over_groups(
     suspects: Any,
     n_groups: Any,
 ) -> Any:
-    behind, kept, bounds, sums = scratch
+    behind, origins, kept, bounds, sums = scratch
     n_chunks = (found.shape[1] + size - 1) // size
     for g in numba.prange(n_groups):
         chunks = g * n_chunks // n_groups, (g + 1) * n_chunks // n_groups
-        room = behind[g], kept[g], bounds[g], sums[g]
+        room = behind[g], origins[g], kept[g], bounds[g], sums[g]
         windows.fit_windows(
             x, y, w, rule, step, through_origin, least, size, chunks, room, found, counts, suspects
         )
@@ -166,6 +166,7 @@ def _found(
     scratch = (
         # With room for four times the windows that are found at a time, these seldom end early for want of it.
         np.zeros((n_groups, N_SUMS * (widest + 4 * windows.TOGETHER + 1))),
+        np.empty((n_groups, widest // windows.BLOCK + 1, 2)),
         np.empty((n_groups, windows.N_KEPT)),
         np.empty((n_groups, 3, windows.TOGETHER), np.int64),
         np.empty((n_groups, many.N_SUMS)),

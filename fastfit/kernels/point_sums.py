@@ -35,10 +35,13 @@ def with_point(sums: Any, w: Any, x: Any, y: Any, k: Any, origin: Any) -> Any:
 
 @compiled(TOTAL)
 def origin_of(x: Any, y: Any, w: Any, first: Any, end: Any, step: Any, through_origin: Any) -> Any:
-    """Return the first point of some rows that has a weight; 0, 0 if there is none, or for lines through the origin."""
+    """Return the first finite point of some rows with a weight; 0, 0 without one, or for lines through the origin.
+
+    Distances of points of weight 0 from an infinite one would be NaN, and they may lie in other windows than it does.
+    """
     if not through_origin:
         for i in range(first, end, step):
-            if (weight(w, i) > 0.0) and not (np.isnan(x[i]) | np.isnan(y[i])):
+            if (weight(w, i) > 0.0) and np.isfinite(x[i]) and np.isfinite(y[i]):
                 return x[i], y[i]
     return 0.0, 0.0
 

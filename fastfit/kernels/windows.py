@@ -5,10 +5,11 @@ what each sum was is kept; rows from the pivot on are summed forwards, as window
 either kind. When windows have left all rows before the pivot behind, the next pivot is the end of a window. So no point
 is ever subtracted, and what has left a window leaves no trace.
 
-Distances are from points that lie in the window: backwards, from the last that counts before the pivot; forwards, from
-the first that counts from it on. So neither large values of x and y nor those outside of a window cost digits. Where
-the residuals of a window are tiny compared with y, or such a point is far from the others, its points are summed once
-more: their distances from the line just found, with rounding errors included, as ``many`` does.
+Distances are from an *origin* that lies in the window: backwards, from the last point that counts before the pivot;
+forwards, from the first that counts from it on. So neither large values of x and y nor those outside of a window cost
+digits. Where the residuals of a window are tiny compared with y, or its origin is an outlier, its points are summed
+once more: their distances from the line just found, with rounding errors included, as ``many`` does. That would take
+too long for wide windows. For them, the origin moves to the means of the points so far, if it is an outlier.
 
 Sums are made row by row. They are kept side by side for some windows at a time, whose lines are found in one loop.
 """
@@ -31,10 +32,10 @@ from fastfit.kernels.point_sums import (
     with_point,
 )
 
-# Rows are summed in blocks of this many, and then the sums of blocks: so there is less rounding.
-BLOCK = 128
 # Running sums before the first row, as ``add_rows`` takes them.
 EMPTY = (NOTHING, NOTHING, 0)
+# Rows are summed in blocks of this many, and then the sums of blocks: so there is less rounding.
+BLOCK = 128
 # Most points of a window that are summed once more: else that would take longer than all windows do.
 MOST = 4096
 # What stands for the residuals of wider windows, where sums do not resolve them.
@@ -43,7 +44,7 @@ UNRESOLVED = -2.0
 TOGETHER = 128
 # Offset from what is kept of windows to the next of its kind. Not a multiple of 4,096 bytes, as in ``many``.
 STRIDE = TOGETHER + 8
-# What is kept of windows: sums from the pivot on, and sums before it; and the points that distances are from.
+# What is kept of windows: sums from the pivot on, sums before it, and the origins of both.
 BEHIND, ORIGINS = N_SUMS * STRIDE, 2 * N_SUMS * STRIDE
 X0, Y0, X1, Y1 = (ORIGINS + k * STRIDE for k in range(4))
 N_KEPT = ORIGINS + 4 * STRIDE
@@ -72,6 +73,17 @@ def plus(a: Any, b: Any) -> Any:
     return (
         *(a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3]),
         *(a[4] + b[4], a[5] + b[5], a[6] + b[6]),
+    )
+
+
+@compiled(INLINED)
+def moved(sums: Any, g: Any, h: Any) -> Any:
+    """Return sums of distances from another origin: x lies g, and y lies h further from it."""
+    n, total, us, vs, uu, uv, vv = sums
+    us_moved, vs_moved = us + total * g, vs + total * h
+    return (
+        *(n, total, us_moved, vs_moved, uu + g * (us + us_moved)),
+        *(uv + (g * vs + h * us_moved), vv + h * (vs + vs_moved)),
     )
 
 
@@ -110,6 +122,52 @@ def add_rows(
     return blocks, part, n_part
 
 
+@compiled(TOTAL)
+def add_blocks(
+    x: Any,
+    y: Any,
+    w: Any,
+    running: Any,
+    origin: Any,
+    first: Any,
+    n: Any,
+    direction: Any,
+    through_origin: Any,
+    to: Any,
+    stride: Any,
+    column: Any,
+) -> Any:
+    """Add n rows as ``add_rows`` does, and return the origin of what follows, too.
+
+    If the origin lies so far from the points of whole blocks that sums lose digits, it moves to their means, and the
+    last block is summed once more.
+    """
+    done = 0
+    while done < n:
+        m, before = min(n - done, BLOCK - running[2]), running[0]
+        at = first + done * direction, m, direction, origin
+        running = add_rows(x, y, w, running, *at, to, stride, column + done * direction)
+        done += m
+        if running[2] == 0 and not through_origin:
+            u, v, is_far = way_to_means(running[0], origin)
+            if is_far:
+                origin = origin[0] + u, origin[1] + v
+                running = moved(before, -u, -v), NOTHING, 0
+                at = first + (done - BLOCK) * direction, BLOCK, direction, origin
+                running = add_rows(x, y, w, running, *at, None, 0, 0)
+    return running, origin
+
+
+@compiled(INLINED)
+def way_to_means(sums: Any, origin: Any) -> Any:
+    """Return how far the means are from the origin, in x and in y, and whether that is so far that sums lose digits."""
+    _, total, us, vs, uu, _, vv = sums
+    u, v = us / total, vs / total
+    is_far = (u * us > LOOSE * (uu - u * us)) | (v * vs > LOOSE * (vv - v * vs))
+    # As the new origin will be rounded.
+    return (origin[0] + u) - origin[0], (origin[1] + v) - origin[1], is_far
+
+
 @compiled(INLINED)
 def moves_steadily(m: Any, low: Any, high: Any) -> Any:
     """Return whether m windows each begin and end one row after the one before, and have rows."""
@@ -120,8 +178,14 @@ def moves_steadily(m: Any, low: Any, high: Any) -> Any:
 
 
 @compiled(INLINED)
+def differ(a: Any, b: Any) -> Any:
+    """Return whether two points differ."""
+    return (a[0] != b[0]) | (a[1] != b[1])
+
+
+@compiled(INLINED)
 def fill(kept: Any, first: Any, end: Any, origin: Any, last: Any) -> None:
-    """Write the points that distances are from for some windows."""
+    """Write the origins of some windows: of their sums from the pivot on, and of those before it."""
     (x0, y0), (x1, y1) = origin, last
     for k in range(first, end):
         j = np.uint64(k)
@@ -132,7 +196,38 @@ def fill(kept: Any, first: Any, end: Any, origin: Any, last: Any) -> None:
 
 
 @compiled(TOTAL)
-def sum_windows(
+def find_origins(
+    x: Any, y: Any, w: Any, origin: Any, first: Any, n: Any, through_origin: Any, origins: Any
+) -> None:
+    """Write the origin of each block of n rows, which are added backwards from the first one."""
+    running = EMPTY
+    for start in range(0, n, BLOCK):
+        origins[start // BLOCK, 0], origins[start // BLOCK, 1] = origin
+        at = first - start, min(BLOCK, n - start), -1, through_origin
+        running, origin = add_blocks(x, y, w, running, origin, *at, None, 0, 0)
+
+
+@compiled(TOTAL)
+def origin_near(
+    x: Any, y: Any, w: Any, last: Any, rows: Any, origin: Any, through_origin: Any
+) -> Any:
+    """Return an origin for what follows many rows: the means of their last block, if the given one is an outlier there.
+
+    Windows of fewer rows are summed once more where their origin is an outlier.
+    """
+    if rows[1] - rows[0] <= MOST:
+        return origin
+    at = rows[1] - 1, BLOCK, -1, through_origin
+    (sums, _, _), near = add_blocks(x, y, w, EMPTY, last, *at, None, 0, 0)
+    _, total, us, vs, uu, _, vv = sums
+    u, v, _ = way_to_means(sums, near)
+    g, h = origin[0] - (near[0] + u), origin[1] - (near[1] + v)
+    is_far = (g * g * total > LOOSE * (uu - u * us)) | (h * h * total > LOOSE * (vv - v * vs))
+    return (near[0] + u, near[1] + v) if is_far and not through_origin else origin
+
+
+@compiled(TOTAL)
+def sum_windows(  # noqa: PLR0912, PLR0915  # in parts, it would pass arrays more often, which costs 100 ns on one thread
     x: Any,
     y: Any,
     w: Any,
@@ -141,6 +236,7 @@ def sum_windows(
     high: Any,
     through_origin: Any,
     behind: Any,
+    origins: Any,
     columns: Any,
     kept: Any,
     state: Any,
@@ -148,7 +244,8 @@ def sum_windows(
     """Write the sums of m windows to ``kept``, and return their number, and what the next windows go on from.
 
     ``columns`` are set to the columns of ``behind`` with the sums before the pivot. Its last column, of zeros, is left
-    to windows without rows.
+    to windows without rows. ``origins`` are those of the blocks of rows before the pivot; ``last`` is that of all of
+    them, or NaN if they differ.
     """
     pivot, base, reach, at, origin, last, running = state
     n_columns = behind.size // N_SUMS
@@ -171,22 +268,47 @@ def sum_windows(
             base, at = low[k], free
             pivot = reach = high[k]
             last = origin_of(x, y, w, pivot - 1, base - 1, -1, through_origin)
-            end = at + n_rows - 1
-            add_rows(x, y, w, EMPTY, pivot - 1, n_rows, -1, last, behind, n_columns, end)
+            origins[0, 0], origins[0, 1] = last
+            row, column = pivot - 1, at + n_rows - 1
+            if n_rows < BLOCK:
+                add_rows(x, y, w, EMPTY, row, n_rows, -1, last, behind, n_columns, column)
+            else:
+                rows, to = (row, n_rows, -1, through_origin), (n_columns, column)
+                _, final = add_blocks(x, y, w, EMPTY, last, *rows, behind, *to)
+                if differ(final, last):
+                    find_origins(x, y, w, last, pivot - 1, n_rows, through_origin, origins)
+                    last = np.nan, np.nan
             running = EMPTY
         # A run: windows that each begin and end one row after the one before.
         end = min(m, k + pivot - low[k]) if is_steady else k + 1
         if not running[0][1] + running[1][1] > 0.0:  # points of weight 0 have added nothing
             origin = origin_of(x, y, w, reach, high[end - 1], 1, through_origin)
+            own, near = (base, pivot), (origins[0, 0], origins[0, 1])
+            origin = origin_near(x, y, w, near, own, origin, through_origin)
         n_rows = high[k] - reach
-        running = add_rows(x, y, w, running, reach, n_rows, 1, origin, None, 0, 0)
+        if running[2] + n_rows < BLOCK:
+            running = add_rows(x, y, w, running, reach, n_rows, 1, origin, None, 0, 0)
+        else:
+            rows = reach, n_rows, 1, through_origin
+            running, origin = add_blocks(x, y, w, running, origin, *rows, None, 0, 0)
         put(plus(running[0], running[1]), w, kept, STRIDE, k)
-        n_rows = end - k - 1
-        running = add_rows(x, y, w, running, high[k], n_rows, 1, origin, kept, STRIDE, k + 1)
+        fill(kept, k, end, origin, last)
+        row, n_rows, moves = high[k], end - k - 1, k + 1 + BLOCK - running[2]
+        if moves > end:
+            running = add_rows(x, y, w, running, row, n_rows, 1, origin, kept, STRIDE, k + 1)
+        else:
+            rows = row, n_rows, 1, through_origin
+            running, final = add_blocks(x, y, w, running, origin, *rows, kept, STRIDE, k + 1)
+            if differ(final, origin):
+                fill(kept, moves, end, final, last)
+                origin = final
+        if np.isnan(last[0]):
+            for j in range(k, end):
+                block = (pivot - 1 - low[j]) // BLOCK
+                kept[X1 + j], kept[Y1 + j] = origins[block, 0], origins[block, 1]
         column = at + low[k] - base
         for j in range(k, end):
             columns[np.uint64(j)] = column + (j - k)
-        fill(kept, k, end, origin, last)
         k, reach = end, high[end - 1]
     return k, (pivot, base, reach, at, origin, last, running)
 
@@ -443,10 +565,11 @@ def fit_windows(
     one, gets the number of points of each window; a second, for rules other than BY_NUMBER, the number of its rows.
     ``suspects`` gets the notes of each chunk, as ``lines_of`` returns them.
 
-    ``scratch`` holds four arrays to work in: the sums from each row to the pivot, whose last column is zeros; what is
-    kept of windows; their bounds and columns; and the sums of a window that is summed once more.
+    ``scratch`` holds five arrays to work in: the sums from each row to the pivot, whose last column is zeros, and the
+    origins of their blocks; what is kept of windows; their bounds and columns; and the sums of a window that is summed
+    once more.
     """
-    behind, kept, bounds_of, sums = scratch
+    behind, origins, kept, bounds_of, sums = scratch
     low, high, columns = bounds_of[0], bounds_of[1], bounds_of[2]
     n_windows = found.shape[1]
     is_by_number, before, after = rule.kind == BY_NUMBER, rule.before, rule.after
@@ -460,7 +583,7 @@ def fit_windows(
             else:
                 bounds(x, rule, step, first, first + m, low, high)
             m, state = sum_windows(
-                x, y, w, m, low, high, through_origin, behind, columns, kept, state
+                x, y, w, m, low, high, through_origin, behind, origins, columns, kept, state
             )
             there, start, step_of = behind, columns[0], behind.size // N_SUMS
             if not lie_together(m, columns):
