@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 def named_columns(
@@ -77,7 +78,7 @@ def kind_of(data: Any) -> str:
 
 
 def table_of(library: str, columns: dict[str, Any], types: dict[str, Any]) -> Any:
-    """Return a table of Polars or PyArrow; some columns of Polars have the type of a column: categories, time zones.
+    """Return a table of Polars or PyArrow; ``types`` are those of some of the columns, if they are of this library.
 
     Raises
     ------
@@ -85,16 +86,35 @@ def table_of(library: str, columns: dict[str, Any], types: dict[str, Any]) -> An
         If the library is missing.
     """
     module = importlib.import_module(library)
-    if library != "polars":
-        return module.table(columns)
-    table = module.DataFrame(columns)
-    for name, kind in types.items():
-        if isinstance(kind, (module.Categorical, module.Enum)):
-            table = table.with_columns(module.col(name).cast(kind))
-        elif getattr(kind, "time_zone", None):
-            utc = module.col(name).dt.replace_time_zone("UTC")
-            table = table.with_columns(utc.dt.convert_time_zone(kind.time_zone))
-    return table
+    column_of = _of_polars if library == "polars" else _of_pyarrow
+    found = {}
+    for name, values in columns.items():
+        kind = types.get(name)
+        is_own = isinstance(kind, module.DataType)
+        found[name] = column_of(module, np.asarray(values), kind if is_own else None)
+    return module.DataFrame(found) if library == "polars" else module.table(found)
+
+
+def _of_polars(pl: Any, values: NDArray[Any], kind: Any) -> Any:
+    """Return a column of Polars, of a type if there is one."""
+    if values.dtype == object:
+        try:
+            values = pl.Series(values.tolist(), dtype=None if values.size else pl.String)
+        except (TypeError, pl.exceptions.PolarsError):  # of several types
+            return pl.Series(values)
+    column = pl.Series(values)
+    zone = getattr(kind, "time_zone", None)
+    if zone is not None:
+        column = column.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
+    return column if kind is None else column.cast(kind)
+
+
+def _of_pyarrow(pa: Any, values: NDArray[Any], kind: Any) -> Any:
+    """Return a column of PyArrow, of a type if there is one."""
+    column = (
+        pa.array(values) if values.size or values.dtype != object else pa.array([], pa.string())
+    )
+    return column if kind is None else column.cast(kind)
 
 
 def of_pandas(name: str, values: Any, types: dict[str, Any]) -> Any:

@@ -91,6 +91,28 @@ def test_windows_are_written(
     assert picture.stat().st_size > 5000
 
 
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_rows_without_a_key_are_written(tmp_path: Path, ending: str) -> None:
+    (tmp_path / "points.csv").write_text("x,y,k\n1,2,1\n2,4,1\n3,5,\n4,4,2\n5,7,2\n")
+    out = tmp_path / f"lines.{ending}"
+    options = ["--x", "x", "--y", "y", "--by", "k", "--rolling", "2", "--out", str(out)]
+    assert call("fit", str(tmp_path / "points.csv"), *options).exit_code == 0
+    found = pl.read_csv(out) if ending == "csv" else pl.read_parquet(out)
+    assert found["k"].to_list() == [1, 1, None, 2, 2]
+
+
+def test_durations_are_keys(tmp_path: Path) -> None:
+    times = pl.Series([1, 1, 2, 2]).cast(pl.Duration("ms"))
+    path, out = tmp_path / "points.parquet", tmp_path / "lines.csv"
+    pl.DataFrame({"x": [0, 1] * 2, "y": [1.0, 2.0] * 2, "k": times}).write_parquet(path)
+    shown = call("fit", str(path), "--x", "x", "--y", "y", "--by", "k", "--out", str(out))
+    assert "2 milliseconds" in shown.stdout
+    assert pl.read_csv(out)["k"].to_list() == ["PT0.001S", "PT0.002S"]
+    pl.DataFrame({"x": [0, 1] * 2, "y": [1.0, 2.0] * 2, "k": [b"a"] * 4}).write_parquet(path)
+    shown = call("fit", str(path), "--x", "x", "--y", "y", "--by", "k", "--out", str(out))
+    assert "--out must end in .parquet where keys are bytes, as 'k' are" in shown.stderr
+
+
 def test_windows_by_width_of_numbers(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("x,y\n" + "".join(f"{k},{k * k}\n" for k in range(30)))
     done = call("fit", str(tmp_path / "a.csv"), "--rolling", "2.5", "--json")

@@ -637,6 +637,14 @@ def test_tables_of_groups_join_the_table_they_come_from() -> None:
         )
 
 
+@pytest.mark.parametrize("keys", [[3, 1, 3, 1], [1, 1, 3, 3]])
+def test_names_of_keys_are_text(keys: list[int]) -> None:
+    fits = ff.fit_groups([0.0, 0.5, 1.0, 2.0], [1.0, 2.0] * 2, pd.Series(keys, name=0))
+    assert fits.keys is not None
+    assert list(fits.keys) == ["0"]
+    assert "by 0" in repr(fits)
+
+
 @pytest.mark.parametrize("dtype", ["i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?"])
 @pytest.mark.parametrize("sort", [True, False])
 def test_integers_of_the_full_range_of_their_type(

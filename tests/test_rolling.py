@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 import math
 from fractions import Fraction
 from typing import Any
@@ -534,6 +535,76 @@ def test_windows_of_tables(rng: np.random.Generator) -> None:
         kind = type(fits.to_frame()).__module__.partition(".")[0]
         assert kind == type(data).__module__.partition(".")[0]
     np.testing.assert_array_equal(of_pandas.slope, expected)
+
+
+KEYS: dict[str, list[Any]] = {
+    "Categorical": ["a", "b"],
+    "String": ["a", "b"],
+    "Int16": [1, 2],
+    "Float32": [1.5, 2.5],
+    "Boolean": [False, True],
+    "Binary": [b"a", b"b"],
+    "Decimal": [decimal.Decimal("1.1"), decimal.Decimal("2.2")],
+    "Date": [datetime.date(2024, 1, 1), datetime.date(2024, 1, 2)],
+    "Time": [datetime.time(1), datetime.time(2)],
+    "Duration": [datetime.timedelta(1), datetime.timedelta(2)],
+    "Datetime": [datetime.datetime(2024, 1, 1), datetime.datetime(2024, 1, 2)],
+}
+
+
+@pytest.mark.parametrize("has_missing", [False, True])
+@pytest.mark.parametrize("library", ["polars", "pyarrow"])
+@pytest.mark.parametrize("kind", KEYS)
+def test_tables_of_lines_have_the_keys_of_their_table(
+    kind: str, library: str, has_missing: bool
+) -> None:
+    """Of the same type and value, to the nanosecond, and with its time zone."""
+    pl = pytest.importorskip("polars")
+    times = pl.Series(1_600_000_000_000_000_001 + np.arange(8) * 10**17, dtype=pl.Datetime("ns"))
+    zoned = {"t": times.dt.replace_time_zone("UTC").dt.convert_time_zone("Europe/Berlin")}
+    data = pl.DataFrame({**zoned, "y": np.arange(8.0) ** 2})
+    own = pl.Series("key", [*KEYS[kind] * 3, None if has_missing else KEYS[kind][0], KEYS[kind][1]])
+    own = own.cast(getattr(pl, kind)) if kind not in ("Decimal", "Duration", "Datetime") else own
+    data = data.with_columns(own)
+    table = data if library == "polars" else data.to_arrow()
+    windows = ff.fit_rolling("t", "y", 3, by="key", data=table).to_frame()
+    groups = ff.fit_groups("t", "y", "key", data=table).to_frame()
+    if library == "pyarrow":
+        assert windows.schema.field("t").type == table.schema.field("t").type
+        for found in (windows, groups):
+            assert found.schema.field("key").type == table.schema.field("key").type
+        windows, groups = pl.from_arrow(windows), pl.from_arrow(groups)
+        data = pl.from_arrow(table)
+    assert windows["t"].equals(data["t"])
+    assert windows["key"].equals(data["key"])
+    assert data.join(groups, on="key").height == 8 - has_missing
+
+
+def test_tables_of_no_groups_have_the_types_of_their_table() -> None:
+    pl = pytest.importorskip("polars")
+    data = pl.DataFrame(schema={"x": pl.Float64, "y": pl.Float64, "key": pl.String})
+    found = ff.fit_groups("x", "y", "key", data=data).to_frame().schema
+    assert found["key"] == found["status"] == pl.String
+    found = ff.fit_groups("x", "y", "key", data=data.to_arrow()).to_frame().schema
+    assert str(found.field("key").type) == "large_string"
+    assert str(found.field("status").type) == "string"
+
+
+def test_keys_of_windows_keep_their_names() -> None:
+    """Also where x or an index has the name of one; a table has those that its index does not show."""
+    frame = pd.DataFrame({"v": np.arange(8.0) ** 2, "x": pd.Categorical([*"abababab"])})
+    keys = ff.fit_rolling(None, frame["v"].to_numpy(), 3, by=frame["x"]).keys
+    assert keys is not None
+    assert keys["x"].tolist() == [*"abababab"]
+    assert keys["x_x"].tolist() == [*range(8)]
+    fits = ff.fit_rolling(None, "v", 3, by="x", data=frame.rename_axis("x"))
+    assert fits.keys is not None
+    assert list(fits.keys) == ["x", "x_index"]
+    found = fits.to_frame()
+    pd.testing.assert_series_equal(found["x"], frame["x"], check_index=False)
+    assert found.index.name == "x"
+    plain = ff.fit_rolling([3.0, 4.0, 5.0], [1.0, 2.0, 4.0], 2).to_frame()
+    assert plain["x"].tolist() == [3.0, 4.0, 5.0]
 
 
 @pytest.mark.parametrize("policy", ["raise", "propagate"])

@@ -140,9 +140,7 @@ def fit_groups(
     sums, groups, counts = _without_empty(sums, groups, rows)
     known = groups, counts, rows.n_ungrouped, points.times
     labels = names_of(given, columns)
-    types = {
-        name: getattr(column, "dtype", None) for name, column in zip(groups.keys, by, strict=True)
-    }
+    types = dict(zip(groups.keys, map(type_of, by), strict=True))
     return _fits(sums, *known, options, labels, sort=sort, kind=kind, types=types)
 
 
@@ -302,6 +300,11 @@ def names_of(given: dict[str, Any], columns: dict[str, Any]) -> tuple[str, str]:
     return x, y
 
 
+def type_of(column: Any) -> Any:
+    """Return the type of the values of a column, as its library has it; None if it has none."""
+    return getattr(column, "dtype", getattr(column, "type", None))
+
+
 def labelled(by: list[Any]) -> dict[str, Any]:
     """Return the columns of keys by what errors call them."""
     return {"by" if len(by) == 1 else f"by[{k}]": column for k, column in enumerate(by)}
@@ -322,7 +325,8 @@ def grouping_of(
     """
     array = _numbers_of(by[0]) if len(by) == 1 else None
     if array is not None and array.size == n > 0:
-        own = [names[0] or getattr(by[0], "name", None)]
+        name = getattr(by[0], "name", None) if names[0] is None else names[0]
+        own = ["key" if name is None or name == "" else str(name)]
         # Where runs are long, only one key of each has to be looked up.
         items = array.view(np.int64) if array.dtype.kind in "mM" else array
         starts = grouped.runs_of(items, n_threads)
@@ -338,7 +342,7 @@ def grouping_of(
                     wide: Any = np.uint64 if array.dtype == np.uint64 else np.int64
                     np.subtract(array, wide(low), out=codes, dtype=wide, casting="unsafe")
                 values = np.arange(high - low + 1).astype(array.dtype) + array.dtype.type(low)
-                groups = keys.Groups(codes, {own[0] or "key": values}, None)
+                groups = keys.Groups(codes, {own[0]: values}, None)
                 return groups, grouped.Rows(codes, None, None, groups.n)
     groups = keys.groups_of(by, names, n)
     return groups, grouped.rows_of(groups.codes, groups.n, n_threads)

@@ -44,9 +44,17 @@ def check_path(path: Path, given: list[str]) -> None:
 def write(fits: LineFits, path: Path) -> None:
     """Write all lines, with their keys first, to a file of Parquet or text; it is there as a whole or not at all."""
     table = table_of("polars", fits.columns(), {})
+    is_text = path.suffix.lower() == ".csv"
+    for name, kind in table.schema.items() if is_text else ():
+        if str(kind) == "Binary":
+            raise ValueError(
+                f"--out must end in .parquet where keys are bytes, as {name!r} are; got {str(path)!r}"
+            )
+        if str(kind).startswith("Duration"):
+            table = table.with_columns(table[name].dt.to_string("iso"))
     part = path.with_name(f".{path.name}.part")
     try:
-        if path.suffix.lower() == ".csv":
+        if is_text:
             table.write_csv(part)
         else:
             table.write_parquet(part)
@@ -91,4 +99,5 @@ def _table(columns: dict[str, NDArray[Any]], rows: NDArray[np.int64]) -> str:
 def _cell(value: Any) -> str:
     if isinstance(value, (float, np.floating)):
         return f"{value:.6g}"
-    return f"{value:,}" if isinstance(value, np.integer) else str(value)
+    is_count = isinstance(value, np.integer) and not isinstance(value, np.timedelta64)
+    return f"{value:,}" if is_count else str(value)

@@ -146,12 +146,16 @@ class LineFits:
         return cls(slope, intercept, codes, sums, options, axis, times, names)
 
     def of_windows(
-        self, windows: Windows, labels: tuple[str, str], table: str | None, n_ungrouped: int
+        self,
+        windows: Windows,
+        n_ungrouped: int,
+        labels: tuple[str, str],
+        table: str | None,
+        types: dict[str, Any],
     ) -> LineFits:
-        """Return the lines with the places of windows, the names of x and y, and the library of their table."""
-        return replace(
-            self, _windows=windows, _labels=labels, _table=table, n_ungrouped=n_ungrouped
-        )
+        """Return the lines with the places of windows, and what :meth:`of_groups` takes; types has that of x, too."""
+        given: dict[str, Any] = {"_windows": windows, "_key_types": types, "_table": table}
+        return replace(self, n_ungrouped=n_ungrouped, _labels=labels, **given)
 
     def of_groups(
         self,
@@ -163,7 +167,7 @@ class LineFits:
     ) -> LineFits:
         """Return the lines with the keys of groups, the names of x and y, and the library of their table.
 
-        ``types`` holds the dtype of the column of each key, such as a categorical one, by the name of the key.
+        ``types`` holds the type of the column of each key in its library, by the name of the key.
         """
         given: dict[str, Any] = {"_keys": keys, "_key_types": types or {}, "_table": table}
         return replace(self, n_ungrouped=n_ungrouped, _labels=labels, **given)
@@ -563,9 +567,7 @@ class LineFits:
         A key named as a number, such as slope, becomes ``slope_key``.
         """
         flat = {name: column.reshape(-1) for name, column in self._columns().items()}
-        keys = {}
-        for name, each in (self.keys or {}).items():
-            keys[f"{name}_key" if name in flat else name] = np.asarray(each)
+        keys = {_key_name(name): np.asarray(each) for name, each in (self.keys or {}).items()}
         return {**keys, **flat}
 
     def to_dict(self) -> dict[str, Any]:
@@ -585,7 +587,7 @@ class LineFits:
         for name, values in (self.keys or {}).items():
             column = np.asarray(values)
             found = column.astype(str) if column.dtype.kind in "mM" else column
-            keys[f"{name}_key" if name in _COLUMNS else name] = [
+            keys[_key_name(name)] = [
                 each if isinstance(each, (int, float, str, type(None))) else str(each)
                 for each in found.tolist()
             ]
@@ -595,8 +597,9 @@ class LineFits:
     def to_frame(self) -> Any:
         """Return a table with a row for each line: of pandas, or of the library of the table with the groups.
 
-        In pandas the index is the place in the arrays; of columns of a table, their names; of windows of a Series, its
-        index; of groups, their keys. In Polars and PyArrow the keys are the first columns.
+        In pandas the index is the place in the arrays; of columns of a table, their names; of groups, their keys; of
+        windows of a Series or table of pandas, its index. Other keys are the first columns, in the type that they had
+        in a table of this library. A key named as a result, such as slope, becomes ``slope_key``.
 
         Raises
         ------
@@ -605,7 +608,8 @@ class LineFits:
         """
         flat = {name: column.reshape(-1) for name, column in self._columns().items()}
         if self._table in ("polars", "pyarrow"):
-            return table_of(self._table, self.columns(), self._key_types)
+            types = {_key_name(name): kind for name, kind in self._key_types.items()}
+            return table_of(self._table, self.columns(), types)
         try:
             import pandas as pd
         except ImportError as error:
@@ -621,6 +625,10 @@ class LineFits:
             index = given[0] if len(given) == 1 else pd.MultiIndex.from_arrays(given)
         elif self.ndim > 1:
             index = pd.MultiIndex.from_product([range(k) for k in self.shape], names=names)
+        if self._windows is not None:
+            keys = self.keys if self._names is None else self._windows.keys_of_groups()
+            for name, each in reversed((keys or {}).items()):
+                flat = {_key_name(name): of_pandas(name, each, self._key_types), **flat}
         return pd.DataFrame(flat, index=index)
 
     def to_xarray(self) -> Any:
@@ -817,6 +825,11 @@ def _without(values: Any, bad: NDArray[np.bool_]) -> Any:
     return (
         values if values is None or np.isnan(values[bad]).all() else np.where(bad, math.nan, values)
     )
+
+
+def _key_name(name: Any) -> Any:
+    """Return the name of a key in tables, where results have theirs."""
+    return f"{name}_key" if name in (*_COLUMNS, "status") else name
 
 
 def _at(values: Any, index: Any) -> Any:

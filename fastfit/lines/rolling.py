@@ -12,11 +12,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastfit import keys, validation
+from fastfit.containers import values_of
 from fastfit.kernels import moving
 from fastfit.kernels.grouped import Rows, rows_of
 from fastfit.kernels.windows import BY_WIDTH, GIVEN, ROW_ALONE, UNRESOLVED, Rule
 from fastfit.lines.batched import Options, warn_of_bad_lines
-from fastfit.lines.groups import grouping_of, key_columns, labelled, names_of, require_alone
+from fastfit.lines.groups import (
+    grouping_of,
+    key_columns,
+    labelled,
+    names_of,
+    require_alone,
+    type_of,
+)
 from fastfit.lines.keyed import GroupPass, typed
 from fastfit.lines.points import Points
 from fastfit.lines.result import LineFits
@@ -294,6 +302,10 @@ class _Table(NamedTuple):
         Index of a Series of pandas, or None.
     kind : str or None
         Library of the table, or of y.
+    types : dict
+        Types of x and of the keys in their library, by name.
+    times : ndarray or None
+        x, if it holds times in memory.
     """
 
     points: Points
@@ -302,6 +314,8 @@ class _Table(NamedTuple):
     names: tuple[str, str]
     index: Any
     kind: str | None
+    types: dict[str, Any] = {}  # noqa: RUF012
+    times: NDArray[Any] | None = None
 
     @classmethod
     def of(
@@ -339,7 +353,10 @@ class _Table(NamedTuple):
         groups, rows = grouping_of(by, names, points.y.size, None) if by else (None, None)
         x, y = names_of(given, columns)
         x = "" if columns["x"] is None else x
-        return cls(points, rows, groups, (x, y), _index_of(columns["x"], columns["y"]), kind)
+        types = dict(zip([] if groups is None else groups.keys, map(type_of, by), strict=True))
+        times = None if points.times is None else _times_of(columns["x"])
+        labels = (x, y), _index_of(columns["x"], columns["y"])
+        return cls(points, rows, groups, *labels, kind, {x: type_of(columns["x"]), **types}, times)
 
     @classmethod
     def _of_source(
@@ -383,7 +400,8 @@ class _Table(NamedTuple):
         index = None if self.index is None else self.index[::step]
         fits = options.fits(sums, n_rows, points.times, 0, index)
         n_ungrouped = 0 if self.rows is None else self.rows.n_ungrouped
-        fits = fits.of_windows(self._windows(step), self.names, self.kind, n_ungrouped)
+        windows = self._windows(step)
+        fits = fits.of_windows(windows, n_ungrouped, self.names, self.kind, self.types)
         if sums.has_unresolved:
             fits = fits.without_errors(np.equal(sums.residual_square, UNRESOLVED))
         if sums.has_suspects or sums.robust is not None:
@@ -422,7 +440,8 @@ class _Table(NamedTuple):
     def _windows(self, step: int) -> Windows:
         """Return where the windows lie at each ``step``-th row."""
         points = self.points
-        found = Windows(points.x, points.x_offset, points.times, self.names[0])
+        place = points.x, points.x_offset, points.times, self.names[0]
+        found = Windows(*place, exact=self.times)
         if self.rows is not None and self.groups is not None:
             codes, groups = self.rows.of_rows(), self.groups
             found = found._replace(codes=codes, groups=groups.keys, order=groups.order)
@@ -491,6 +510,18 @@ def _places_of(x: Any, y: Any, window: Any, data: Any) -> Any:
     index = getattr(values, "index", None) if kind_of(values) == "pandas" else None
     kind = getattr(getattr(index, "dtype", None), "kind", "")
     return index if kind in ("M", "m") else None
+
+
+def _times_of(x: Any) -> NDArray[Any] | None:
+    """Return times as an array, without digits lost; None if its unit has no fixed length."""
+    found = values_of(x, "x")
+    array = found.array
+    if array.dtype.kind not in "mM":
+        return None
+    if found.missing is not None and found.missing.any():
+        array = array.copy()
+        array[found.missing] = "NaT"
+    return array
 
 
 def _index_of(x: Any, y: Any) -> Any:

@@ -43,6 +43,8 @@ class Windows(NamedTuple):
         Keys of the groups, by name.
     order : ndarray of int or None
         The groups sorted by their keys; None if keys cannot be compared.
+    exact : ndarray or None
+        Times as the caller passed them, of which x lacks digits if they span more than 100 days of nanoseconds.
     """
 
     x: NDArray[np.float64]
@@ -52,11 +54,13 @@ class Windows(NamedTuple):
     codes: NDArray[Any] | None = None
     groups: dict[str, NDArray[Any]] = {}  # noqa: RUF012
     order: NDArray[np.intp] | None = None
+    exact: NDArray[Any] | None = None
 
     def taken(self, index: Any) -> Windows:
         """Return some of the windows."""
         codes = None if self.codes is None else self.codes[index]
-        return self._replace(x=self.x[index], codes=codes)
+        exact = None if self.exact is None else self.exact[index]
+        return self._replace(x=self.x[index], codes=codes, exact=exact)
 
     def in_order(self) -> Windows:
         """Return the windows as they are, or where x rises and falls in a group, with row numbers in its place."""
@@ -74,17 +78,22 @@ class Windows(NamedTuple):
 
     def keys(self, labels: Any) -> dict[str, Any]:
         """Return the keys of the groups of the rows, and their labels (an index of pandas), or else x."""
-        found: dict[str, Any] = {}
-        if self.codes is not None:
-            found = {name: _of_rows(values, self.codes) for name, values in self.groups.items()}
-        if labels is None:
-            found[self.name or "x"] = self._places()
-        else:
-            found[labels.name or "index"] = labels
-        return found
+        found = self.keys_of_groups()
+        name = (self.name or "x") if labels is None else (labels.name or "index")
+        if name in found:
+            name = f"{name}_{'x' if labels is None else 'index'}"
+        return {**found, name: self._places() if labels is None else labels}
+
+    def keys_of_groups(self) -> dict[str, Any]:
+        """Return the keys of the group of each row, if there are groups."""
+        if self.codes is None:
+            return {}
+        return {name: _of_rows(values, self.codes) for name, values in self.groups.items()}
 
     def _places(self) -> NDArray[Any]:
         """Return x, as times where it held times."""
+        if self.exact is not None:
+            return self.exact
         if self.times is None:
             return self.x + self.offset if self.offset else self.x
         missing = np.isnan(self.x)
@@ -136,13 +145,14 @@ class Windows(NamedTuple):
 
 
 def _of_rows(values: NDArray[Any], codes: NDArray[Any]) -> NDArray[Any]:
-    """Return the key of each row; None for rows without one."""
-    missing = codes < 0
-    if missing.all():
-        return np.full(codes.shape, None, object)
-    found: NDArray[Any] = (values.astype(object) if missing.any() else values)[codes]
+    """Return the key of each row; None, or NaT among times, for rows without one."""
+    missing, are_times = codes < 0, values.dtype.kind in "mM"
+    if missing.any() and not are_times:
+        values = values.astype(object)
+    found: NDArray[Any] = np.empty(codes.shape, values.dtype)
+    found[~missing] = values[codes[~missing]]
     if missing.any():
-        found[missing] = None
+        found[missing] = "NaT" if are_times else None
     return found
 
 
