@@ -619,6 +619,19 @@ def test_missing_values_of_windows(policy: Any) -> None:
         np.testing.assert_array_equal(fits.slope, [np.nan, 1.0, *[np.nan] * 3, 2.0])
 
 
+@pytest.mark.parametrize("by", [None, ["a", "a", "a", "b", "b", "b", "b"]])
+def test_windows_of_time_end_to_the_nanosecond(by: list[str] | None) -> None:
+    """Over ten years, float64 would round times to 32 of them."""
+    day, far = 86_400_000_000_000, 300_000_000_000_000_000
+    counts = [0, day, 1 + day, far, far + day - 1, far + day, far + day + 1]
+    times = 1_000_000_000_000_000_001 + np.array(counts)
+    y = pd.Series(np.arange(7.0) ** 2, times.astype("M8[ns]"))
+    expected = y.rolling("1D").count() if by is None else y.groupby(by).rolling("1D").count()
+    for x in (y.index, pd.Index(times.astype("M8[ns]"))):
+        fits = ff.fit_rolling(x, y.to_numpy(), "1D", by=by)
+        assert fits.n_points.tolist() == expected.tolist() == [1, 1, 2, 1, 2, 2, 3]
+
+
 def test_an_index_of_times_is_x_for_windows_of_time() -> None:
     days = pd.date_range("2024-01-01", periods=40)
     y = pd.Series(RNG.standard_normal(40), days, name="v")

@@ -190,11 +190,14 @@ def _rows_of_windows(rule: Rule, step: int, n: int) -> NDArray[Any]:
     return np.asarray(np.maximum(high - low, 0))
 
 
-def in_groups(x: NDArray[np.float64], rule: Rule, starts: NDArray[np.int64]) -> Rule:
-    """Return a rule that gives the bounds of the windows at all rows, in tables that begin at such rows."""
+def in_groups(x: NDArray[Any], rule: Rule, starts: NDArray[np.int64]) -> Rule:
+    """Return a rule that gives the bounds of the windows at all rows; no window reaches beyond the next start.
+
+    x may be integers, whose differences are exact.
+    """
     low, high = np.empty(x.size, np.int64), np.empty(x.size, np.int64)
     arguments = read_only(x), rule, starts, low, high
-    key = ("bounds_in_groups", starts.flags.num)
+    key = ("bounds_in_groups", x.dtype.char, starts.flags.num)
     compiled.code_for(_BOUNDS_IN_GROUPS, key, *arguments)(*arguments)
     return rule._replace(kind=GIVEN, low=read_only(low), high=read_only(high))
 

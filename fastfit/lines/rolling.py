@@ -431,11 +431,23 @@ class _Table(NamedTuple):
         if self.rows is not None:
             order, starts = self.rows.in_order(np.ones(self.rows.n_groups, np.bool_))
             points = points.taken(order)
+        counts = None
         if rule.kind == BY_WIDTH:
             _require_rising(points, starts, order)
-        if self.rows is not None:
-            rule = moving.in_groups(points.x, rule, starts)
+            counts = self._counts()
+        if self.rows is not None or counts is not None:
+            x = points.x if counts is None else counts if order is None else counts[order]
+            rule = moving.in_groups(x, rule, starts)
         return points, order, rule
+
+    def _counts(self) -> NDArray[np.int64] | None:
+        """Return times as integers; None where float64 holds them without digits lost."""
+        if self.times is None or not (np.abs(self.points.x) >= 2.0**53).any():
+            return None
+        assert self.points.times is not None
+        return self.times.astype(f"{self.times.dtype.kind}8[{self.points.times.base}]").view(
+            np.int64
+        )
 
     def _windows(self, step: int) -> Windows:
         """Return where the windows lie at each ``step``-th row."""
