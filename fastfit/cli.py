@@ -110,7 +110,7 @@ _IN_SHELL: tuple[tuple[str, Any], ...] = (
     (r", or None to find it", ", or be left out"),
     (
         r": with window_in='x', a number is a width in x",
-        ": write it with a decimal point, such as 7.0",
+        ": write a width in x as a number with a point, such as 7.0",
     ),
     (r"give x and y\b", "give --x and --y"),
     (r"x and y must be named", "--x and --y must be given"),

@@ -61,7 +61,7 @@ def table_columns(
     own = {
         label: _own_name(label, str(value), names)
         for label, value in given.items()
-        if isinstance(value, str) or (label in "xy" and _is_integer(value))
+        if isinstance(value, str) or (label[:2] in ("x", "y", "by") and _is_integer(value))
     }
     if not own:
         raise TypeError("x, y and by must be names of columns where data is given; got none")

@@ -119,6 +119,8 @@ def test_windows_by_width_of_numbers(tmp_path: Path) -> None:
     found = json.loads(done.stdout)["lines"]
     assert found["n_points"] == [1, 2, *[3] * 28]
     assert found["slope"][2] == pytest.approx(2.0)
+    text = call("fit", str(tmp_path / "a.csv"), "--rolling", "7D").stderr
+    assert "got '7D': write a width in x as a number with a point, such as 7.0" in text
     few = ["--rolling", "5", "--step", "4", "--min-points", "2", "--json"]
     found = json.loads(call("fit", str(tmp_path / "a.csv"), *few).stdout)["lines"]
     assert found["n_points"] == [1, *[5] * 7]

@@ -375,7 +375,13 @@ def test_no_rows_make_no_groups() -> None:
             ([1.0, np.nan], [1.0, 2.0], [1, 1]),
             {"nan_policy": "raise"},
             ValueError,
-            "must not hold NaN",
+            "must not hold NaN with nan_policy='raise'; got it in x at index 1",
+        ),
+        (
+            (ff.Moments.of([1.0, 2.0], [1.0, 2.0]),),
+            {},
+            TypeError,
+            "x must be points, .* got Moments",
         ),
     ],
 )
@@ -635,6 +641,14 @@ def test_tables_of_groups_join_the_table_they_come_from() -> None:
             own.join(fits.to_frame(), on=["size", "day"])["slope"].to_list()
             == merged["slope"].tolist()
         )
+
+
+def test_names_of_columns_may_be_numbers() -> None:
+    data = pd.DataFrame([[1.0, 2.0, 0], [2.0, 5.0, 0], [3.0, 8.0, 0]])
+    fits = ff.fit_groups(0, 1, 2, data=data)
+    assert fits.slope.tolist() == [3.0]
+    assert fits.keys is not None
+    assert list(fits.keys) == ["2"]
 
 
 @pytest.mark.parametrize("keys", [[3, 1, 3, 1], [1, 1, 3, 3]])

@@ -6,6 +6,7 @@ import datetime
 import decimal
 import math
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import dask.array as da
@@ -46,6 +47,8 @@ def test_a_window_is_the_line_of_its_own_points(name: str, window: int) -> None:
 
 
 LONG = long_series(4000)
+FLIGHTS = Path(__file__).parent / "data" / "flights.parquet"
+MOMENTS = ff.Moments.of([1.0, 2.0], [1.0, 2.0])
 
 
 def test_infinity_outside_of_a_window_leaves_no_trace() -> None:
@@ -250,6 +253,19 @@ TWO_DAYS = np.array(["2024-01-01", "2024-01-02"], "M8[D]")
         (([0.0, 1.0], [1.0, 2.0], -1.0), {"window_in": "x"}, ValueError, "window must be a pos"),
         (([0.0, 1.0], ["a", "b"], 2), {}, TypeError, "y must"),
         ((None, [1.0, 2.0]), {}, TypeError, "window must be an integer, .*; got None"),
+        ((5, [1.0, 2.0], 2), {}, ValueError, "x must have one dimension; got 0$"),
+        (
+            (MOMENTS,),
+            {"window": 3},
+            TypeError,
+            "x must be points, .*; got Moments, which holds sum",
+        ),
+        (
+            (ff.scan(FLIGHTS, "distance", "air_time"), 30),
+            {},
+            TypeError,
+            r"for files, call it as \(points, window=...\)",
+        ),
         (([1.0, 2.0], 5), {}, TypeError, r"call it as \(None, y, window\); got y=5"),
         (([1.0, 2.0], "7D"), {}, TypeError, r"call it as \(None, y, window\); got y='7D'"),
         ((None, None, 2), {}, TypeError, "y must be an array of numbers; got None"),
@@ -611,7 +627,7 @@ def test_keys_of_windows_keep_their_names() -> None:
 def test_missing_values_of_windows(policy: Any) -> None:
     y = [1.0, 2.0, np.nan, 4.0, 6.0, 8.0]
     if policy == "raise":
-        with pytest.raises(ValueError, match="with nan_policy='raise'; got it in 3 of 6 lines"):
+        with pytest.raises(ValueError, match="with nan_policy='raise'; got it in y at index 2"):
             ff.fit_rolling(None, y, 3, min_points=2, nan_policy=policy)
     else:
         with pytest.warns(ff.ConvergenceWarning, match="3 not finite"):

@@ -134,6 +134,8 @@ def fit_groups(
         through_origin=not options.fit_intercept,
         labelled=labelled(by),
     )
+    if options.nan_policy == "raise":
+        points.require_no_nan()
     n = points.y.size
     groups, rows = grouping_of(by, names, n, options.n_threads, may_be_empty=sort)
     sums = _sums_of(points, rows, options, progress=progress)
@@ -200,7 +202,10 @@ def _sums_of(points: Points, rows: grouped.Rows, options: Options, *, progress: 
 
 
 def require_alone(x: Source, **others: Any) -> None:
-    """Raise ValueError if anything is given besides points that bring all columns along."""
+    """Raise ValueError if anything is given besides points that bring all columns along, TypeError if x has no rows."""
+    if not hasattr(x, "keys"):
+        must_be = "x must be points, names of columns, or what scan() returns"
+        raise TypeError(f"{must_be}; got {type(x).__name__}, which holds sums of points alone")
     for name, value in others.items():
         if value is not None:
             raise ValueError(

@@ -87,6 +87,15 @@ class Points(NamedTuple):
         np.add.at(found, codes[counts], self.n_effective[counts])
         return found
 
+    def require_no_nan(self) -> None:
+        """Raise ValueError about the first NaN, for ``nan_policy="raise"``."""
+        for name, values in (("y", self.y), ("x", self.x), ("weights", self.w)):
+            if values is not None and (wrong := np.flatnonzero(np.isnan(values))).size:
+                raise ValueError(
+                    f"y, x and weights must not hold NaN with nan_policy='raise'; got it in {name} at index "
+                    f"{wrong[0]:,}"
+                )
+
     def taken(self, order: NDArray[np.int64]) -> Points:
         """Return some of the points."""
         w = None if self.w is None else self.w[order]
@@ -115,9 +124,8 @@ def _inverse_squares(sigma: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _length(numbers: Numbers, name: str, n: int | None) -> int:
     if numbers.array.ndim != 1:
-        raise ValueError(
-            f"{name} must have one dimension; got {numbers.array.ndim}: for many series, fit each of them"
-        )
+        hint = ": for many series, fit each of them" if numbers.array.ndim else ""
+        raise ValueError(f"{name} must have one dimension; got {numbers.array.ndim}{hint}")
     if n is not None and numbers.array.size != n:
         raise ValueError(f"{name} must have the length of y, {n:,}; got {numbers.array.size:,}")
     return int(numbers.array.size)

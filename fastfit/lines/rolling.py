@@ -91,7 +91,7 @@ def fit_rolling(
         Whether a number counts rows or x; rows by default.
     min_points : int, optional
         Fewest points for a line, at least 2, and at most the rows of a window. By default ``window`` if that is a
-        number of rows, else 2.
+        number of rows (which windows closed at neither end do not have), else 2.
     step : int
         A window is fitted at each ``step``-th row, from the first on.
     center : bool
@@ -363,8 +363,7 @@ class _Table(NamedTuple):
         cls, source: Any, through_origin: bool, datetime_unit: Unit | None, progress: bool
     ) -> _Table:
         """Return all points of files."""
-        names = getattr(source, "keys", ())
-        task = GroupPass(names, through_origin, datetime_unit, None, sys.maxsize, True)
+        task = GroupPass(source.keys, through_origin, datetime_unit, None, sys.maxsize, True)
         reading = reading_of(
             nan_policy="omit", through_origin=through_origin, datetime_unit=datetime_unit
         )
@@ -385,6 +384,8 @@ class _Table(NamedTuple):
     ) -> LineFits:
         """Return the lines of windows by a rule, at each ``step``-th row."""
         n = self.points.y.size
+        if options.nan_policy == "raise":
+            self.points.require_no_nan()
         step = min(validation.positive_integer(step, "step"), max(n, 1))
         points, order, rule = self._group_by_group(rule)
         own_step = step if order is None else 1
@@ -512,10 +513,9 @@ def _in_rows(values: NDArray[Any], order: NDArray[np.int64], n: int) -> NDArray[
 def _places_of(x: Any, y: Any, window: Any, data: Any) -> Any:
     """Return x; for None and a window of time, the index of a Series or table of pandas if that holds times."""
     if window is None and data is None and isinstance(y, (int, float, *_DURATIONS)):
-        raise TypeError(
-            "window must be given after x and y: for y at rows 0, 1, 2, ... alone, call it as (None, y, window); got "
-            f"y={y!r}"
-        )
+        way = "for y at rows 0, 1, 2, ... alone, call it as (None, y, window)"
+        way = "for files, call it as (points, window=...)" if isinstance(x, Source) else way
+        raise TypeError(f"window must be given after x and y: {way}; got y={y!r}")
     if x is not None or not isinstance(window, _DURATIONS):
         return x
     values = y if data is None else data
