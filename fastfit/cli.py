@@ -166,7 +166,7 @@ def _errors_in_one_line() -> Iterator[None]:
             # The message is printed with the fit.
             warnings.simplefilter("ignore", ConvergenceWarning)
             yield
-    except typer.Exit:  # a RuntimeError, too
+    except typer.Exit:  # no error, but a RuntimeError
         raise
     except (ValueError, TypeError, ImportError, OSError, MemoryError, RuntimeError) as error:
         _fail(error)

@@ -272,7 +272,7 @@ def _of_polars(values: Any, name: str) -> _Key:
 
 
 def _in_pyarrow(values: Any) -> Any:
-    """Return a column of Polars as an array of PyArrow, whose strings are copied only for versions that need it."""
+    """Return a column of Polars as an array of PyArrow; strings are copied only if its version needs that."""
     import polars as pl
     import pyarrow as pa
 

@@ -19,7 +19,7 @@ from fastfit.kernels.windows import BY_NUMBER, GIVEN, Rule
 # Fewest windows of a chunk. The first window of each chunk is summed anew; so that this costs little, a chunk also has
 # at least twice as many windows as the widest of them has rows.
 _CHUNK = 1 << 16
-# Number of results without weights, whose sum is the last result.
+# The last result is the sum of weights. Without weights, there are only the others.
 _UNWEIGHTED = len(windows.RESULTS) - 1
 
 
@@ -146,7 +146,7 @@ def _found(
     min_points: int,
     n_threads: int | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[Any], int]:
-    """Return the first results of windows, in rows; their numbers of points, and of rows; and the notes of all."""
+    """Return the first results of windows, in rows; their numbers of points, and of rows; and the notes on them."""
     x, y, w = map(read_only, (x, y, w))
     n_windows = -(-y.size // step)
     if rule.kind == BY_NUMBER:
@@ -164,7 +164,7 @@ def _found(
     suspects = np.zeros(n_chunks, np.uint8)
     n_groups = max(1, min(n_chunks, 2 * (n_threads or threads.default_threads())))
     scratch = (
-        # With room for four times the windows that are found at a time, these seldom end early for want of it.
+        # The lines of some windows are found at a time, or of fewer where their sums do not fit in here.
         np.zeros((n_groups, N_SUMS * (widest + 4 * windows.TOGETHER + 1))),
         np.empty((n_groups, widest // windows.BLOCK + 1, 2)),
         np.empty((n_groups, windows.N_KEPT)),

@@ -48,8 +48,8 @@ STRIDE = TOGETHER + 8
 BEHIND, ORIGINS = N_SUMS * STRIDE, 2 * N_SUMS * STRIDE
 X0, Y0, X1, Y1 = (ORIGINS + k * STRIDE for k in range(4))
 N_KEPT = ORIGINS + 4 * STRIDE
-# The results of a window, and where they are kept: they overwrite the sums from the pivot on, from which they are
-# computed. The number of points and the sum of weights keep the places of these sums.
+# The results of a window. They are written over its sums from the pivot on, which are not needed any more then: the
+# number of points over that of these sums, and the sum of weights over theirs.
 RESULTS = ("slope", "residual_square", "y_mean", "x_mean", "xx", "w")
 W = STRIDE
 SLOPE, RESIDUAL_SQUARE, Y_MEAN, X_MEAN, XX = (k * STRIDE for k in range(2, N_SUMS))

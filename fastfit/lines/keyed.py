@@ -155,7 +155,7 @@ class Found(NamedTuple):
 
 
 def typed(groups: Groups, source: Any) -> Groups:
-    """Return the groups of files with typed keys: of files without types, integers if all of a column are written so.
+    """Return groups whose keys have a type, where these are text from text files: integers if all of a column are.
 
     Raises
     ------

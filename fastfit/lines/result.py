@@ -532,7 +532,7 @@ class LineFits:
     def _at(
         self, x: NDArray[Any], offset: float, spread: Callable[[Any], Any]
     ) -> NDArray[np.float64]:
-        """Return the lines at ``x + offset``; ``spread`` shapes what is known of lines to be joined with x."""
+        """Return the lines at ``x + offset``; ``spread`` gives arrays of the lines the dimensions of x."""
         sums = self._sums
         if not self._options["fit_intercept"]:
             return np.asarray((x + offset) * spread(self.slope / self._counts))

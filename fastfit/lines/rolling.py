@@ -181,9 +181,9 @@ def rolling_slope(
 ) -> NDArray[np.float64]:
     """Return the slope of the line of least squares through the points of each window, and nothing else.
 
-    These are the slopes of :func:`fit_rolling`, to the last bit, in less time and a sixth of the memory. Both are saved
-    only if no window holds infinity, bad weights, a single x, or points that lie exactly on their line: then all lines
-    are fitted.
+    These are the slopes of :func:`fit_rolling`, to the last bit, in less time and a sixth of the memory. If a window
+    holds infinity, bad weights, a single x, or points that lie exactly on their line, all results are found, as by
+    :func:`fit_rolling`, and neither is saved.
 
     Parameters
     ----------
@@ -418,7 +418,7 @@ class _Table(NamedTuple):
         slope, has_suspects = moving.slopes(
             *(points.x, points.y, points.w, own_rule, own_step), **_loop_options(options)
         )
-        if has_suspects:  # whether lines are bad follows from sums that were not kept
+        if has_suspects:  # some lines may be bad, which only the other results tell
             where = "fit_rolling(...).status"
             return self.fit(rule, step, options, progress=False, where=where).slope
         if order is not None:
@@ -426,7 +426,7 @@ class _Table(NamedTuple):
         return slope if points.times is None else slope * points.times.counts
 
     def _group_by_group(self, rule: Rule) -> tuple[Points, NDArray[np.int64] | None, Rule]:
-        """Return the points sorted by group, the row that each had (None without groups), and the rule for them."""
+        """Return the points group by group, the row of each (None without groups), and the rule for their windows."""
         points, order = self.points, None
         starts = np.array([0, points.y.size])
         if self.rows is not None:

@@ -76,7 +76,7 @@ class LineSums(NamedTuple):
     has_unresolved : bool
         Whether some residuals are not known, of windows.
     few_are_nan : bool
-        Whether the slopes of lines of fewer points than were asked for are NaN.
+        Whether lines of fewer points than were asked for have a slope of NaN already.
     """
 
     slope: NDArray[np.float64]
