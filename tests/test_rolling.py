@@ -51,6 +51,13 @@ FLIGHTS = Path(__file__).parent / "data" / "flights.parquet"
 MOMENTS = ff.Moments.of([1.0, 2.0], [1.0, 2.0])
 
 
+def test_two_points_have_no_residuals() -> None:
+    """Nor a zero below zero, where the line falls."""
+    loss = ff.fit_rolling(None, [1.0, 0.0, -1.5], 2).loss[1:]
+    assert loss.tolist() == [0.0, 0.0]
+    assert not np.signbit(loss).any()
+
+
 def test_infinity_outside_of_a_window_leaves_no_trace() -> None:
     """Also where all points that have a weight lie on one side of the pivot."""
     y, weights = [1.0, 3.0, math.inf, 5.0, 4.0, 6.0], [1.0, 1.0, 1.0, 0.0, 1.0, 1.0]

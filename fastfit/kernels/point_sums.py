@@ -56,7 +56,7 @@ def line_of(n: Any, total: Any, means: Any, squares: Any, fewest: Any) -> Any:
     x_mean, y_mean = means
     xx, xy, yy = squares
     slope = xy / xx
-    left = yy - slope * xy if n > fewest else 0.0 * slope
+    left = yy - slope * xy if n > fewest else 0.0 * abs(slope)
     is_far = (left <= RESOLVED * abs(yy)) & (n > fewest) & (yy != 0.0)
     is_fine = ((left if n > fewest else yy) >= many.TINY) & (xx >= many.TINY) & (total < np.inf)
     is_suspect = not (is_fine & (abs(slope * x_mean) + abs(y_mean) + left < np.inf))
