@@ -209,15 +209,10 @@ def find_origins(
 
 @compiled(TOTAL)
 def origin_near(
-    x: Any, y: Any, w: Any, last: Any, rows: Any, origin: Any, through_origin: Any
+    x: Any, y: Any, w: Any, last: Any, pivot: Any, origin: Any, through_origin: Any
 ) -> Any:
-    """Return an origin for what follows many rows: the means of their last block, if the given one is an outlier there.
-
-    Windows of fewer rows are summed once more where their origin is an outlier.
-    """
-    if rows[1] - rows[0] <= MOST:
-        return origin
-    at = rows[1] - 1, BLOCK, -1, through_origin
+    """Return an origin for rows from a pivot on: the means of a block before, if the given one is an outlier there."""
+    at = pivot - 1, BLOCK, -1, through_origin
     (sums, _, _), near = add_blocks(x, y, w, EMPTY, last, *at, None, 0, 0)
     _, total, us, vs, uu, _, vv = sums
     u, v, _ = way_to_means(sums, near)
@@ -268,11 +263,11 @@ def sum_windows(  # noqa: PLR0912, PLR0915  # in parts, it would pass arrays mor
             base, at = low[k], free
             pivot = reach = high[k]
             last = origin_of(x, y, w, pivot - 1, base - 1, -1, through_origin)
-            origins[0, 0], origins[0, 1] = last
             row, column = pivot - 1, at + n_rows - 1
             if n_rows < BLOCK:
                 add_rows(x, y, w, EMPTY, row, n_rows, -1, last, behind, n_columns, column)
             else:
+                origins[0, 0], origins[0, 1] = last
                 rows, to = (row, n_rows, -1, through_origin), (n_columns, column)
                 _, final = add_blocks(x, y, w, EMPTY, last, *rows, behind, *to)
                 if differ(final, last):
@@ -283,8 +278,9 @@ def sum_windows(  # noqa: PLR0912, PLR0915  # in parts, it would pass arrays mor
         end = min(m, k + pivot - low[k]) if is_steady else k + 1
         if not running[0][1] + running[1][1] > 0.0:  # points of weight 0 have added nothing
             origin = origin_of(x, y, w, reach, high[end - 1], 1, through_origin)
-            own, near = (base, pivot), (origins[0, 0], origins[0, 1])
-            origin = origin_near(x, y, w, near, own, origin, through_origin)
+            if pivot - base > MOST:
+                near = origins[0, 0], origins[0, 1]
+                origin = origin_near(x, y, w, near, pivot, origin, through_origin)
         n_rows = high[k] - reach
         if running[2] + n_rows < BLOCK:
             running = add_rows(x, y, w, running, reach, n_rows, 1, origin, None, 0, 0)
