@@ -147,12 +147,13 @@ class Windows(NamedTuple):
 def _of_rows(values: NDArray[Any], codes: NDArray[Any]) -> NDArray[Any]:
     """Return the key of each row; None, or NaT among times, for rows without one."""
     missing, are_times = codes < 0, values.dtype.kind in "mM"
-    if missing.any() and not are_times:
-        values = values.astype(object)
-    found: NDArray[Any] = np.empty(codes.shape, values.dtype)
+    found: NDArray[Any]
+    if not missing.any():
+        found = values[codes]
+        return found
+    found = np.empty(codes.shape, values.dtype if are_times else object)
     found[~missing] = values[codes[~missing]]
-    if missing.any():
-        found[missing] = "NaT" if are_times else None
+    found[missing] = "NaT" if are_times else None
     return found
 
 
