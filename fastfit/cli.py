@@ -346,6 +346,8 @@ def fit(
         if sigma is not None and isinstance(chosen_loss, RobustLoss):
             raise ValueError(f"--sigma must be left out with --loss {loss}")
         has_many = bool(by) or rolling is not None
+        _require(has_many, "--by or --rolling", {"out": out, "min-points": min_points})
+        _require(rolling is not None, "--rolling", {"step": step})
         if has_many:
             _refuse_options_of_one_line(
                 {
@@ -356,9 +358,6 @@ def fit(
                     "backend": backend,
                 }
             )
-        else:
-            _refuse_options_of_many_lines({"out": out, "min-points": min_points})
-            _require_rolling(step, rolling)
         chosen = _solver(solver, chosen_loss, given)
         points = scan(
             files,
@@ -443,22 +442,15 @@ def _refuse_options_of_one_line(given: dict[str, Any]) -> None:
             raise ValueError(f"--{option} must be left out with --by or --rolling")
 
 
-def _refuse_options_of_many_lines(given: dict[str, Any]) -> None:
-    """Raise ValueError about options that one line does not have."""
+def _require(is_there: bool, needed: str, given: dict[str, Any]) -> None:
+    """Raise ValueError about the first option that is given without another one that it needs."""
     for name, value in given.items():
-        if value is not None:
-            raise ValueError(f"--{name} must be left out without --by or --rolling")
-
-
-def _require_rolling(step: int | None, rolling: str | None) -> None:
-    """Raise ValueError about ``--step`` without windows."""
-    if step is not None and rolling is None:
-        raise ValueError("--step must be left out without --rolling")
+        if value is not None and not is_there:
+            raise ValueError(f"--{name} must be left out without {needed}")
 
 
 def _many_lines(points: FilePoints, rolling: str | None, options: dict[str, Any]) -> LineFits:
     if rolling is None:
-        _require_rolling(options.get("step"), rolling)
         return fit_groups(points, **options)
     if re.fullmatch(r"\d+", rolling):
         return fit_rolling(points, window=int(rolling), **options)

@@ -89,7 +89,7 @@ def groups_of(by: Any, names: Sequence[str | None] | None, n: int | None) -> Gro
             must_hold = f"{name} must hold a key for each of {n:,} rows"
             raise ValueError(f"{must_hold}; got {column.codes.size:,}")
         columns.append(column)
-    unique = _names(by, names)
+    unique = names_of(by, names)
     codes: NDArray[Any] = columns[0].codes
     members = [np.arange(len(columns[0].values))]  # the code that each group has, for each key
     for column in columns[1:]:
@@ -105,7 +105,8 @@ def groups_of(by: Any, names: Sequence[str | None] | None, n: int | None) -> Gro
     return Groups(codes, dict(zip(unique, keys, strict=True)), _order(columns, members))
 
 
-def _names(by: Sequence[Any], names: Sequence[str | None] | None) -> list[str]:
+def names_of(by: Sequence[Any], names: Sequence[str | None] | None) -> list[str]:
+    """Return the names of columns of keys, given or their own, as text."""
     found: list[str] = []
     given = [None] * len(by) if names is None else names
     for place, (name, values) in enumerate(zip(given, by, strict=True)):

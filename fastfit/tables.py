@@ -61,7 +61,7 @@ def table_columns(
     own = {
         label: _own_name(label, str(value), names)
         for label, value in given.items()
-        if isinstance(value, str) or (label[:2] in ("x", "y", "by") and _is_integer(value))
+        if isinstance(value, str) or (label in ("x", "y", *labels) and _is_integer(value))
     }
     if not own:
         raise TypeError("x, y and by must be names of columns where data is given; got none")
@@ -78,7 +78,7 @@ def kind_of(data: Any) -> str:
 
 
 def table_of(library: str, columns: dict[str, Any], types: dict[str, Any]) -> Any:
-    """Return a table of Polars or PyArrow; ``types`` are those of some of the columns, if they are of this library.
+    """Return a table of Polars or PyArrow. Columns that ``types`` names get that type, if it is one of this library.
 
     Raises
     ------

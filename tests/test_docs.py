@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+import fastfit as ff
 from tests.conftest import needs_compiler
 
 ROOT = Path(__file__).parent.parent
@@ -74,6 +75,9 @@ def test_examples_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for line, code in blocks(page, "python"):
         lines = "\n" * (line - 1) + code  # for tracebacks
         exec(compile(lines, page, "exec"), names)
+    for name, value in names.items():
+        if isinstance(value, (ff.LineFit, ff.LineFits)):
+            assert np.isfinite(value.slope).any(), name
 
 
 def test_examples_are_found() -> None:

@@ -200,7 +200,7 @@ def find_range(keys: Any, first: Any, end: Any, least: Any, most: Any) -> None:
 
 @compiled(TOTAL)
 def join_runs(states: Any, groups: Any, totals: Any) -> None:
-    """Combine states of runs, in order, into those of their groups, ``totals``. Runs of group -1 are skipped."""
+    """Join the state of each run to that of its group, in ``totals``. Runs whose group is -1 are left out."""
     for k in range(groups.size):
         g = groups[k]
         if g >= 0:

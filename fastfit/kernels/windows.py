@@ -32,10 +32,10 @@ from fastfit.kernels.point_sums import (
     with_point,
 )
 
-# Running sums before the first row, as ``add_rows`` takes them.
-EMPTY = (NOTHING, NOTHING, 0)
 # Rows are summed in blocks of this many, and then the sums of blocks: so there is less rounding.
 BLOCK = 128
+# Running sums before the first row, as ``add_rows`` takes them.
+EMPTY = (NOTHING, NOTHING, 0)
 # Most points of a window that are summed once more: else that would take longer than all windows do.
 MOST = 4096
 # What stands for the residuals of wider windows, where sums do not resolve them.
@@ -48,8 +48,8 @@ STRIDE = TOGETHER + 8
 BEHIND, ORIGINS = N_SUMS * STRIDE, 2 * N_SUMS * STRIDE
 X0, Y0, X1, Y1 = (ORIGINS + k * STRIDE for k in range(4))
 N_KEPT = ORIGINS + 4 * STRIDE
-# The results of a window. They are written over its sums from the pivot on, which are not needed any more then: the
-# number of points over that of these sums, and the sum of weights over theirs.
+# The results of a window. They take the place of its sums from the pivot on, which are not needed any more by then. The
+# first two of these sums are numbers of points and sums of weights; those of the whole window stand there in the end.
 RESULTS = ("slope", "residual_square", "y_mean", "x_mean", "xx", "w")
 W = STRIDE
 SLOPE, RESIDUAL_SQUARE, Y_MEAN, X_MEAN, XX = (k * STRIDE for k in range(2, N_SUMS))
@@ -239,8 +239,8 @@ def sum_windows(  # noqa: PLR0912, PLR0915  # in parts, it would pass arrays mor
     """Write the sums of m windows to ``kept``, and return their number, and what the next windows go on from.
 
     ``columns`` are set to the columns of ``behind`` with the sums before the pivot. Its last column, of zeros, is left
-    to windows without rows. ``origins`` are those of the blocks of rows before the pivot; ``last`` is that of all of
-    them, or NaN if they differ.
+    to windows without rows. Rows before the pivot have one origin, ``last``, or, if that is NaN, one for each block, in
+    ``origins``.
     """
     pivot, base, reach, at, origin, last, running = state
     n_columns = behind.size // N_SUMS

@@ -330,8 +330,7 @@ def grouping_of(
     """
     array = _numbers_of(by[0]) if len(by) == 1 else None
     if array is not None and array.size == n > 0:
-        name = getattr(by[0], "name", None) if names[0] is None else names[0]
-        own = ["key" if name is None or name == "" else str(name)]
+        own = keys.names_of(by, names)
         # Where runs are long, only one key of each has to be looked up.
         items = array.view(np.int64) if array.dtype.kind in "mM" else array
         starts = grouped.runs_of(items, n_threads)

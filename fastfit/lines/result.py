@@ -153,7 +153,7 @@ class LineFits:
         table: str | None,
         types: dict[str, Any],
     ) -> LineFits:
-        """Return the lines with the places of windows, and what :meth:`of_groups` takes; types has that of x, too."""
+        """Return the lines with their windows; all else is as in :meth:`of_groups`. ``types`` also holds that of x."""
         given: dict[str, Any] = {"_windows": windows, "_key_types": types, "_table": table}
         return replace(self, n_ungrouped=n_ungrouped, _labels=labels, **given)
 
@@ -646,9 +646,9 @@ class LineFits:
         except ImportError as error:
             raise ImportError("to_xarray needs xarray: pip install 'fastfit[xarray]'") from error
         names = [f"axis_{k}" for k in range(self.ndim)]
-        keys = {name: (names, np.asarray(each)) for name, each in (self.keys or {}).items()}
+        keys = {_key_name(k): (names, np.asarray(each)) for k, each in (self.keys or {}).items()}
         columns = {name: (names, column) for name, column in self._columns().items()}
-        return xr.Dataset(columns, coords={k: v for k, v in keys.items() if k not in columns})
+        return xr.Dataset(columns, coords=keys)
 
     def plot(self, ax: Axes | None = None, *, level: float = 0.95) -> Axes:
         """Draw the slopes of windows along x, the lines of groups and series, or of a grid, a map of the slopes.
@@ -828,8 +828,8 @@ def _without(values: Any, bad: NDArray[np.bool_]) -> Any:
 
 
 def _key_name(name: Any) -> Any:
-    """Return the name of a key in tables, where results have theirs."""
-    return f"{name}_key" if name in (*_COLUMNS, "status") else name
+    """Return the name of a key in a table: another one if a result has the same."""
+    return f"{name}_key" if name in _COLUMNS else name
 
 
 def _at(values: Any, index: Any) -> Any:

@@ -432,23 +432,20 @@ class _Table(NamedTuple):
         if self.rows is not None:
             order, starts = self.rows.in_order(np.ones(self.rows.n_groups, np.bool_))
             points = points.taken(order)
-        counts = None
+        x: NDArray[Any] = points.x
         if rule.kind == BY_WIDTH:
             _require_rising(points, starts, order)
-            counts = self._counts()
-        if self.rows is not None or counts is not None:
-            x = points.x if counts is None else counts if order is None else counts[order]
+            if self.times is not None and (np.abs(x) >= 2.0**53).any():  # float64 rounds them
+                counts = self._counts_of(self.times)
+                x = counts if order is None else counts[order]
+        if self.rows is not None or x is not points.x:
             rule = moving.in_groups(x, rule, starts)
         return points, order, rule
 
-    def _counts(self) -> NDArray[np.int64] | None:
-        """Return times as integers; None where float64 holds them without digits lost."""
-        if self.times is None or not (np.abs(self.points.x) >= 2.0**53).any():
-            return None
+    def _counts_of(self, times: NDArray[Any]) -> NDArray[np.int64]:
+        """Return times as integers, in the unit of the points."""
         assert self.points.times is not None
-        return self.times.astype(f"{self.times.dtype.kind}8[{self.points.times.base}]").view(
-            np.int64
-        )
+        return times.astype(f"{times.dtype.kind}8[{self.points.times.base}]").view(np.int64)
 
     def _windows(self, step: int) -> Windows:
         """Return where the windows lie at each ``step``-th row."""

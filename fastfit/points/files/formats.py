@@ -85,7 +85,7 @@ def open_table(
 
 
 def has_types(path: str, options: FileOptions = _FIND) -> bool:
-    """Return whether columns of a file have types; those of text have none."""
+    """Return whether a file says of which type its columns are, as all but text files do."""
     ending = f".{options.format}" if options.format else ending_of(path)
     return FORMATS.get(ending) is not text
 
